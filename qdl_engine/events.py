@@ -1,0 +1,77 @@
+"""Typed progress: the CLI draws it as a bar, the app as widgets, tests read it.
+
+One event is one JSON object on one line, with `event` and `time` (seconds since the epoch) always there.
+NaN and infinity are legal losses but not legal JSON, so they are written as the strings "nan", "inf", "-inf".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+EventSink = Callable[[Event], None]
+"""Takes one event. The kinds in use:
+
+`progress`   stage, done, total (or None), unit, and rate where it is known
+`started`    total_steps, epochs, rows, trained_tokens_per_epoch, device, precision
+`metrics`    step, total_steps, epoch, loss, learning_rate, grad_norm, tokens_per_second, eta_seconds,
+             gpu_memory_bytes
+`evaluated`  step, held_out_loss
+`checkpoint` step, path
+`stopped`    step, path (a stop on request, resumable)
+`finished`   path, seconds, final metrics
+`failed`     message, hint
+`note`       message (something a person may want to know)
+"""
+
+
+def no_sink(event: Event) -> None:
+    """Drop an event: the sink of callers who do not watch."""
+
+
+def make_event(kind: str, **values: Any) -> Event:
+    return {"event": kind, "time": time.time(), **values}
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, dict):
+        return {key: _encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    return value
+
+
+def dump_event(event: Event) -> str:
+    return json.dumps(_encodable(event), ensure_ascii=False, allow_nan=False)
+
+
+def as_number(value: Any) -> float | None:
+    """A metric as a float, with "nan" and "inf" back in their place; None when it is absent or no number."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def append_event(path: Path, event: Event) -> None:
+    """Append one line in a single write, so that two writers never share a line."""
+    with open(path, "ab", buffering=0) as handle:
+        handle.write(dump_event(event).encode() + b"\n")
+
+
+def parse_event(line: str | bytes) -> Event | None:
+    """One line back into an event; None for a line that a crash cut short."""
+    try:
+        value = json.loads(line)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return value if isinstance(value, dict) and "event" in value else None

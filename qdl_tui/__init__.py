@@ -1,0 +1,1 @@
+"""The app: Textual screens over qdl_engine."""

@@ -1,0 +1,1 @@
+"""What the app shows and the engine never imports."""
