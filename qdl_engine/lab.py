@@ -131,7 +131,8 @@ class Lab:
                 handle.seek(0)
                 holder = handle.read().strip() or "another process"
                 raise LabBusyError(
-                    f"The lab at {self.root} is being written by {holder}", "Wait for it, or stop that process."
+                    f"The lab at {self.root} is being written by {holder}",
+                    "Wait for it, or stop that process.",
                 ) from busy
             handle.seek(0)
             handle.truncate()
