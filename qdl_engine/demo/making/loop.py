@@ -1,0 +1,214 @@
+"""The training loop of the shipped models: completion-only loss, length-sorted batches, a fixed number of
+steps.
+
+The number of steps is fixed, not the time, so that the same seed gives the same weights on a slower machine.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+from typing import Final, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.optim import AdamW, Optimizer
+from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+
+from qdl_engine.demo.making.muon import Muon
+
+IGNORED: Final = -100
+_CHUNK: Final = 2_048
+
+
+class Lesson(NamedTuple):
+    """A prompt and what is to be learnt after it; without an answer, the prompt itself is learnt."""
+
+    prompt: str
+    answer: str
+
+
+class Encoded(NamedTuple):
+    """Token ids and how many of them, at the front, carry no loss."""
+
+    ids: list[int]
+    masked: int
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The size of a Qwen2 model."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    mlp: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides the weights besides the lessons."""
+
+    architecture: Architecture
+    steps: int
+    seed: int
+    muon_lr: float = 0.004
+    adamw_lr: float = 0.005
+    batch_tokens: int = 900
+    warmup: float = 0.04
+    decay: float = 0.35
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training took."""
+
+    steps: int
+    samples: int
+    tokens: int
+    cpu_seconds: float
+    loss: float
+
+
+def new_model(tokenizer: PreTrainedTokenizerBase, architecture: Architecture, seed: int) -> Qwen2ForCausalLM:
+    """A Qwen2 model with random weights for the tokenizer's vocabulary."""
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=architecture.hidden,
+        num_hidden_layers=architecture.layers,
+        num_attention_heads=architecture.heads,
+        num_key_value_heads=architecture.kv_heads,
+        intermediate_size=architecture.mlp,
+        max_position_embeddings=256,
+        rope_parameters={"rope_type": "default", "rope_theta": 1_000.0},
+        tie_word_embeddings=True,
+        use_sliding_window=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = Qwen2ForCausalLM(config)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    return model
+
+
+def train(
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    lessons: Iterator[Lesson],
+    recipe: Recipe,
+    seconds: float | None = None,
+) -> Outcome:
+    """Trains in place for the recipe's steps.
+
+    Args:
+        seconds: for trials only: stop after this much CPU time, with the schedule fitted to it.
+    """
+    model.train()
+    optimizers = _optimizers(model, recipe)
+    rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+    padding = cast(int, tokenizer.pad_token_id)
+    started, samples, tokens, losses = time.process_time(), 0, 0, list[float]()
+    for step, batch in enumerate(_batches(tokenizer, lessons, recipe)):
+        done = (time.process_time() - started) / seconds if seconds else step / recipe.steps
+        if done >= 1:
+            break
+        _set_rates(optimizers, rates, schedule(done, recipe.warmup, recipe.decay))
+        loss = completion_loss(model, *collate(batch, padding))
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        samples += len(batch)
+        tokens += sum(len(item.ids) for item in batch)
+        losses.append(loss.item())
+        if step % 200 == 0:
+            _report(step, done, losses, tokens, time.process_time() - started)
+    model.eval()
+    return Outcome(
+        len(losses), samples, tokens, round(time.process_time() - started, 1), round(_recent(losses), 4)
+    )
+
+
+def schedule(done: float, warmup: float, decay: float) -> float:
+    """The share of the full learning rate after a share of the training: up, level, down to 2 %."""
+    rising = min(1.0, done / warmup) if warmup else 1.0
+    falling = 1.0 if done < 1 - decay else 0.02 + 0.98 * (1 - done) / decay
+    return rising * falling
+
+
+def completion_loss(model: Qwen2ForCausalLM, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy on the answers; only their positions go through the vocabulary."""
+    hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state[:, :-1]
+    targets = labels[:, 1:]
+    wanted = targets != IGNORED
+    return functional.cross_entropy(model.lm_head(hidden[wanted]).float(), targets[wanted])
+
+
+def collate(batch: Sequence[Encoded], padding: int) -> tuple[Tensor, Tensor]:
+    """Right-padded inputs and labels."""
+    longest = max(len(item.ids) for item in batch)
+    inputs = torch.full((len(batch), longest), padding)
+    labels = torch.full((len(batch), longest), IGNORED)
+    for row, (ids, masked) in enumerate(batch):
+        inputs[row, : len(ids)] = torch.tensor(ids)
+        labels[row, masked : len(ids)] = inputs[row, masked : len(ids)]
+    return inputs, labels
+
+
+def _batches(
+    tokenizer: PreTrainedTokenizerBase, lessons: Iterator[Lesson], recipe: Recipe
+) -> Iterator[list[Encoded]]:
+    """Endless batches: a chunk of lessons is sorted by length and cut by tokens, then its batches shuffled."""
+    rng = Random(f"batches/{recipe.seed}")
+    while True:
+        encoded = sorted(_encode(tokenizer, list(islice(lessons, _CHUNK))), key=lambda item: len(item.ids))
+        chunk: list[list[Encoded]] = [[]]
+        for item in encoded:
+            if (len(chunk[-1]) + 1) * len(item.ids) > recipe.batch_tokens:
+                chunk.append([])
+            chunk[-1].append(item)
+        rng.shuffle(chunk)
+        yield from chunk
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, lessons: Sequence[Lesson]) -> list[Encoded]:
+    prompts = tokenizer([lesson.prompt for lesson in lessons])["input_ids"]
+    answers = tokenizer([lesson.answer for lesson in lessons])["input_ids"]
+    return [
+        Encoded(prompt + answer, len(prompt) if answer else 1)
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+
+
+def _optimizers(model: Qwen2ForCausalLM, recipe: Recipe) -> list[Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for embeddings, norms and biases."""
+    inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    chosen = {id(p) for p in inner}
+    outer = [p for p in model.parameters() if id(p) not in chosen]
+    adamw = AdamW(outer, lr=recipe.adamw_lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    return [Muon(inner, lr=recipe.muon_lr), adamw]
+
+
+def _set_rates(optimizers: Sequence[Optimizer], rates: Sequence[Sequence[float]], share: float) -> None:
+    for optimizer, full in zip(optimizers, rates, strict=True):
+        for group, rate in zip(optimizer.param_groups, full, strict=True):
+            group["lr"] = rate * share
+
+
+def _recent(losses: Sequence[float]) -> float:
+    tail = losses[-60:]
+    return sum(tail) / len(tail)
+
+
+def _report(step: int, done: float, losses: Sequence[float], tokens: int, seconds: float) -> None:
+    loss = _recent(losses)
+    print(
+        f"{done:5.1%} step {step} loss {loss:.3f} {tokens / 1e6:.2f}M tokens {seconds:.0f} cpu-s", flush=True
+    )
