@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from qdl_engine.prompts import SYSTEM_PROMPTS
 
@@ -13,7 +14,7 @@ System = Literal["system1", "system2"]
 
 def setting(default: Any, help_text: str, *, unit: str = "", group: str = "", **bounds: Any) -> Any:
     """A pydantic field that carries what a form shows beside it: help, unit and group."""
-    extra = {"unit": unit, "group": group}
+    extra: JsonDict = {"unit": unit, "group": group}
     if callable(default):
         return Field(default_factory=default, description=help_text, json_schema_extra=extra, **bounds)
     return Field(default, description=help_text, json_schema_extra=extra, **bounds)
