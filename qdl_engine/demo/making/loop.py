@@ -165,7 +165,7 @@ def collate(batch: Sequence[Encoded], padding: int) -> tuple[Tensor, Tensor]:
 def _batches(
     tokenizer: PreTrainedTokenizerBase, lessons: Iterator[Lesson], recipe: Recipe
 ) -> Iterator[list[Encoded]]:
-    """Endless batches: a chunk of lessons is sorted by length and cut by tokens, then its batches shuffled."""
+    """Endless batches: a chunk of lessons is sorted by length and cut by tokens, its batches are shuffled."""
     rng = Random(f"batches/{recipe.seed}")
     while True:
         encoded = sorted(_encode(tokenizer, list(islice(lessons, _CHUNK))), key=lambda item: len(item.ids))
