@@ -1,1 +1,1 @@
-"""The app: Textual screens over qdl_engine."""
+"""The terminal app. It reads labs and starts runs through `qdl_engine`; it never loads a model."""

@@ -1,0 +1,92 @@
+"""`qdl-tui [LAB]`. `--version`, `--help`, `--paths` and the plain text report import no Textual (0.6 s)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="qdl-tui",
+        description="The Qwen Distillation Lab in the terminal: keyboard only, over SSH. Without a screen: qdl.",
+    )
+    parser.add_argument(
+        "lab", nargs="?", default=".", metavar="LAB", help="directory of the lab (default: here)"
+    )
+    parser.add_argument("--demo", action="store_true", help="make a demo lab in LAB: no network, no GPU")
+    parser.add_argument(
+        "--no-mouse", action="store_true", help="leave the mouse to the terminal, to select text"
+    )
+    parser.add_argument("--paths", action="store_true", help="print where the app keeps what it remembers")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("qwen-distillation-lab")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _plain_reason() -> str:
+    """Why no screen can be drawn here; empty when one can."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return "not a terminal"
+    return "TERM=dumb" if os.environ.get("TERM", "") in ("", "dumb") else ""
+
+
+def _plain_report(directory: str, reason: str) -> int:
+    """What a pipe or a dumb terminal gets: where the lab stands, and the `qdl` command to use."""
+    from qdl_engine.lab import Lab
+    from qdl_engine.status import lab_status, report_text
+    from qdl_engine.text import printable
+
+    for line in report_text(lab_status(Lab.at(directory))).splitlines():
+        print(printable(line))
+    print(f"qdl-tui needs a terminal ({reason}); use qdl here: qdl --help", file=sys.stderr)
+    return 2
+
+
+def _calm_over_ssh() -> None:
+    """No animation and at most 15 frames a second over SSH. Textual reads these once, at its import."""
+    if os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"):
+        os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+        os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+        os.environ.setdefault("TEXTUAL_FPS", "15")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Start the app; the exit code is 0 after `q`, 2 without a terminal, 143 or 129 after a signal."""
+    options = _parser().parse_args(arguments)
+    if options.version:
+        print(f"qdl-tui {_version()}")
+        return 0
+    if options.paths:
+        from qdl_tui.state import paths_text
+
+        print(paths_text())
+        return 0
+    reason = _plain_reason()
+    if reason:
+        return _plain_report(options.lab, reason)
+    if Path(options.lab).expanduser().is_file():
+        print(f"qdl-tui: LAB is a directory, and {options.lab} is a file", file=sys.stderr)
+        return 2
+    _calm_over_ssh()
+    from qdl_engine.lab import Lab
+    from qdl_tui.app import QdlApp
+
+    app = QdlApp(Lab.at(options.lab), demo=options.demo)
+    app.run(mouse=not options.no_mouse)
+    return app.return_code or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""The app: six screens by number keys, a palette, two themes, a clean end whatever ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import traceback
+from functools import partial
+
+from textual import on, work
+from textual.app import App
+from textual.binding import Binding
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState
+
+from qdl_engine.errors import LabError
+from qdl_engine.lab import Lab, write_text_atomic
+from qdl_engine.status import Step
+from qdl_engine.text import printable
+from qdl_tui import themes
+from qdl_tui.messages import LabCreated, RunStarted, Said
+from qdl_tui.palette import LabCommands
+from qdl_tui.screens.base import BaseScreen
+from qdl_tui.screens.help import HelpScreen
+from qdl_tui.screens.lab import LabHomeScreen
+from qdl_tui.state import UserState, load_state, log_file
+from qdl_tui.widgets.bars import MODE_TITLES
+
+
+def _recipe(system: str) -> Screen[None]:
+    from qdl_tui.screens.recipe import RecipeScreen
+
+    return RecipeScreen(system)
+
+
+def _runs() -> Screen[None]:
+    from qdl_tui.screens.runs import RunsScreen
+
+    return RunsScreen()
+
+
+def _training() -> Screen[None]:
+    from qdl_tui.screens.training import TrainingScreen
+
+    return TrainingScreen()
+
+
+def _compare() -> Screen[None]:
+    from qdl_tui.screens.compare import CompareScreen
+
+    return CompareScreen()
+
+
+class QdlApp(App[None]):
+    """The Qwen Distillation Lab in a terminal.
+
+    Screens are modes: each keeps its state while another is on show; none is built before it is asked for.
+    """
+
+    TITLE = "Qwen Distillation Lab"
+    CSS_PATH = "app.tcss"
+    DEFAULT_MODE = "lab"
+    MODES = {
+        "lab": LabHomeScreen,
+        "system1": partial(_recipe, "system1"),
+        "system2": partial(_recipe, "system2"),
+        "runs": _runs,
+        "training": _training,
+        "compare": _compare,
+    }
+    COMMANDS = {LabCommands}
+    BINDINGS = [
+        *(
+            Binding(str(number), f"show_mode('{mode}')", title, show=False, id=f"app.{mode}")
+            for number, (mode, title) in enumerate(MODE_TITLES.items(), 1)
+        ),
+        Binding(
+            "ctrl+p",
+            "command_palette",
+            "Palette",
+            show=False,
+            tooltip="Every action and every run",
+            id="app.palette",
+        ),
+        Binding("ctrl+t", "toggle_theme", "Theme", show=False, tooltip="Dark or light theme", id="app.theme"),
+        Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="This help", id="app.help"),
+        Binding("q,ctrl+q", "quit", "Quit", key_display="q", tooltip="Leave; runs go on", id="app.quit"),
+    ]
+
+    def __init__(self, lab: Lab, *, demo: bool = False, state: UserState | None = None) -> None:
+        super().__init__()
+        self.lab = lab
+        self.state = load_state() if state is None else state
+        self.run_id = self.state.last_run.get(str(lab.root), "")
+        """The run the training screen shows; empty is the newest one."""
+        self._demo = demo
+        for theme in (themes.DARK, themes.LIGHT):
+            self.register_theme(theme)
+        known = self.state.theme in self.available_themes
+        # Textual draws NO_COLOR with an ANSI theme as black on black.
+        ansi = known and self.available_themes[self.state.theme].ansi and "NO_COLOR" in os.environ
+        self.theme = self.state.theme if known and not ansi else "qdl-dark"
+
+    def on_mount(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, partial(self.exit, return_code=128 + number))
+        self.theme_changed_signal.subscribe(self, self._theme_changed)
+        if self._demo and not self.lab.settings_file.exists():
+            self.create_lab(self.lab, demo=True)
+        elif self.lab.settings_file.exists():
+            self._remember()
+
+    def _remember(self) -> None:
+        self.state.remember_lab(self.lab.root)
+        self.save_state()
+
+    @work(thread=True, group="state", exit_on_error=False)
+    def save_state(self) -> None:
+        self.state.save()
+
+    def _theme_changed(self, theme: object) -> None:
+        self.state.theme = self.theme
+        self.save_state()
+
+    def action_toggle_theme(self) -> None:
+        self.theme = "qdl-light" if self.current_theme.dark else "qdl-dark"
+
+    def action_help(self) -> None:
+        self.push_screen(HelpScreen(self.screen))
+
+    def action_show_mode(self, mode: str) -> None:
+        """Go to a screen, unless a dialog waits for an answer."""
+        if isinstance(self.screen, BaseScreen):
+            self.switch_mode(mode)
+
+    def open_lab(self, lab: Lab) -> None:
+        self.lab = lab
+        self.run_id = self.state.last_run.get(str(lab.root), "")
+        if lab.settings_file.exists():
+            self._remember()
+        if isinstance(self.screen, BaseScreen):
+            self.screen.on_screen_resume()
+
+    @work(thread=True, group="jobs", exit_on_error=False)
+    def create_lab(self, lab: Lab, *, demo: bool) -> None:
+        from qdl_tui.create import create_lab
+
+        create_lab(lab, demo=demo)
+        self.post_message(LabCreated(lab, demo))
+
+    @on(LabCreated)
+    def lab_created(self, message: LabCreated) -> None:
+        self.open_lab(message.lab)
+        self.notify("The lab is ready. Enter does the next step.", markup=False)
+
+    def start_step(self, step: Step) -> None:
+        """Do one step: on its own screen, or as a detached run."""
+        if step.run_id:
+            self.attach(step.run_id)
+        elif step.screen:
+            self.action_show_mode(step.screen)
+        else:
+            self.start_job(step.command)
+
+    @work(thread=True, group="jobs", exit_on_error=False)
+    def start_job(self, command: tuple[str, ...]) -> None:
+        from qdl_engine.runs.launch import start_job
+
+        self.post_message(RunStarted(start_job(self.lab, list(command)), command))
+
+    @on(RunStarted)
+    def run_started(self, message: RunStarted) -> None:
+        self.run_id = message.run.id
+        self.notify(f"Started: qdl {' '.join(message.command)}  (5 shows it)", markup=False, timeout=4)
+        if isinstance(self.screen, BaseScreen):
+            self.screen.tick()
+
+    def attach(self, run_id: str) -> None:
+        """Show a run on the training screen, and remember it."""
+        self.run_id = run_id
+        self.state.remember_run(self.lab.root, run_id)
+        self.save_state()
+        if isinstance(self.screen, BaseScreen) and self.screen.MODE == "training":
+            self.screen.tick()
+        else:
+            self.action_show_mode("training")
+
+    @on(Said)
+    def said(self, message: Said) -> None:
+        self.notify(
+            printable(message.text), severity="error" if message.severe else "information", markup=False
+        )
+
+    def tell_error(self, error: BaseException) -> None:
+        """What went wrong, as a person reads it; the traceback of a defect goes to a file that is named."""
+        if isinstance(error, LabError):
+            text = f"{error.message}. {error.hint}" if error.hint else error.message
+            self.notify(printable(text), severity="error", markup=False, timeout=10)
+            return
+        trace = "".join(traceback.format_exception(error))
+        try:
+            write_text_atomic(log_file(), trace)
+            where = f"The details are in {log_file()}"
+        except OSError:
+            where = "The details could not be written"
+        self.notify(
+            printable(f"{type(error).__name__}: {error}. {where}"), severity="error", markup=False, timeout=10
+        )
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.tell_error(event.worker.error)

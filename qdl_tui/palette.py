@@ -1,0 +1,77 @@
+"""ctrl+p: every action of the screen and the app, every screen, every run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from textual.binding import Binding
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.dom import DOMNode
+
+from qdl_engine.text import printable
+
+if TYPE_CHECKING:
+    from qdl_engine.runs.store import Run
+    from qdl_tui.app import QdlApp
+
+Command = tuple[str, str, Callable[[], object]]
+"""Title, help, what it does."""
+
+
+class LabCommands(Provider):
+    """Reads the same bindings as the footer and the help, so the three cannot drift."""
+
+    _runs: list[Run]
+
+    async def startup(self) -> None:
+        self._runs = await asyncio.to_thread(self._read_runs)
+
+    def _read_runs(self) -> list[Run]:
+        from qdl_engine.runs.store import list_runs
+
+        lab = self._app.lab
+        return list_runs(lab) if lab.settings_file.is_file() else []
+
+    @property
+    def _app(self) -> QdlApp:
+        return cast("QdlApp", self.app)
+
+    def _actions(self) -> list[Command]:
+        found: list[Command] = []
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if active.enabled and binding.description and binding.id and not binding.id.startswith("list."):
+                found.append(self._action(active.node, binding))
+        return list({command[0]: command for command in found}.values())
+
+    def _action(self, node: DOMNode, binding: Binding) -> Command:
+        goes = binding.action.startswith("show_mode")
+        title = f"Go to {binding.description}" if goes else binding.description
+        key = self.app.get_key_display(binding)
+        help_text = f"{binding.tooltip} [key {key}]" if binding.tooltip else f"key {key}"
+        return title, help_text, partial(self.app.run_action, binding.action, node)
+
+    def _commands(self) -> list[Command]:
+        runs: list[Command] = [
+            (
+                printable(f"Watch run {run.id}"),
+                printable(f"{run.kind} {run.system or ''} {run.state}"),
+                partial(self._app.attach, run.id),
+            )
+            for run in self._runs
+        ]
+        return [*self._actions(), *runs]
+
+    async def discover(self) -> Hits:
+        for title, help_text, act in self._commands():
+            yield DiscoveryHit(title, act, help=help_text)
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for title, help_text, act in self._commands():
+            score = matcher.match(title)
+            if score > 0:
+                yield Hit(score, matcher.highlight(title), act, help=help_text)

@@ -1,0 +1,82 @@
+"""What every screen has: the two bars, errors told and never thrown, a tick while it is on show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.worker import Worker, WorkerState
+
+from qdl_engine.lab import Lab
+from qdl_tui.widgets.bars import KeyBar, TabBar, TooSmall
+
+if TYPE_CHECKING:
+    from qdl_tui.app import QdlApp
+
+
+class BaseScreen(Screen[None]):
+    """One of the six screens.
+
+    Workers run in threads, read files and post messages; handlers on the screen own every change of state.
+    The tick stands still while another screen is on show: an unseen screen costs nothing.
+    """
+
+    MODE: ClassVar[str] = ""
+    TICK: ClassVar[float] = 0.0
+    """Seconds between two ticks; 0 is never."""
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-medium"), (120, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-tall")]
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen_lab: Lab | None = None
+        self._ticker: Timer | None = None
+
+    @property
+    def lab_app(self) -> QdlApp:
+        return cast("QdlApp", self.app)
+
+    @property
+    def lab(self) -> Lab:
+        return self.lab_app.lab
+
+    def compose(self) -> ComposeResult:
+        yield TabBar(self.MODE)
+        yield from self.compose_body()
+        yield KeyBar()
+        yield TooSmall(id="too-small")
+
+    def compose_body(self) -> Iterable[Widget]:
+        """The widgets between the two bars."""
+        return ()
+
+    def on_screen_resume(self) -> None:
+        self.query_one(TabBar).show_lab(self.lab.root.name)
+        if self._seen_lab != self.lab:
+            self._seen_lab = self.lab
+            self.lab_opened()
+        self.tick()
+        if self.TICK and self._ticker is None:
+            self._ticker = self.set_interval(self.TICK, self.tick)
+        elif self._ticker is not None:
+            self._ticker.resume()
+
+    def on_screen_suspend(self) -> None:
+        if self._ticker is not None:
+            self._ticker.pause()
+
+    def lab_opened(self) -> None:
+        """Another lab than last time: forget what was shown."""
+
+    def tick(self) -> None:
+        """Look at the files again, in a thread."""
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.lab_app.tell_error(event.worker.error)

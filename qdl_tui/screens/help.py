@@ -1,0 +1,66 @@
+"""`?`: the keys of where you are, read from the same bindings that act on them, so the two cannot drift."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Static
+
+from qdl_tui.widgets.bars import KeyBar, described_bindings
+
+
+class HelpScreen(ModalScreen[None]):
+    """Every key of one screen, of the widgets on it, and of the app."""
+
+    BINDINGS = [
+        Binding("escape,question_mark,q,f1", "close", "Close", key_display="esc", id="help.close"),
+        Binding("j,down", "scroll(1)", "Down", key_display="j", id="help.down"),
+        Binding("k,up", "scroll(-1)", "Up", key_display="k", id="help.up"),
+    ]
+
+    def __init__(self, about: Screen[object]) -> None:
+        super().__init__()
+        self.about = about
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide"):
+            yield Static("Keys", markup=False, classes="dialog-title")
+            with VerticalScroll(can_focus=False):
+                yield Static(self._keys(), markup=False)
+            yield KeyBar()
+
+    def _keys(self) -> Content:
+        lines: list[Content] = []
+        seen: set[str] = set()
+        widgets = [widget for widget in self.about.focus_chain if not widget.has_class("-textual-system")]
+        groups = [("This screen", described_bindings(self.about))]
+        groups += [(_name(widget.__class__.__name__), described_bindings(widget)) for widget in widgets]
+        groups.append(("Everywhere", described_bindings(self.app)))
+        for title, actions in groups:
+            fresh = {action: bindings for action, bindings in actions.items() if action not in seen}
+            seen.update(fresh)
+            if fresh:
+                lines.append(Content.styled(title, "bold $accent"))
+                lines += [self._line(bindings) for bindings in fresh.values()]
+        return Content("\n").join(lines)
+
+    def _line(self, bindings: list[Binding]) -> Content:
+        keys = " ".join(dict.fromkeys(self.app.get_key_display(binding) for binding in bindings))
+        return Content.assemble((f"  {keys:14}", "bold"), bindings[0].tooltip or bindings[0].description)
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def action_close(self) -> None:
+        self.dismiss()
+
+
+def _name(class_name: str) -> str:
+    return (
+        "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in class_name)
+        .strip()
+        .capitalize()
+    )

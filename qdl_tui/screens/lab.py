@@ -1,0 +1,234 @@
+"""Screen 1, the lab: where each student stands, and the one next step on Enter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from textual import on, work
+from textual.binding import Binding
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import OptionList, Static
+
+from qdl_engine.lab import Lab
+from qdl_engine.status import (
+    STAGE_NAMES,
+    SYSTEM_NAMES,
+    LabStatus,
+    MachineStatus,
+    Stage,
+    Step,
+    lab_status,
+    machine_status,
+    size_text,
+)
+from qdl_engine.text import printable
+from qdl_tui.messages import LabCreated, MachineRead, StatusRead
+from qdl_tui.screens.base import BaseScreen
+from qdl_tui.screens.dialogs import AskScreen
+from qdl_tui.widgets.nav_list import NavList
+
+STAGE_LOOKS = {
+    "ready": ("✓", "$success"),
+    "missing": ("·", "$text-muted"),
+    "running": ("▶", "$primary"),
+    "failed": ("✗", "$error"),
+    "skipped": ("-", "$text-muted"),
+}
+
+
+class StageTable(Static):
+    """Two columns of stages, one for each student, as wide as the terminal lets them be."""
+
+    status: LabStatus | None = None
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, id="stages")
+
+    def show_status(self, status: LabStatus) -> None:
+        if status != self.status:
+            self.status = status
+            self.on_resize()
+
+    def on_resize(self) -> None:
+        status = self.status
+        if status is None or not status.systems:
+            return
+        column = max(20, min(48, (self.size.width - 12) // 2))
+        heads = "".join(f"{SYSTEM_NAMES[system.system]:{column}}" for system in status.systems)
+        lines = [Content.assemble(" " * 12, (heads.rstrip(), "bold $accent"))]
+        for name in STAGE_NAMES:
+            cells = [self._cell(system.stage(name), column) for system in status.systems]
+            lines.append(Content.assemble(f"{name:12}", *cells))
+        lines += [Content.styled(printable(problem), "$error") for problem in status.problems]
+        self.update(Content("\n").join(lines))
+
+    def _cell(self, stage: Stage, width: int) -> Content:
+        sign, colour = STAGE_LOOKS[stage.state]
+        detail = printable(stage.detail)
+        if len(detail) > width - 3:
+            detail = f"{detail[: width - 4]}…"
+        return Content.assemble((f"{sign} ", colour), f"{detail:{width - 2}}")
+
+
+class StepList(NavList):
+    """What can be done now; Enter does it."""
+
+    BINDINGS = [
+        Binding(
+            "enter",
+            "select",
+            "Start",
+            key_display="enter",
+            tooltip="Do the highlighted step",
+            id="steps.start",
+        )
+    ]
+
+
+class LabHomeScreen(BaseScreen):
+    """Where the lab stands; in an empty directory, the ways to begin."""
+
+    MODE = "lab"
+    TICK = 2.0
+    BINDINGS = [
+        Binding("n", "new_lab", "New lab", tooltip="Make a new lab in a directory you name", id="lab.new"),
+        Binding("d", "demo_lab", "Demo lab", tooltip="Make a demo lab: no network, no GPU", id="lab.demo"),
+        Binding("o", "open_lab", "Open lab", tooltip="Open another lab by its directory", id="lab.open"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status: LabStatus | None = None
+        self._steps: dict[str, Step] = {}
+
+    def compose_body(self) -> Iterable[Widget]:
+        yield Static("", markup=False, id="where")
+        yield StageTable()
+        yield Static("", markup=False, id="next-title")
+        yield StepList(id="steps")
+        yield Static("", markup=False, id="machine")
+
+    def on_mount(self) -> None:
+        self.query_one(NavList).focus()
+
+    def lab_opened(self) -> None:
+        self.status = None
+        self.query_one("#where", Static).update(Content.styled(printable(str(self.lab.root)), "$text-muted"))
+        self.read_machine()
+
+    def tick(self) -> None:
+        self.read_status()
+
+    @work(thread=True, exclusive=True, group="status", exit_on_error=False)
+    def read_status(self) -> None:
+        lab = self.lab
+        self.post_message(StatusRead(lab, lab_status(lab)))
+
+    @work(thread=True, exclusive=True, group="machine", exit_on_error=False)
+    def read_machine(self) -> None:
+        self.post_message(MachineRead(machine_status(self.lab.root)))
+
+    @on(StatusRead)
+    def show_status(self, message: StatusRead) -> None:
+        if message.lab != self.lab or message.status == self.status:
+            return
+        self.status = message.status
+        self.set_class(not message.status.exists, "empty")
+        if message.status.exists:
+            self.query_one(StageTable).show_status(message.status)
+            self._show_steps(message.status)
+        else:
+            self._show_beginnings()
+        self.refresh_bindings()
+
+    def _show_steps(self, status: LabStatus) -> None:
+        self.query_one("#next-title", Static).update(Content.styled("Next step", "bold $accent"))
+        self._steps = {f"step-{' '.join(step.command)}": step for step in status.steps}
+        width = max((len(step.label) for step in status.steps), default=0) + 3
+        self.query_one(NavList).show_options(
+            [
+                (
+                    key,
+                    Content.assemble(
+                        f"{printable(step.label):{width}}", (f"qdl {' '.join(step.command)}", "dim")
+                    ),
+                )
+                for key, step in self._steps.items()
+            ]
+        )
+
+    def _show_beginnings(self) -> None:
+        self.query_one("#next-title", Static).update(
+            Content.assemble(("There is no lab here yet.", "bold $accent"), "  How do you want to begin?")
+        )
+        here = printable(str(self.lab.root))
+        options = [
+            ("new", Content(f"n  New lab here           qdl.toml with every setting, in {here}")),
+            ("demo", Content("d  Demo lab here          a tiny teacher, no network, no GPU, some minutes")),
+        ]
+        recent = [path for path in self.lab_app.state.recent if path != str(self.lab.root)]
+        options += [(f"open {path}", Content(f"o  Open {printable(path)}")) for path in recent]
+        self.query_one(NavList).show_options(options)
+
+    @on(MachineRead)
+    def show_machine(self, message: MachineRead) -> None:
+        self.query_one("#machine", Static).update(
+            Content.styled(machine_text(message.machine), "$text-muted")
+        )
+
+    @on(OptionList.OptionSelected, "#steps")
+    def option_selected(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self._choose(event.option_id or "")
+
+    def _choose(self, key: str) -> None:
+        if key in self._steps:
+            self.lab_app.start_step(self._steps[key])
+        elif key == "new":
+            self.lab_app.create_lab(self.lab, demo=False)
+        elif key == "demo":
+            self.lab_app.create_lab(self.lab, demo=True)
+        elif key.startswith("open "):
+            self.lab_app.open_lab(Lab.at(key.removeprefix("open ")))
+
+    def action_new_lab(self) -> None:
+        self._ask_directory("Directory of the new lab", demo=False)
+
+    def action_demo_lab(self) -> None:
+        self._ask_directory("Directory of the demo lab", demo=True)
+
+    def _ask_directory(self, question: str, *, demo: bool) -> None:
+        """Here, when there is no lab here; else in a directory that is asked for."""
+        if self.status is not None and not self.status.exists:
+            self.lab_app.create_lab(self.lab, demo=demo)
+            return
+
+        def make(answer: str | None) -> None:
+            if answer:
+                self.lab_app.create_lab(Lab.at(answer), demo=demo)
+
+        beside = self.lab.root.parent / ("demo-lab" if demo else "new-lab")
+        self.app.push_screen(AskScreen(question, str(beside)), make)
+
+    def action_open_lab(self) -> None:
+        def open_it(answer: str | None) -> None:
+            if answer:
+                self.lab_app.open_lab(Lab.at(Path(answer)))
+
+        others = [path for path in self.lab_app.state.recent if path != str(self.lab.root)]
+        detail = "\n".join(others[:5])
+        first = others[0] if others else f"{self.lab.root.parent}/"
+        self.app.push_screen(
+            AskScreen("Directory of the lab", first, f"Recent:\n{detail}" if detail else ""), open_it
+        )
+
+    @on(LabCreated)
+    def lab_created(self, message: LabCreated) -> None:
+        self.lab_app.open_lab(message.lab)
+
+
+def machine_text(machine: MachineStatus) -> str:
+    gpus = " · ".join(printable(gpu) for gpu in machine.gpus) or "no GPU: training runs on the CPU"
+    return f"{gpus} · disk {size_text(machine.disk_free)} free of {size_text(machine.disk_total)}"

@@ -1,0 +1,121 @@
+"""The line of screens on top and the line of keys below: one widget each, so the first paint stays cheap."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Container
+from textual.content import Content
+from textual.dom import DOMNode
+from textual.screen import Screen
+from textual.widgets import Static
+
+from qdl_engine.text import printable
+
+MODE_TITLES = {
+    "lab": "Lab",
+    "system1": "System 1",
+    "system2": "System 2",
+    "runs": "Runs",
+    "training": "Training",
+    "compare": "Compare",
+}
+"""The screens in the order of their number keys."""
+
+MOST_KEYS = 6
+LAST_KEYS = ("app.help", "app.quit")
+"""Always shown, at the end."""
+
+
+class TabBar(Static):
+    """The screens by their number keys; the current one stands in brackets, not only in colour."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__(markup=False, classes="bar")
+        self.mode = mode
+        self.lab_name = ""
+
+    def show_lab(self, name: str) -> None:
+        if name != self.lab_name:
+            self.lab_name = name
+            self.on_resize()
+
+    def on_resize(self) -> None:
+        parts: list[Content | str | tuple[str, str]] = []
+        for number, (mode, title) in enumerate(MODE_TITLES.items(), 1):
+            here = mode == self.mode
+            parts.append(
+                (f"[{number} {title}]" if here else f" {number} {title} ", "reverse bold" if here else "")
+            )
+        tabs = Content.assemble(*parts)
+        room = self.size.width - tabs.cell_length - 1
+        name = printable(self.lab_name)
+        if room > 0:
+            shown = name if len(name) <= room else f"…{name[1 - room :]}" if room > 4 else ""
+            tabs = Content.assemble(tabs, " " * (room - len(shown)), (shown, "$text-muted"))
+        self.update(tabs)
+
+
+def shown_bindings(screen: Screen[object]) -> list[Binding]:
+    """The bindings a footer shows: an input being typed in first, then the screen's, then the app's."""
+    found: dict[str, Binding] = {}
+    for active in screen.active_bindings.values():
+        binding = active.binding
+        if binding.show and active.enabled and binding.description:
+            found.setdefault(binding.action, binding)
+    return list(found.values())
+
+
+class KeyBar(Static):
+    """At most six keys, cut at the width: the rest is behind `?`."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, classes="bar")
+        self._shown = ""
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
+        self.show_keys()
+
+    def on_resize(self) -> None:
+        self.show_keys()
+
+    def _bindings_changed(self, screen: Screen[object]) -> None:
+        if self.is_attached and screen is self.screen:
+            self.show_keys()
+
+    def show_keys(self) -> None:
+        bindings = shown_bindings(self.screen)
+        last = sorted((item for item in bindings if item.id in LAST_KEYS), key=lambda item: item.id or "")
+        chosen = [*[item for item in bindings if item not in last][: MOST_KEYS - len(last)], *last]
+        parts: list[tuple[str, str] | str] = []
+        used = 0
+        for binding in chosen:
+            key = self.app.get_key_display(binding)
+            width = len(key) + len(binding.description) + 4
+            if used + width > max(self.size.width, 20):
+                break
+            used += width
+            parts += [(f" {key} ", "bold $accent"), f"{binding.description}  "]
+        content = Content.assemble(*parts)
+        if content.markup != self._shown:
+            self._shown = content.markup
+            self.update(content)
+
+
+class TooSmall(Container):
+    """Covers the screen below 60x20 and says what it needs, instead of drawing rubbish."""
+
+    def compose(self) -> ComposeResult:
+        yield Static("This app needs 60x20.\nMake the terminal larger.", markup=False)
+
+
+def described_bindings(node: DOMNode) -> dict[str, list[Binding]]:
+    """The bindings of one widget by action, for the help: where it has any with an id, only those."""
+    every = [binding for bindings in node._bindings.key_to_bindings.values() for binding in bindings]
+    described = [binding for binding in every if binding.description and not binding.system]
+    ours = [binding for binding in described if binding.id] or described
+    found: dict[str, list[Binding]] = {}
+    for binding in ours:
+        found.setdefault(binding.action, []).append(binding)
+    return found

@@ -1,0 +1,33 @@
+"""A list with vim keys beside the arrows."""
+
+from __future__ import annotations
+
+from textual.binding import Binding
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+
+class NavList(OptionList):
+    """An `OptionList` that j, k, g, G, ctrl+d and ctrl+u move in, and whose options are never markup."""
+
+    BINDINGS = [
+        Binding("j,down", "cursor_down", "Down", show=False, id="list.down"),
+        Binding("k,up", "cursor_up", "Up", show=False, id="list.up"),
+        Binding("g,home", "first", "First", show=False, id="list.first"),
+        Binding("G,end", "last", "Last", show=False, id="list.last"),
+        Binding("ctrl+d,pagedown", "page_down", "Page down", show=False, id="list.page_down"),
+        Binding("ctrl+u,pageup", "page_up", "Page up", show=False, id="list.page_up"),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
+        super().__init__(id=id, markup=False)
+
+    def show_options(self, options: list[tuple[str, Content]]) -> None:
+        """Replace the options, and keep the highlight on the same id where it is still there."""
+        before = self.highlighted_option
+        kept = before.id if before is not None else None
+        self.set_options([Option(prompt, id=option_id) for option_id, prompt in options])
+        ids = [option_id for option_id, _prompt in options]
+        if ids:
+            self.highlighted = ids.index(kept) if kept in ids else 0
