@@ -1,12 +1,14 @@
 """The demo's raw rows, in the shapes of the real data sets: the default mappings and filters work on them.
 
 System 1 gets rows like DistilQwen's, System 2 gets questions with several chains each like OmniThought's. The
-chains are the demo teacher's own: one reasoned, one where it was asked to answer directly.
+chains come from the demo teacher: one reasoned, one where it was asked to answer directly, and for every third
+question one that goes through the same working twice, as long-winded reasoners do.
 
 The two levels that OmniThought's judges gave come here from rules a reader can check:
 
-- **Reasoning Verbosity** is the chain's length: one level for each ten characters begun, spaces not counted,
-  9 at most. A direct answer has no chain and gets 0.
+- **Reasoning Verbosity** compares a chain's length with that of the world's own working, spaces not counted:
+  three times the ratio, rounded, 9 at most. The plain working gets 3 ("clear and concise" in OmniThought's
+  words), the same twice gets 6 ("extensive"), a direct answer 0.
 - **Cognitive Difficulty** is the task's: 0 for recall, 1 for handling digits and letters, 2 for one column
   operation, 3 for one that has to be found in words first or goes round a week, 4 for two in a row.
 
@@ -15,12 +17,13 @@ The two levels that OmniThought's judges gave come here from rules a reader can 
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from qdl_engine.demo.world import Sample, stream
-from qdl_engine.prompts import split_completion
+from qdl_engine.prompts import Completion, join_reasoning, split_completion
 
 SYSTEM1_SIMPLE: Final = ("sort", "reverse", "capital", "continent", "sequence", "compare")
 SYSTEM1_TASKS: Final = (*SYSTEM1_SIMPLE, "add", "sub", "mul", "story", "two", "day")
@@ -48,7 +51,8 @@ JUDGE: Final = "demo rule"
 TEACHER: Final = "demo teacher"
 
 _SYSTEM2_ASKED: Final = (*SYSTEM2_TASKS, *RECALL_TASKS)
-_CHARACTERS_PER_LEVEL: Final = 10
+_LONG_WINDED_EVERY: Final = 3
+_CONCISE: Final = 3
 _HIGHEST: Final = 9
 
 
@@ -68,23 +72,23 @@ def distilqwen_rows(samples: Iterable[Sample]) -> list[dict[str, str]]:
     return [{"instruction": sample.question, "output": sample.answer} for sample in samples]
 
 
-def omnithought_rows(samples: Sequence[Sample], *chains: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows like OmniThought's: each question with one record from each list of completions.
+def omnithought_rows(
+    samples: Sequence[Sample], reasoned: Sequence[str], direct: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows like OmniThought's, from the teacher's completions in the order of the samples."""
+    rows = []
+    for index, (sample, long, short) in enumerate(zip(samples, reasoned, direct, strict=True)):
+        chains = [split_completion(long), split_completion(short)]
+        if index % _LONG_WINDED_EVERY == 0:
+            first = chains[0]
+            chains.append(replace(first, reasoning=f"{first.reasoning}\n{first.reasoning}"))
+        rows.append({"question": sample.question, "reasoning": [_record(sample, chain) for chain in chains]})
+    return rows
 
-    Args:
-        samples: The questions.
-        chains: Lists of the teacher's completions, each as long as `samples` and in their order.
-    """
-    return [
-        {"question": sample.question, "reasoning": [_record(sample, text) for text in texts]}
-        for sample, *texts in zip(samples, *chains, strict=True)
-    ]
 
-
-def reasoning_verbosity(thought: str) -> int:
-    """The level of a chain by its length."""
-    characters = len("".join(thought.split()))
-    return min(_HIGHEST, -(-characters // _CHARACTERS_PER_LEVEL))
+def reasoning_verbosity(thought: str, working: str) -> int:
+    """The level of a chain by its length beside the world's own working."""
+    return min(_HIGHEST, round(_CONCISE * _length(thought) / _length(working)))
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -93,15 +97,19 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def _record(sample: Sample, completion: str) -> dict[str, Any]:
-    parts = split_completion(completion)
-    level = reasoning_verbosity(parts.reasoning)
+def _record(sample: Sample, chain: Completion) -> dict[str, Any]:
+    level = reasoning_verbosity(chain.reasoning, sample.thought)
+    full = join_reasoning(chain.reasoning, chain.answer) if chain.reasoning else chain.answer
     return {
-        "thought": parts.reasoning,
-        "solution": parts.answer,
-        "full_response": completion,
+        "thought": chain.reasoning,
+        "solution": chain.answer,
+        "full_response": full,
         "teacher": TEACHER,
-        "thought_correctness_verify": parts.answer == sample.answer,
+        "thought_correctness_verify": chain.answer == sample.answer,
         "Reasoning_Verbosity": {"level": level, "judge": JUDGE},
         "Cognitive_Difficulty": {"level": COGNITIVE_DIFFICULTY[sample.task], "judge": JUDGE},
     }
+
+
+def _length(text: str) -> int:
+    return len("".join(text.split()))

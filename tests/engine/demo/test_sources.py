@@ -29,7 +29,7 @@ def test_system2_rows_have_omnithoughts_shape() -> None:
     direct = ["wrong<|im_end|>" for _ in samples]
     for sample, row in zip(samples, omnithought_rows(samples, reasoned, direct), strict=True):
         assert set(row) == {"question", "reasoning"}
-        chain, bare = row["reasoning"]
+        chain, bare, *_ = row["reasoning"]
         assert chain["thought"] == sample.thought
         assert chain["solution"] == sample.answer
         assert chain["thought_correctness_verify"] is True
@@ -51,20 +51,15 @@ def test_levels_let_the_filter_tell_chains_apart() -> None:
     assert {sample.task for sample in samples} == {*SYSTEM2_TASKS, *RECALL_TASKS}
     rows = omnithought_rows(samples, [s.completion("system2") for s in samples], [s.answer for s in samples])
     for sample, row in zip(samples, rows, strict=True):
-        chain, bare = row["reasoning"]
-        assert bare["Reasoning_Verbosity"]["level"] == 0
-        assert 1 <= chain["Reasoning_Verbosity"]["level"] <= 9
-        assert (chain["Cognitive_Difficulty"]["level"] == 0) == (sample.task in RECALL_TASKS)
+        levels = [chain["Reasoning_Verbosity"]["level"] for chain in row["reasoning"]]
+        assert levels in ([3, 0], [3, 0, 6])
+        for chain in row["reasoning"]:
+            assert (chain["Cognitive_Difficulty"]["level"] == 0) == (sample.task in RECALL_TASKS)
 
 
-def test_verbosity_counts_characters_without_spaces() -> None:
-    assert [reasoning_verbosity(text) for text in ("", "a", "a b\n" * 5, "x" * 11, "x" * 500)] == [
-        0,
-        1,
-        1,
-        2,
-        9,
-    ]
+def test_verbosity_is_three_for_the_plain_working_and_counts_no_spaces() -> None:
+    levels = [reasoning_verbosity(text, "a b\nc d") for text in ("", "ab", "abcd", "a b c d e f", "x" * 99)]
+    assert levels == [0, 2, 3, 4, 9]
 
 
 def test_rows_are_written_one_a_line(tmp_path: Path) -> None:
