@@ -1,4 +1,4 @@
-"""`python -m qdl_engine.demo.build tokenizer|teacher|student|all`: makes what ships in
+"""`python -m qdl_engine.demo.build tokenizer|teacher|student|chains|all`: makes what ships in
 `qdl_engine/demo/assets`.
 
 One thread on purpose: the models are too small to share a step between cores. The teacher takes about 25
@@ -7,26 +7,31 @@ busy.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import torch
-from transformers import AutoTokenizer, Qwen2ForCausalLM
+from transformers import AutoTokenizer
 
+from qdl_engine.demo.exam import BATCH, Paper, sit
+from qdl_engine.demo.lab import ASSETS, LONGEST_ANSWER
 from qdl_engine.demo.making import student, teacher
-from qdl_engine.demo.making.examination import examine
 from qdl_engine.demo.making.loop import Lesson, Recipe, new_model, train
 from qdl_engine.demo.making.tokenizer import save_tokenizer
-from qdl_engine.demo.world import exam
+from qdl_engine.demo.report import score
+from qdl_engine.demo.sources import system2_samples
+from qdl_engine.demo.world import ALL_TASKS, SYSTEM_PROMPTS, Style, chat_prompt
+from qdl_engine.lab import read_json, write_json_atomic
+from qdl_engine.models import generate, load_student
 
 Who = Literal["teacher", "student"]
 
-ASSETS: Final = Path(__file__).parent / "assets"
 CARD: Final = "card.json"
 EXAM_PER_TASK: Final = 100
+CHAIN_QUESTIONS: Final = 4_800
+CHAIN_SEED: Final = 0
 
 
 def build_tokenizer(assets: Path) -> None:
@@ -44,6 +49,7 @@ def build_model(assets: Path, who: Who, seconds: float | None = None) -> None:
     model = new_model(tokenizer, recipe.architecture, recipe.seed)
     outcome = train(model, tokenizer, lessons, recipe, seconds)
     model.to(torch.bfloat16).save_pretrained(directory)
+    (directory / "model.safetensors").chmod(0o644)
     entry = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "recipe": asdict(recipe)
@@ -54,15 +60,29 @@ def build_model(assets: Path, who: Who, seconds: float | None = None) -> None:
     _note(assets / CARD, who, entry)
 
 
+def build_chains(assets: Path) -> None:
+    """The teacher's completions that System 2's source is made of: reasoned ones and direct ones."""
+    torch.set_num_threads(1)
+    teacher_model = load_student(assets / "teacher")
+    samples = system2_samples(CHAIN_QUESTIONS, CHAIN_SEED)
+    chains: dict[str, Any] = {"seed": CHAIN_SEED}
+    for name, style in (("reasoned", "system2"), ("direct", "system1")):
+        prompts = [chat_prompt(sample.question, cast(Style, style)) for sample in samples]
+        answers = generate(teacher_model, prompts, max_new_tokens=LONGEST_ANSWER, batch_size=BATCH)
+        chains[name] = [answer.text for answer in answers]
+    write_json_atomic(assets / "chains.json", chains)
+
+
 def examine_saved(directory: Path) -> dict[str, Any]:
     """Exact match on the test split of the model as shipped, per style and task."""
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    model = Qwen2ForCausalLM.from_pretrained(directory, dtype=torch.float32)
-    paper = exam("test", EXAM_PER_TASK)
-    return {
-        "system1": examine(model, tokenizer, paper, "system1").as_dict(),
-        "system2": examine(model, tokenizer, paper, "system2").as_dict(),
-    }
+    return {style: _examine(directory, style) for style in SYSTEM_PROMPTS}
+
+
+def _examine(directory: Path, style: Style) -> dict[str, Any]:
+    marks = sit(Paper(style, str(directory), style, ALL_TASKS, EXAM_PER_TASK))
+    tasks = {task: round(marks.right[task] / asked, 4) for task, asked in marks.asked.items()}
+    total = score(marks)
+    return {"accuracy": round(total.accuracy, 4), "questions": total.asked, "tasks": tasks}
 
 
 def _course(who: Who) -> tuple[Recipe, Iterator[Lesson]]:
@@ -73,15 +93,14 @@ def _course(who: Who) -> tuple[Recipe, Iterator[Lesson]]:
 
 def _note(path: Path, who: Who, entry: dict[str, Any]) -> None:
     """Replaces one model's entry on the card."""
-    card = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    card[who] = entry
-    path.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    card = read_json(path) if path.exists() else {}
+    write_json_atomic(path, card | {who: entry})
 
 
 def main() -> None:
     """Parses the command line and builds."""
     parser = argparse.ArgumentParser(prog="python -m qdl_engine.demo.build", description=__doc__)
-    parser.add_argument("what", choices=("tokenizer", "teacher", "student", "all"))
+    parser.add_argument("what", choices=("tokenizer", "teacher", "student", "chains", "all"))
     parser.add_argument("--out", type=Path, default=ASSETS, help="where the model directories go")
     parser.add_argument("--seconds", type=float, help="a trial: CPU seconds instead of the recipe's steps")
     arguments = parser.parse_args()
@@ -91,6 +110,8 @@ def main() -> None:
         build_model(arguments.out, "student", arguments.seconds)
     if arguments.what in ("teacher", "all"):
         build_model(arguments.out, "teacher", arguments.seconds)
+    if arguments.what in ("chains", "all"):
+        build_chains(arguments.out)
 
 
 if __name__ == "__main__":

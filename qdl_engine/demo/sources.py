@@ -1,8 +1,8 @@
 """The demo's raw rows, in the shapes of the real data sets: the default mappings and filters work on them.
 
 System 1 gets rows like DistilQwen's, System 2 gets questions with several chains each like OmniThought's. The
-chains come from the demo teacher: one reasoned, one where it was asked to answer directly, and for every third
-question one that goes through the same working twice, as long-winded reasoners do.
+chains come from the demo teacher: one reasoned, one where it was asked to answer directly, and for every
+third question one that goes through the same working twice, as long-winded reasoners do.
 
 The two levels that OmniThought's judges gave come here from rules a reader can check:
 

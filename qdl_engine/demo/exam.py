@@ -1,0 +1,90 @@
+"""`python -m qdl_engine.demo.exam PAPERS`: marks models on held-out questions, in a process of its own.
+
+PAPERS is a JSON list of `Paper`s. Each result is one JSON line on stdout, written as soon as it is known.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from qdl_engine.demo.world import Sample, Split, Style, exam, final_answer
+
+BATCH: Final = 64
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Which model is asked what."""
+
+    name: str
+    model: str
+    style: Style
+    tasks: tuple[str, ...]
+    per_task: int
+    split: Split = "test"
+    longest: int = 120
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What came out: right answers and questions per task, and what the answers took."""
+
+    name: str
+    right: dict[str, int]
+    asked: dict[str, int]
+    tokens: int
+    seconds: float
+    parameters: int
+
+
+def sit(paper: Paper) -> Marks:
+    """Puts a paper to its model: greedy, batched, exact match on the answer."""
+    from qdl_engine.models import generate, load_student
+
+    loaded = load_student(paper.model)
+    samples = exam(paper.split, paper.per_task, paper.tasks)
+    started = time.perf_counter()
+    answers = generate(
+        loaded,
+        [sample.prompt(paper.style) for sample in samples],
+        max_new_tokens=paper.longest,
+        batch_size=BATCH,
+    )
+    seconds = time.perf_counter() - started
+    # A cut answer counts as wrong, even when the right number happens to stand in it.
+    texts = ["" if answer.reason else answer.text for answer in answers]
+    tokens = sum(answer.tokens for answer in answers)
+    return Marks(paper.name, *_mark(samples, texts), tokens, seconds, loaded.parameters)
+
+
+def _mark(samples: Iterable[Sample], texts: Iterable[str]) -> tuple[dict[str, int], dict[str, int]]:
+    right: dict[str, int] = {}
+    asked: dict[str, int] = {}
+    for sample, text in zip(samples, texts, strict=True):
+        asked[sample.task] = asked.get(sample.task, 0) + 1
+        right[sample.task] = right.get(sample.task, 0) + int(final_answer(text) == sample.answer)
+    return right, asked
+
+
+def dump_papers(papers: Iterable[Paper]) -> str:
+    """Papers as the argument of this module's command."""
+    return json.dumps([asdict(paper) for paper in papers])
+
+
+def load_marks(line: str) -> Marks:
+    """One line of this module's output."""
+    return Marks(**json.loads(line))
+
+
+def main() -> None:
+    """Sits every paper of the command line."""
+    papers: list[dict[str, Any]] = json.loads(sys.argv[1])
+    for paper in papers:
+        print(json.dumps(asdict(sit(Paper(**paper)))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Makes the demo lab on disk: settings, raw rows and prompts, in a second and without a model in memory."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from qdl_engine.demo.sources import (
+    distilqwen_rows,
+    omnithought_rows,
+    system1_samples,
+    system2_samples,
+    write_jsonl,
+)
+from qdl_engine.demo.world import SYSTEM_PROMPTS, exam
+from qdl_engine.errors import LabError, SettingsError
+from qdl_engine.lab import Lab, read_json, write_text_atomic
+from qdl_engine.settings import (
+    ComparisonSettings,
+    LabSettings,
+    RuntimeSettings,
+    System1Settings,
+    System2Settings,
+    TeacherSettings,
+)
+from qdl_engine.toml import save_settings
+
+ASSETS: Final = Path(__file__).parent / "assets"
+TEACHER: Final = ASSETS / "teacher"
+BASE_STUDENT: Final = ASSETS / "student"
+CHAINS: Final = ASSETS / "chains.json"
+
+SYSTEM1_SOURCE: Final = "sources/system1.jsonl"
+SYSTEM2_SOURCE: Final = "sources/system2.jsonl"
+LONGEST_ANSWER: Final = 120
+"""Tokens; the longest working of the world has 80."""
+
+_SYSTEM1_QUESTIONS: Final = 4_000
+_SEED: Final = 0
+_PROMPT_TASKS: Final = ("capital", "reverse", "add", "story", "two", "day")
+
+_TRAINING: Final[Mapping[str, Any]] = {
+    "seed": _SEED,
+    "max_length": 160,
+    "learning_rate": 2e-3,
+    "lr_scheduler": "cosine",
+    "warmup_ratio": 0.05,
+    "batch_size": 8,
+    "gradient_accumulation": 1,
+    "weight_decay": 0.05,
+    "adam_beta2": 0.98,
+    "precision": "fp32",
+    "gradient_checkpointing": False,
+    "held_out": 0.02,
+    "eval_steps": 500,
+    "logging_steps": 20,
+    "save_steps": 2_000,
+    "save_total_limit": 1,
+}
+
+
+def create_demo_lab(directory: str | os.PathLike[str]) -> Lab:
+    """Writes a new demo lab: `qdl.toml`, the raw rows of both systems, and prompts to compare with.
+
+    Raises:
+        SettingsError: when a lab is there already; nothing is overwritten.
+        LabError: when the demo's files are missing from the installation.
+    """
+    lab = Lab.at(directory)
+    if lab.settings_file.exists():
+        raise SettingsError(f"There is a lab at {lab.root} already", "Name another directory for the demo.")
+    if not CHAINS.exists():
+        raise LabError(f"The demo's files are missing: {CHAINS}", "Install the package again.")
+    lab.create_directories()
+    chains = read_json(CHAINS)
+    samples = system2_samples(len(chains["reasoned"]), chains["seed"])
+    write_jsonl(lab.root / SYSTEM1_SOURCE, distilqwen_rows(system1_samples(_SYSTEM1_QUESTIONS, _SEED)))
+    write_jsonl(lab.root / SYSTEM2_SOURCE, omnithought_rows(samples, chains["reasoned"], chains["direct"]))
+    write_text_atomic(lab.sample_prompts, _sample_prompts())
+    save_settings(lab, demo_settings())
+    return lab
+
+
+def demo_settings() -> LabSettings:
+    """The demo's `qdl.toml`: models of a million weights want larger steps and many more of them."""
+    return LabSettings(
+        teacher=TeacherSettings(
+            model=str(TEACHER), quantization="none", batch_size=128, max_new_tokens=LONGEST_ANSWER
+        ),
+        system1=System1Settings(
+            student=str(BASE_STUDENT),
+            source=SYSTEM1_SOURCE,
+            label=True,
+            label_mode="system2",
+            rows=_SYSTEM1_QUESTIONS,
+            system_prompt=SYSTEM_PROMPTS["system1"],
+            epochs=8,
+            **_TRAINING,
+        ),
+        system2=System2Settings(
+            student=str(BASE_STUDENT),
+            source=SYSTEM2_SOURCE,
+            rows=_SYSTEM1_QUESTIONS,
+            system_prompt=SYSTEM_PROMPTS["system2"],
+            rv_min=1,
+            rv_max=4,
+            cd_min=1,
+            epochs=8,
+            **_TRAINING,
+        ),
+        runtime=RuntimeSettings(threads=1),
+        comparison=ComparisonSettings(max_new_tokens=LONGEST_ANSWER, teacher_mode="system2"),
+    )
+
+
+def _sample_prompts() -> str:
+    """Held-out questions, none of which a student was trained on."""
+    questions = [sample.question for sample in exam("test", 2, _PROMPT_TASKS, seed="prompts")]
+    head = "# One prompt a line. The demo's models know tasks like these, and nothing else.\n"
+    return head + "".join(f"{question}\n" for question in questions)
