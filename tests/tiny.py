@@ -64,6 +64,7 @@ def make_tiny_model(
     layers: int = 2,
     vocab_texts: Iterable[str] | None = None,
     sampling_defaults: bool = False,
+    lively: bool = False,
 ) -> Path:
     """A randomly initialised Qwen2 checkpoint with its tokenizer.
 
@@ -75,6 +76,8 @@ def make_tiny_model(
         vocab_texts: See `make_tiny_tokenizer`.
         sampling_defaults: Write Qwen2.5's own `generation_config.json`, which samples and penalises
             repetition unless the caller says otherwise.
+        lively: Wide random weights and an output layer of its own, so that greedy text wanders instead of
+            repeating the prompt's last token.
 
     Returns:
         `directory`.
@@ -92,7 +95,8 @@ def make_tiny_model(
         num_attention_heads=heads,
         num_key_value_heads=heads // 2 if heads % 2 == 0 else heads,
         max_position_embeddings=4096,
-        tie_word_embeddings=True,
+        tie_word_embeddings=not lively,
+        initializer_range=0.6 if lively else 0.02,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -1,0 +1,125 @@
+"""What a name of a model stands for, told without torch: a checkpoint here, a hub id, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Literal
+
+from qdl_engine.errors import ModelError
+
+Role = Literal["teacher", "student"]
+
+EXAMPLES: dict[Role, str] = {
+    "teacher": "Qwen/Qwen2.5-7B-Instruct",
+    "student": "Qwen/Qwen2.5-0.5B-Instruct",
+}
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
+FINGERPRINT_BYTES = 1 << 20
+HUB_SECONDS = 5.0
+
+
+def find_checkpoint(name: str, role: Role) -> str:
+    """The local directory or hub id behind a name.
+
+    Raises:
+        ModelError: `Model not found at <path>`, or `Invalid student model: <name>` with the reason.
+    """
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        if not (directory / "config.json").is_file():
+            raise invalid_model(name, role, "the directory has no config.json")
+        if not any(directory.glob("*.safetensors")):
+            raise invalid_model(
+                name, role, "the directory has no *.safetensors weights (pickled ones are refused)"
+            )
+        if not any((directory / file).is_file() for file in TOKENIZER_FILES):
+            raise invalid_model(name, role, "the directory has no tokenizer")
+        return str(directory)
+    if directory.is_file():
+        raise invalid_model(name, role, "a file, not a checkpoint directory")
+    if name.startswith((".", "~")) or directory.is_absolute() or name.count("/") > 1 or name.endswith("/"):
+        raise ModelError(
+            f"Model not found at {name}", "Train it first, or give the directory of a checkpoint."
+        )
+    if not HUB_ID.fullmatch(name):
+        raise invalid_model(name, role, "neither a directory nor a hub id")
+    return name
+
+
+def hub_reachable() -> bool:
+    """Whether the hub answers at all.
+
+    Asked once before a download: the hub's own client retries for most of a minute on a machine without a
+    network before it looks into its cache.
+    """
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_SECONDS):
+            return True
+    except HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def fingerprint(path: str) -> str:
+    """What tells one teacher from another: the hub id, or for a local directory its content.
+
+    Not the directory's name or times: a moved lab keeps its labels and a retrained teacher loses them. Of
+    each weight file the size and both ends are read, not its gigabytes.
+    """
+    directory = Path(path).expanduser()
+    if not directory.is_dir():
+        return path
+    digest = hashlib.sha256()
+    for file in sorted([*directory.glob("config.json"), *directory.glob("*.safetensors")]):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}:".encode())
+        with open(file, "rb") as handle:
+            digest.update(handle.read(FINGERPRINT_BYTES))
+            handle.seek(max(0, size - FINGERPRINT_BYTES))
+            digest.update(handle.read(FINGERPRINT_BYTES))
+    return digest.hexdigest()
+
+
+def load_error(name: str, role: Role, error: Exception, *, reachable: bool) -> ModelError:
+    """What to say when the libraries refuse a model: a hub that cannot be reached is not a wrong name."""
+    if not reachable:
+        return invalid_model(
+            name, role, "not a directory here, not in the cache, and the hub cannot be reached. Copy one here"
+        )
+    causes = _causes(error)
+    if "GatedRepoError" in causes:
+        return invalid_model(name, role, "it is gated: accept its licence on the hub and log in")
+    return invalid_model(name, role, first_line(error))
+
+
+def _causes(error: BaseException) -> list[str]:
+    causes: list[str] = []
+    seen: BaseException | None = error
+    while seen is not None and len(causes) < 10:
+        causes.append(type(seen).__name__)
+        seen = seen.__cause__ or seen.__context__
+    return causes
+
+
+def invalid_model(name: str, role: Role, reason: str) -> ModelError:
+    return ModelError(
+        f"Invalid {role} model: {name}",
+        f"{reason[:1].upper()}{reason[1:]}. One that works: {EXAMPLES[role]}, or a checkpoint directory.",
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """The cause in one line; a library's message may run over a screen."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200].rstrip(".") if text else type(error).__name__
