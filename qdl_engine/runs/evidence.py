@@ -1,0 +1,142 @@
+"""How a run ended, by evidence: exit codes alone have told us of success with nothing to show for it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from qdl_engine.events import Event, parse_event
+from qdl_engine.text import last_line, printable
+
+STOPPED_EXIT_CODE = 3
+"""The built-in runtime's exit code after a checkpoint written on request."""
+
+_TAIL_BYTES = 256 * 1024
+# File systems stamp with a coarser clock than `time.time()`.
+_CLOCK_SLACK = 1.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    state: Literal["done", "failed", "stopped", "lost"]
+    message: str = ""
+    hint: str = ""
+
+
+def decide(
+    *,
+    exit_code: int | None,
+    started: float,
+    events_file: Path,
+    log_file: Path,
+    output_dir: Path | None,
+    stop_requested: bool,
+) -> Verdict:
+    """Judge an ended run.
+
+    Args:
+        exit_code: As the supervisor saw it (negative: a signal), None when it was not there to see.
+        started: When this attempt began; older evidence belongs to an earlier one.
+        events_file: Where the run wrote its events.
+        log_file: Where its output went; the last line helps when there is nothing better.
+        output_dir: Where a checkpoint must be, None for a run that makes none.
+        stop_requested: Whether somebody asked it to stop.
+    """
+    last = last_terminal_event(events_file, since=started)
+    kind = last["event"] if last else None
+    if exit_code == STOPPED_EXIT_CODE or (kind == "stopped" and exit_code != 0):
+        return Verdict("stopped", "Stopped on request, with a checkpoint to go on from.")
+    ended_well = exit_code == 0 or (exit_code is None and kind == "finished")
+    if ended_well:
+        problem = "" if output_dir is None else checkpoint_problem(output_dir, since=started)
+        if not problem:
+            return Verdict("done")
+        if not stop_requested:
+            hint = f"What it said is in {log_file}"
+            return Verdict(
+                "failed", f"It ended without an error, but there is no new checkpoint: {problem}", hint
+            )
+    if stop_requested:
+        return Verdict("stopped", "Stopped on request.")
+    if last and kind == "failed":
+        message = printable(str(last.get("message") or "It failed without saying why."))
+        return Verdict("failed", message, printable(str(last.get("hint") or f"Its output is in {log_file}")))
+    if exit_code is None:
+        return Verdict("lost", "Its process is gone and left no result.", f"Its last words are in {log_file}")
+    return _from_exit_code(exit_code, log_file)
+
+
+def _from_exit_code(exit_code: int, log_file: Path) -> Verdict:
+    hint = f"Its output is in {log_file}"
+    if exit_code < 0:
+        name = (
+            signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else f"signal {-exit_code}"
+        )
+        if name == "SIGKILL":
+            hint = f"The system may have run out of memory: lower batch_size or max_length. {hint}"
+        return Verdict("failed", f"It was killed by {name}.", hint)
+    words = printable(last_line(log_file))
+    return Verdict("failed", f"It ended with exit code {exit_code}" + (f": {words}" if words else "."), hint)
+
+
+def last_terminal_event(events_file: Path, *, since: float) -> Event | None:
+    """The last `finished`, `stopped` or `failed` of this attempt, reading only the end of the file."""
+    try:
+        with open(events_file, "rb") as handle:
+            size = handle.seek(0, 2)
+            handle.seek(max(0, size - _TAIL_BYTES))
+            lines = handle.read().split(b"\n")
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        event = parse_event(line) if line else None
+        if event and event["event"] in ("finished", "stopped", "failed"):
+            moment = event.get("time")
+            return event if isinstance(moment, int | float) and moment >= since - _CLOCK_SLACK else None
+    return None
+
+
+def checkpoint_problem(directory: Path, *, since: float | None = None) -> str:
+    """Why `directory` holds no whole checkpoint (newer than `since`), or an empty string when it does.
+
+    Only headers are read, so this costs the same for any model.
+    """
+    if not (directory / "config.json").is_file():
+        return f"no config.json in {directory}"
+    weights = sorted(directory.glob("model*.safetensors"))
+    if not weights:
+        return f"no model*.safetensors in {directory}"
+    index = directory / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError, TypeError):
+            return f"{index} cannot be read"
+        missing = sorted(named - {path.name for path in weights})
+        if missing:
+            return f"{missing[0]} is missing in {directory}"
+    for path in weights:
+        problem = _safetensors_problem(path)
+        if problem:
+            return problem
+    if since is not None and max(path.stat().st_mtime for path in weights) < since - _CLOCK_SLACK:
+        return f"the one in {directory} is older than the run"
+    return ""
+
+
+def _safetensors_problem(path: Path) -> str:
+    """A file cut short has a header that promises more bytes than there are."""
+    size = path.stat().st_size
+    with open(path, "rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        if not 2 <= length <= min(size, 100_000_000):
+            return f"{path} is no safetensors file"
+        try:
+            header = json.loads(handle.read(length))
+            ends = [value["data_offsets"][1] for key, value in header.items() if key != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return f"{path} is no safetensors file"
+    return "" if size == 8 + length + max(ends, default=0) else f"{path} is cut short"

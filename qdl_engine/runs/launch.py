@@ -1,0 +1,229 @@
+"""Start, stop, resume and wait for runs. Nothing here keeps a process alive or dies with one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from qdl_engine.errors import LabBusyError, RunError
+from qdl_engine.events import EventSink, no_sink
+from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.runs.process import identity_of, is_alive, signal_group
+from qdl_engine.runs.reader import EventTail
+from qdl_engine.runs.store import (
+    SYSTEMS,
+    Run,
+    create_run,
+    list_runs,
+    refresh_run,
+    save_run,
+    store_lock,
+)
+
+STOP_GRACE_SECONDS = 120.0
+"""How long a run may take to write its checkpoint before it is killed."""
+
+RESUME_FLAG = "--resume"
+
+CHILD_ENVIRONMENT: Mapping[str, str] = {
+    # Output must be in the log while the run goes on, and be UTF-8 whatever the locale.
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONUTF8": "1",
+    # Forked tokenizers warn and may deadlock; spinning OpenMP threads starve everybody on a small machine.
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """How a module of ours is started: `-P` keeps what lies in the current directory from being imported."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def start_run(run: Run) -> Run:
+    """Start a queued run, detached from this process, and return it as it stands once its program is started.
+
+    Raises:
+        LabBusyError: when another run writes to the same output directory; the message names it.
+        RunError: when it was started before, or the supervisor does not come up.
+    """
+    with store_lock(run.lab):
+        current = refresh_run(run)
+        if current.state != "queued":
+            raise RunError(
+                f"Run {run.id} is {current.state}, not queued", f"Start it again: qdl resume {run.id}"
+            )
+        return _launch(current)
+
+
+def resume_run(run: Run) -> Run:
+    """Start a run that ended once more, in the same directory, going on from its last checkpoint.
+
+    Raises:
+        RunError: while it is running, when it is done, or when its runtime cannot resume.
+    """
+    with store_lock(run.lab):
+        current = refresh_run(run)
+        if current.active or current.state == "done":
+            raise RunError(
+                f"Run {run.id} is {current.state}", "Only a stopped, failed or lost run can be resumed."
+            )
+        return _launch(replace(current, argv=tuple(_resuming(current))))
+
+
+def _resuming(run: Run) -> list[str]:
+    if run.state == "queued" or RESUME_FLAG in run.argv or run.kind != "train":
+        # Preparing begins anew, labelling goes on at the row by its own cache.
+        return list(run.argv)
+    if not any(part.startswith("qdl_engine.") for part in run.argv):
+        raise RunError(f"Run {run.id} cannot be resumed: EasyDistill has no resume", "Train again instead.")
+    return [*run.argv, RESUME_FLAG]
+
+
+def _launch(run: Run) -> Run:
+    _refuse_shared_output(run)
+    run.stop_file.unlink(missing_ok=True)
+    # Until the supervisor is up, the run lives by the process that starts it.
+    run = replace(
+        run,
+        state="starting",
+        env={**CHILD_ENVIRONMENT, **run.env},
+        pid=None,
+        identity=None,
+        exit_code=None,
+        supervisor_pid=os.getpid(),
+        supervisor_identity=identity_of(os.getpid()),
+        started=time.time(),
+        ended=None,
+        message="",
+        hint="",
+        attempt=run.attempt + 1,
+    )
+    save_run(run)
+    with open(run.supervisor_log, "ab") as log:
+        supervisor = subprocess.run(
+            python_command("qdl_engine.runs.supervise", str(run.directory)),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=_importable(os.environ),
+            start_new_session=True,
+            check=False,
+        )
+    if supervisor.returncode != 0:
+        failed = replace(
+            run, state="failed", ended=time.time(), message="The supervisor of the run did not start."
+        )
+        save_run(failed)
+        raise RunError(f"Run {run.id} did not start", f"Why is in {run.supervisor_log}")
+    return refresh_run(run)
+
+
+def _importable(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which children find this very package, also when it is run from a checkout."""
+    here = str(Path(__file__).resolve().parents[2])
+    paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if here in paths or Path(here).name == "site-packages":
+        return dict(environment)
+    return {**environment, "PYTHONPATH": os.pathsep.join([*paths, here])}
+
+
+def _refuse_shared_output(run: Run) -> None:
+    if run.output_dir is None:
+        return
+    for other in list_runs(run.lab):
+        if other.id != run.id and other.active and other.output_dir == run.output_dir:
+            raise LabBusyError(
+                f"{run.output_dir} is being written by run {other.id} (process {other.pid})",
+                f"Wait for it, or stop it: qdl stop {other.id}",
+            )
+
+
+def stop_run(run: Run, *, force: bool = False, grace: float = STOP_GRACE_SECONDS) -> Run:
+    """Ask a run to stop: SIGTERM to its whole group, SIGKILL once `grace` seconds are over.
+
+    The supervisor keeps the deadline. When there is none any more, this call waits and keeps it itself.
+
+    Args:
+        run: What to stop.
+        force: Kill at once, without a checkpoint.
+        grace: Seconds the program has for its checkpoint.
+
+    Raises:
+        RunError: when it is not running.
+    """
+    current = refresh_run(run)
+    if current.state == "queued":
+        stopped = replace(current, state="stopped", ended=time.time(), message="Stopped before it began.")
+        save_run(stopped)
+        return stopped
+    if not current.active:
+        raise RunError(f"Run {run.id} is not running: it is {current.state}")
+    deadline = time.time() + (0.0 if force else grace)
+    write_json_atomic(current.stop_file, {"asked": time.time(), "deadline": deadline})
+    if current.pid is not None and is_alive(current.pid, current.identity):
+        signal_group(current.pid, signal.SIGKILL if force else signal.SIGTERM)
+        if not is_alive(current.supervisor_pid, current.supervisor_identity):
+            _end_by(current, deadline)
+    return refresh_run(current)
+
+
+def _end_by(run: Run, deadline: float) -> None:
+    while is_alive(run.pid, run.identity):
+        if run.pid is not None and time.time() >= deadline:
+            signal_group(run.pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def wait_for(
+    run: Run, on_event: EventSink = no_sink, poll: float = 0.2, *, timeout: float | None = None
+) -> Run:
+    """Follow a run to its end, handing on its events, those of the past first.
+
+    Interrupting the wait leaves the run alone.
+
+    Raises:
+        RunError: when `timeout` seconds pass first.
+    """
+    tail = EventTail(run.events_file)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        # The state before the events: what was written before the end is then never missed.
+        current = refresh_run(run)
+        for event in tail.read():
+            on_event(event)
+        if current.final:
+            return current
+        if deadline is not None and time.monotonic() >= deadline:
+            raise RunError(f"Run {run.id} is still {current.state} after {timeout:g} s")
+        time.sleep(poll)
+
+
+def start_job(lab: Lab, arguments: Sequence[str], *, name: str = "", note: str = "") -> Run:
+    """Start a `qdl` subcommand (`["train", "system1"]`, `["prepare", "system2"]`, `["label"]`) as a run.
+
+    The run of `train` prepares what is missing and then becomes the runtime itself, so that there is one run,
+    one process and one log for the whole of it.
+    """
+    kind = arguments[0]
+    system = next((argument for argument in arguments[1:] if argument in SYSTEMS), None)
+    trains = kind == "train" and system is not None
+    run = create_run(
+        lab,
+        kind,
+        system=system,
+        name=name,
+        note=note,
+        argv=python_command("qdl_engine.cli", "--lab", str(lab.root), *arguments, "--in-run"),
+        output_dir=lab.checkpoint(system) if trains and system else None,
+    )
+    if trains and system:
+        run = replace(run, config=lab.config_file(system, run.id))
+        save_run(run)
+    return start_run(run)

@@ -1,0 +1,181 @@
+"""What a run has to tell, read from its events as they grow."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qdl_engine.events import Event, as_number, parse_event
+from qdl_engine.runs.store import Run, refresh_run
+
+
+class EventTail:
+    """The events of a file that another process is still writing; each `read` gives those that are new."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._inode = 0
+
+    def read(self) -> list[Event]:
+        """New whole lines as events. A line without its end waits; a broken one is skipped."""
+        try:
+            handle = open(self.path, "rb")  # noqa: SIM115 - the `with` below closes it
+        except FileNotFoundError:
+            return []
+        with handle:
+            status = os.fstat(handle.fileno())
+            if status.st_ino != self._inode or status.st_size < self._offset:
+                self._inode, self._offset = status.st_ino, 0
+            handle.seek(self._offset)
+            fresh = handle.read()
+        whole, newline, _ = fresh.rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        events = (parse_event(line) for line in whole.split(b"\n") if line)
+        return [event for event in events if event is not None]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """Where a run stands. None is what it has not said (yet)."""
+
+    stage: str = ""
+    step: int | None = None
+    total_steps: int | None = None
+    epoch: float | None = None
+    loss: float | None = None
+    held_out_loss: float | None = None
+    tokens_per_second: float | None = None
+    eta_seconds: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    gpu_memory: float | None = None
+    """Bytes in use on the device."""
+    progress: float | None = None
+    """0 to 1 within the stage."""
+    done: int | None = None
+    total: int | None = None
+    unit: str = ""
+    device: str = ""
+    note: str = ""
+    """The last thing it found worth saying."""
+
+    def to_dict(self) -> dict[str, object]:
+        return dict(vars(self))
+
+
+_METRICS = {
+    "epoch": "epoch",
+    "loss": "loss",
+    "held_out_loss": "held_out_loss",
+    "tokens_per_second": "tokens_per_second",
+    "eta_seconds": "eta_seconds",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "gpu_memory_bytes": "gpu_memory",
+}
+
+
+class RunWatch:
+    """A run under observation: `refresh` reads only what is new, so ask it as often as you like."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.summary = RunSummary()
+        self.losses: list[tuple[int, float]] = []
+        self.held_out: list[tuple[int, float]] = []
+        self._tail = EventTail(run.events_file)
+
+    def refresh(self) -> list[Event]:
+        """Take in what is new and return it; the other attributes are then up to date."""
+        self.run = refresh_run(self.run)
+        return self.read_events()
+
+    def read_events(self) -> list[Event]:
+        """Take in new events, without judging the run's state again."""
+        events = self._tail.read()
+        for event in events:
+            self._take(event)
+        return events
+
+    def _take(self, event: Event) -> None:
+        kind = event["event"]
+        if kind == "progress":
+            self._take_progress(event)
+        elif kind in ("started", "metrics", "evaluated", "checkpoint", "stopped", "finished"):
+            self._take_training(event, kind)
+        elif kind in ("note", "failed"):
+            self.summary = replace(self.summary, note=str(event.get("message") or ""))
+
+    def _take_progress(self, event: Event) -> None:
+        done, total = _whole(event.get("done")), _whole(event.get("total"))
+        self.summary = replace(
+            self.summary,
+            stage=str(event.get("stage") or self.summary.stage),
+            done=done,
+            total=total,
+            unit=str(event.get("unit") or ""),
+            progress=min(1.0, done / total) if done is not None and total else None,
+            eta_seconds=as_number(event.get("eta_seconds")),
+        )
+
+    def _take_training(self, event: Event, kind: str) -> None:
+        values: dict[str, object] = {
+            name: number
+            for key, name in _METRICS.items()
+            if (number := as_number(event.get(key))) is not None
+        }
+        step, total = _whole(event.get("step")), _whole(event.get("total_steps"))
+        if step is None and kind == "started":
+            step = 0
+        total = total if total is not None else self.summary.total_steps
+        step = step if step is not None else self.summary.step
+        if event.get("device"):
+            values["device"] = str(event["device"])
+        if kind == "finished":
+            step = total if total is not None else step
+            values["eta_seconds"] = 0.0
+        progress = min(1.0, step / total) if step is not None and total else self.summary.progress
+        self.summary = replace(
+            self.summary,
+            stage="train",
+            step=step,
+            total_steps=total,
+            progress=progress,
+            done=step,
+            total=total,
+            unit="steps",
+            **values,  # type: ignore[arg-type]
+        )
+        if step is not None and kind == "metrics" and "loss" in values:
+            _append(self.losses, step, self.summary.loss)
+        if step is not None and kind in ("metrics", "evaluated") and "held_out_loss" in values:
+            _append(self.held_out, step, self.summary.held_out_loss)
+
+
+def _append(series: list[tuple[int, float]], step: int, value: float | None) -> None:
+    """Add a point; a step that goes back is a resume, and what came after it there is void."""
+    while series and series[-1][0] >= step:
+        series.pop()
+    if value is not None:
+        series.append((step, value))
+
+
+def _whole(value: object) -> int | None:
+    number = as_number(value)
+    return int(number) if number is not None and number == number and abs(number) != float("inf") else None
+
+
+def summarise(run: Run) -> RunSummary:
+    """Where a run stands, read once from the beginning. To follow one, keep a `RunWatch`."""
+    watch = RunWatch(run)
+    watch.read_events()
+    return watch.summary
+
+
+def loss_history(run: Run) -> list[tuple[int, float]]:
+    """The training loss by step."""
+    watch = RunWatch(run)
+    watch.read_events()
+    return watch.losses

@@ -1,0 +1,93 @@
+"""`python -m qdl_engine.runs.supervise RUNDIR`: start a run's program, wait for it, write down how it ended.
+
+The supervisor is a daemon of its own session, and the program has another. The program writes straight into
+`output.log`, so killing the supervisor, or whoever started it, costs the run nothing but its exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from qdl_engine.lab import read_json
+from qdl_engine.runs.process import identity_of, signal_group
+from qdl_engine.runs.store import Run, load_record, save_run, settle
+
+_POLL_SECONDS = 0.5
+
+
+def main(arguments: list[str]) -> int:
+    """Fork into the background; the foreground process ends once the program is started, or could not be."""
+    directory = Path(arguments[0]).absolute()
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(writing)
+        return 0 if os.read(reading, 1) else 1
+    os.close(reading)
+    return supervise(load_record(directory), writing)
+
+
+def supervise(run: Run, started: int) -> int:
+    """Run to the end. One byte goes into the pipe `started` when `run.json` says how the start went."""
+    run = replace(run, supervisor_pid=os.getpid(), supervisor_identity=identity_of(os.getpid()))
+    try:
+        child = _spawn(run)
+    except OSError as error:
+        run = replace(
+            run,
+            state="failed",
+            ended=time.time(),
+            message=f"Cannot start {run.argv[0]}: {error.strerror}",
+            hint="Is that program there, and may it be run?",
+        )
+        save_run(run)
+        os.write(started, b"1")
+        return 1
+    # A start time taken before the child is reaped is certain to be the child's.
+    run = replace(run, state="running", pid=child.pid, identity=identity_of(child.pid))
+    save_run(run)
+    os.write(started, b"1")
+    os.close(started)
+    exit_code = _wait(run, child)
+    # Whatever the program left behind in its group still holds memory, on the GPU too.
+    signal_group(child.pid, signal.SIGKILL)
+    save_run(settle(run, exit_code))
+    return 0
+
+
+def _spawn(run: Run) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        **run.env,
+        "QDL_EVENTS": str(run.events_file),
+        "QDL_RUN_DIR": str(run.directory),
+    }
+    with open(run.log_file, "ab") as log:
+        return subprocess.Popen(
+            run.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=run.cwd,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _wait(run: Run, child: subprocess.Popen[bytes]) -> int:
+    """Wait for the end; past the grace of a request to stop, end it."""
+    while True:
+        try:
+            return child.wait(timeout=_POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            if run.stop_file.exists() and time.time() >= float(read_json(run.stop_file)["deadline"]):
+                signal_group(child.pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

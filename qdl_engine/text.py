@@ -1,0 +1,55 @@
+"""Text from models, data and logs, made fit for a terminal: control characters are shown, never obeyed."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+
+_KEPT = "\n\t"
+# Control (Cc), surrogates (Cs), line and paragraph separators (Zl, Zp) and the invisible formats that turn
+# text around. Other formats (Cf), such as the joiners inside emoji and Indic scripts, are harmless.
+_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+_PLAIN = re.compile(r"[ -~\n\t]*")
+
+
+def printable(text: str) -> str:
+    """`text` with every control character shown: ESC as `␛`, others as `␀`-style pictures or `\\u202e`.
+
+    Newlines and tabs stay; a carriage return before a newline goes, because it is only a line's end.
+    """
+    if _PLAIN.fullmatch(text):
+        return text
+    return "".join(_shown(character) for character in text.replace("\r\n", "\n"))
+
+
+def _shown(character: str) -> str:
+    if character in _KEPT:
+        return character
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "\u2421"
+    if character in _TURNING or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return character
+
+
+def one_line(text: str, width: int) -> str:
+    """`text` on one line of at most `width` characters, cut with an ellipsis."""
+    flat = " ".join(printable(text).split())
+    return flat if len(flat) <= width else flat[: max(0, width - 1)] + "…"
+
+
+def last_line(path: Path, limit: int = 8192) -> str:
+    """The last line with something on it; each redrawing of a progress bar by `\\r` counts as a line."""
+    try:
+        with open(path, "rb") as handle:
+            size = handle.seek(0, 2)
+            handle.seek(max(0, size - limit))
+            tail = handle.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", tail)]
+    return next((line for line in reversed(lines) if line), "")

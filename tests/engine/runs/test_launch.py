@@ -1,0 +1,270 @@
+"""Runs that really run: detached, watched, stopped, killed, resumed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qdl_engine.errors import LabBusyError, RunError
+from qdl_engine.lab import Lab
+from qdl_engine.runs.launch import resume_run, start_run, stop_run, wait_for
+from qdl_engine.runs.process import is_alive
+from qdl_engine.runs.reader import loss_history
+from qdl_engine.runs.store import (
+    create_run,
+    delete_run,
+    get_run,
+    list_runs,
+    load_record,
+    refresh_run,
+    save_run,
+)
+from tests.engine.runs.conftest import MakeRun, until
+
+PATIENCE = 30.0
+
+
+def test_a_run_to_its_end(lab: Lab, make_run: MakeRun) -> None:
+    run = start_run(
+        make_run(
+            """
+            print("hällo", os.environ["PYTHONUNBUFFERED"], os.getcwd())
+            print("to stderr", file=sys.stderr)
+            event("started", total_steps=2); event("metrics", step=1, loss=1.5)
+            checkpoint("student"); event("finished", path="student")
+            """,
+            output="student",
+        )
+    )
+    assert run.state in ("running", "done") and run.pid and run.supervisor_pid
+    seen: list[str] = []
+    ended = wait_for(run, lambda event: seen.append(event["event"]), poll=0.02, timeout=PATIENCE)
+    assert ended.state == "done" and ended.exit_code == 0
+    assert seen == ["started", "metrics", "finished"]
+    log = run.log_file.read_text(encoding="utf-8")
+    assert f"hällo 1 {lab.root}" in log and "to stderr" in log
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("pass", "no config.json in"),
+        ("Path('student').mkdir(); Path('student/config.json').write_text('{}')", "no model*.safetensors in"),
+        ("checkpoint('student'); os.truncate('student/model.safetensors', 20)", "is no safetensors file"),
+        (
+            "checkpoint('student'); f='student/model.safetensors'; os.truncate(f, os.stat(f).st_size - 1)",
+            "cut short",
+        ),
+        ("checkpoint('student'); os.utime('student/model.safetensors', (1, 1))", "older than the run"),
+    ],
+)
+def test_exit_code_0_without_a_new_checkpoint_is_a_failure(
+    make_run: MakeRun, body: str, message: str
+) -> None:
+    ended = wait_for(start_run(make_run(body, output="student")), poll=0.02, timeout=PATIENCE)
+    assert ended.state == "failed" and message in ended.message
+    assert str(ended.log_file) in ended.hint
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("print('tick\\rboom \\x1b[31m'); sys.exit(7)", "It ended with exit code 7: boom ␛[31m"),
+        ("event('failed', message='No data', hint='Fetch some'); sys.exit(1)", "No data"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "It was killed by SIGKILL."),
+    ],
+)
+def test_a_failure_says_why(make_run: MakeRun, body: str, message: str) -> None:
+    ended = wait_for(start_run(make_run(body)), poll=0.02, timeout=PATIENCE)
+    assert (ended.state, ended.message) == ("failed", message)
+
+
+def test_a_program_that_is_not_there(lab: Lab) -> None:
+    run = start_run(create_run(lab, "train", argv=["/nowhere/python"]))
+    assert run.state == "failed" and "Cannot start /nowhere/python" in run.message
+
+
+COUNTING = """
+count = 0
+while not Path("enough").exists():
+    count += 1
+    event("metrics", step=count, total_steps=1000000, loss=1 / count)
+    time.sleep(0.01)
+checkpoint("student"); event("finished", path="student")
+"""
+
+STARTER = """
+import os, sys, time
+from qdl_engine.lab import Lab
+from qdl_engine.runs import get_run, start_run
+start_run(get_run(Lab(__import__("pathlib").Path(sys.argv[1])), "1"))
+print("started", flush=True)
+time.sleep(600)
+"""
+
+
+def test_kill_9_of_whoever_started_it_does_not_touch_the_run(lab: Lab, make_run: MakeRun) -> None:
+    run = make_run(COUNTING, output="student")
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(lab.root)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert starter.stdout is not None and starter.stdout.readline() == "started\n"
+    os.killpg(starter.pid, signal.SIGKILL)
+    starter.wait()
+    starter.stdout.close()
+    seen = len(loss_history(run))
+    until(lambda: len(loss_history(run)) > seen + 5)
+    assert refresh_run(run).state == "running"
+    (lab.root / "enough").touch()
+    assert wait_for(run, poll=0.02, timeout=PATIENCE).state == "done"
+
+
+def test_a_killed_supervisor_leaves_the_run_running_and_its_end_is_judged_by_evidence(
+    lab: Lab, make_run: MakeRun
+) -> None:
+    run = start_run(make_run(COUNTING, output="student"))
+    assert run.supervisor_pid is not None
+    os.kill(run.supervisor_pid, signal.SIGKILL)
+    until(lambda: not is_alive(run.supervisor_pid, run.supervisor_identity))
+    assert refresh_run(run).state == "running"
+    (lab.root / "enough").touch()
+    ended = wait_for(run, poll=0.02, timeout=PATIENCE)
+    assert ended.state == "done" and ended.exit_code is None and ended.ended is not None
+
+
+def test_killed_supervisor_and_killed_program_read_as_lost(make_run: MakeRun) -> None:
+    run = start_run(make_run(COUNTING, output="student"))
+    assert run.supervisor_pid is not None and run.pid is not None
+    os.kill(run.supervisor_pid, signal.SIGKILL)
+    os.killpg(run.pid, signal.SIGKILL)
+    ended = wait_for(run, poll=0.02, timeout=PATIENCE)
+    assert ended.state == "lost" and str(run.log_file) in ended.hint
+
+
+STOPPABLE = """
+def stop(*_):
+    event("stopped", step=3, path="checkpoint-3"); sys.exit(3)
+signal.signal(signal.SIGTERM, stop)
+Path("ready").touch()
+time.sleep(600)
+"""
+
+
+def test_stop_lets_the_run_write_its_checkpoint(lab: Lab, make_run: MakeRun) -> None:
+    run = start_run(make_run(STOPPABLE, output="student"))
+    until((lab.root / "ready").exists)
+    assert stop_run(run).state in ("stopping", "stopped")
+    ended = wait_for(run, poll=0.02, timeout=PATIENCE)
+    assert (ended.state, ended.exit_code) == ("stopped", 3)
+
+
+def test_stop_kills_the_whole_group_after_its_grace(lab: Lab, make_run: MakeRun) -> None:
+    run = start_run(
+        make_run(
+            """
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if child := os.fork():
+                Path("child").write_text(str(child)); Path("ready").touch()
+            time.sleep(600)
+            """
+        )
+    )
+    until((lab.root / "ready").exists)
+    stop_run(run, grace=0.0)
+    assert wait_for(run, poll=0.02, timeout=PATIENCE).state == "stopped"
+    child = int((lab.root / "child").read_text())
+    until(lambda: not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text())
+
+
+def test_stop_without_a_supervisor(lab: Lab, make_run: MakeRun) -> None:
+    run = start_run(make_run("signal.signal(15, signal.SIG_IGN); Path('ready').touch(); time.sleep(600)"))
+    until((lab.root / "ready").exists)
+    assert run.supervisor_pid is not None
+    os.kill(run.supervisor_pid, signal.SIGKILL)
+    until(lambda: not is_alive(run.supervisor_pid, run.supervisor_identity))
+    assert stop_run(run, grace=0.1).state == "stopped"
+
+
+def test_stopping_what_does_not_run(make_run: MakeRun) -> None:
+    run = make_run("pass")
+    assert stop_run(run).state == "stopped"
+    with pytest.raises(RunError, match="not running: it is stopped"):
+        stop_run(run)
+
+
+def test_two_runs_on_one_output_are_refused_naming_the_holder(lab: Lab, make_run: MakeRun) -> None:
+    first = start_run(make_run(COUNTING, output="student"))
+    second = make_run(COUNTING, output="student")
+    with pytest.raises(LabBusyError, match=f"run {first.id} \\(process {first.pid}\\)"):
+        start_run(second)
+    assert refresh_run(second).state == "queued"
+    with pytest.raises(RunError, match="still running"):
+        delete_run(first)
+    assert start_run(make_run(COUNTING, output="another")).state == "running"
+    (lab.root / "enough").touch()
+    wait_for(first, poll=0.02, timeout=PATIENCE)
+    assert wait_for(start_run(second), poll=0.02, timeout=PATIENCE).state == "done"
+
+
+def test_many_starters_at_once_and_one_gets_the_output(lab: Lab, make_run: MakeRun) -> None:
+    runs = [make_run(COUNTING, output="student") for _ in range(3)]
+    code = (
+        "import sys\nfrom qdl_engine.lab import Lab\nfrom qdl_engine.runs import get_run, start_run\n"
+        "start_run(get_run(Lab(__import__('pathlib').Path(sys.argv[1])), sys.argv[2]))"
+    )
+    starters = [
+        subprocess.Popen([sys.executable, "-c", code, str(lab.root), run.id], stderr=subprocess.DEVNULL)
+        for run in runs
+    ]
+    assert sorted(starter.wait() for starter in starters) == [0, 1, 1]
+    assert sorted(run.state for run in list_runs(lab)) == ["queued", "queued", "running"]
+
+
+def test_resume_goes_on_in_the_same_directory(lab: Lab) -> None:
+    module = lab.root / "qdl_engine.py"
+    module.write_text("", encoding="utf-8")
+    code = (
+        "import json, os, sys, time; print(sys.argv[1:]);"
+        "event = json.dumps({'event': 'finished', 'time': time.time()});"
+        "open(os.environ['QDL_EVENTS'], 'a').write(event + '\\n');"
+        "sys.exit(0 if '--resume' in sys.argv else 9)"
+    )
+    run = create_run(lab, "train", argv=[sys.executable, "-c", code, "qdl_engine.trainer"])
+    first = wait_for(start_run(run), poll=0.02, timeout=PATIENCE)
+    assert (first.state, first.attempt) == ("failed", 1)
+    second = wait_for(resume_run(first), poll=0.02, timeout=PATIENCE)
+    assert (second.state, second.attempt, second.id) == ("done", 2, run.id)
+    assert "--resume" in run.log_file.read_text(encoding="utf-8")
+    with pytest.raises(RunError, match="is done"):
+        resume_run(second)
+
+
+def test_what_cannot_resume_says_so(lab: Lab) -> None:
+    run = create_run(lab, "train", argv=[sys.executable, "-c", "raise SystemExit(1)"])
+    ended = wait_for(start_run(run), poll=0.02, timeout=PATIENCE)
+    with pytest.raises(RunError, match="EasyDistill has no resume"):
+        resume_run(ended)
+
+
+def test_a_run_is_started_once(make_run: MakeRun) -> None:
+    run = make_run("pass")
+    wait_for(start_run(run), poll=0.02, timeout=PATIENCE)
+    with pytest.raises(RunError, match="is done, not queued"):
+        start_run(run)
+
+
+def test_the_end_of_an_earlier_attempt_is_no_evidence(lab: Lab, make_run: MakeRun) -> None:
+    run = make_run("pass")
+    run.events_file.write_text('{"event": "finished", "time": 100.0}\n', encoding="utf-8")
+    save_run(replace(run, state="running", pid=2**22 + 1, identity="1@x", started=200.0))
+    assert get_run(lab, run.id).state == "lost"
+    assert load_record(run.directory).state == "running"
