@@ -1,0 +1,92 @@
+"""What is wrong with a setting, said with its key, what is accepted, and the key or value that was meant."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from qdl_engine.errors import SettingsError
+from qdl_engine.field_info import all_fields, field_info, sections
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a settings file."""
+
+    file: str
+    key: str
+    message: str
+    accepted: str = ""
+    nearest: str = ""
+
+    def __str__(self) -> str:
+        parts = [f"{self.file}: {self.key}: {self.message}." if self.key else f"{self.file}: {self.message}."]
+        if self.accepted:
+            parts.append(f"Accepted: {self.accepted}.")
+        if self.nearest:
+            parts.append(f"Did you mean {self.nearest}?")
+        return " ".join(parts)
+
+
+def settings_error(problems: list[Problem]) -> SettingsError:
+    first = problems[0]
+    hints = [f"Accepted: {first.accepted}." if first.accepted else ""]
+    hints.append(f"Did you mean {first.nearest}?" if first.nearest else "")
+    hints.extend(f"\nAlso: {other}" for other in problems[1:])
+    head = f"{first.file}: {first.key}" if first.key else first.file
+    return SettingsError(f"{head}: {first.message}", " ".join(hint for hint in hints if hint))
+
+
+def from_pydantic(invalid: ValidationError, file: str) -> list[Problem]:
+    return [
+        problem([str(part) for part in e["loc"]], e["type"], e["msg"], e["input"], file)
+        for e in invalid.errors()
+    ]
+
+
+def problem(place: list[str], kind: str, message: str, value: Any, file: str) -> Problem:
+    key = ".".join(place)
+    if kind == "extra_forbidden":
+        if len(place) == 1:
+            return Problem(file, key, "unknown key", f"tables {', '.join(sections())}", nearest_key(key))
+        names = ", ".join(info.key.split(".")[1] for info in all_fields(place[0]))
+        return Problem(file, key, "unknown key", f"in [{place[0]}]: {names}", nearest_key(key))
+    message = message.removeprefix("Value error, ")
+    if len(place) < 2:
+        # A rule between two fields: it begins with the name of the first.
+        field = message.split(" ", 1)[0]
+        known = place and place[0] in sections() and f"{place[0]}.{field}" in all_keys()
+        return Problem(file, f"{place[0]}.{field}" if known else key, message, "" if known else "a table")
+    info = field_info(".".join(place[:2]))
+    near = difflib.get_close_matches(str(value), info.choices, 1) if info.choices else []
+    shown = str(value) if len(str(value)) <= 60 else f"{str(value)[:57]}..."
+    return Problem(file, key, f"{shown!r} is not accepted", info.bounds_text, repr(near[0]) if near else "")
+
+
+def all_keys() -> list[str]:
+    return [info.key for section in sections() for info in all_fields(section)]
+
+
+def nearest_key(key: str) -> str:
+    """The valid key most like `key`: in its own table first, then by its last part anywhere."""
+    section, _, name = key.rpartition(".")
+    keys = all_keys()
+    if section in sections():
+        own = {k.split(".", 1)[1]: k for k in keys if k.startswith(f"{section}.")}
+        if near := difflib.get_close_matches(name, own, 1):
+            return own[near[0]]
+    elif near := difflib.get_close_matches(section or name, sections(), 1):
+        return _nearest_in(near[0], name) if section else near[0]
+    by_name = {k.split(".", 1)[1]: k for k in reversed(keys)}
+    if near := difflib.get_close_matches(name, by_name, 1):
+        return by_name[near[0]]
+    return ""
+
+
+def _nearest_in(section: str, name: str) -> str:
+    names = [info.key.split(".", 1)[1] for info in all_fields(section)]
+    near = difflib.get_close_matches(name, names, 1)
+    return f"{section}.{near[0]}" if near else section
