@@ -1,0 +1,66 @@
+"""Prepared files: JSON arrays written and read row by row, so that their size never matters."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from qdl_engine.data.sources import read_json_array
+from qdl_engine.errors import DataError
+from qdl_engine.lab import Lab
+
+
+def load_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a prepared file, one at a time.
+
+    Raises:
+        DataError: when the file is missing, or no JSON array of objects.
+    """
+    if not path.is_file():
+        raise DataError(f"Data file not found: {path}", "Prepare the data first: qdl prepare system1|system2")
+    for row in read_json_array(path):
+        if not isinstance(row.value, dict):
+            raise DataError(f"{path}, line {row.line}: a {type(row.value).__name__}, not an object")
+        yield row.value
+
+
+def preview_rows(lab: Lab, system: str, start: int, count: int) -> list[dict[str, Any]]:
+    """Rows `start` to `start + count` of what a student is trained on; empty before anything is prepared."""
+    path = lab.training_data(system)
+    if system == "system1" and not path.exists():
+        path = lab.train_instructions
+    return list(islice(load_rows(path), start, start + count)) if path.exists() else []
+
+
+@contextmanager
+def array_file(path: Path) -> Iterator[TextIO]:
+    """The inside of a JSON array, put in place as `path` at the end; on an error the old file stays."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+            handle.write("[\n")
+            yield handle
+            handle.write("\n]\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def copy_atomic(original: Path, copy: Path) -> None:
+    """Put a copy of `original` in place, whole or not at all."""
+    temporary = copy.with_name(f".{copy.name}.copy")
+    try:
+        shutil.copyfile(original, temporary)
+        os.replace(temporary, copy)
+    finally:
+        temporary.unlink(missing_ok=True)

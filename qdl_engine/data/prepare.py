@@ -1,0 +1,268 @@
+"""Prepare the rows a student is trained on: read, map, filter, sample, measure, write, count.
+
+Rows flow through generators one at a time, so memory stays flat however many there are, and a streamed source
+is read only as far as the rows asked for need.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import chain as concatenate
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from qdl_engine.data.chain import Drop
+from qdl_engine.data.fields import Schema, chains_of, choose_schema
+from qdl_engine.data.files import array_file, copy_atomic, load_rows, preview_rows
+from qdl_engine.data.report import PrepareReport, Tally, TokenLengths, counts_in_words, steps_of
+from qdl_engine.data.sampling import Candidate, candidate, sampled_from_all, sampled_from_stream
+from qdl_engine.data.sources import Source, SourceRow, open_source
+from qdl_engine.errors import DataError, ModelError
+from qdl_engine.events import EventSink, make_event, no_sink
+from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.prompts import Mode, format_completion, format_prompt
+from qdl_engine.settings import System1Settings, System2Settings
+
+__all__ = ["load_rows", "prepare_system1_dataset", "prepare_system2_dataset", "preview_rows"]
+
+RecipeSettings = System1Settings | System2Settings
+
+_ROWS_TO_DETECT = 20
+_ROWS_TO_SEARCH = 10_000
+_BATCH_ROWS = 64
+_BATCH_CHARACTERS = 400_000
+_SECONDS_BETWEEN_EVENTS = 0.2
+
+
+class Tokenizer(Protocol):
+    """All that preparing asks of a tokenizer."""
+
+    def __call__(self, text: list[str], *, add_special_tokens: bool) -> Any: ...
+
+
+def prepare_system1_dataset(
+    lab: Lab, settings: System1Settings, *, tokenizer: Tokenizer | None = None, on_event: EventSink = no_sink
+) -> PrepareReport:
+    """Prepare the System 1 rows: `train_instructions.json`, and `train_labeled.json` unless `label`.
+
+    Raises:
+        DataError: when the source cannot be read, or no row is left.
+        LabBusyError: when another process writes in this lab.
+    """
+    outputs = [lab.train_instructions] if settings.label else [lab.train_instructions, lab.train_labeled]
+    report = _prepare(lab, settings, outputs, tokenizer, on_event)
+    if settings.label and lab.train_labeled.exists():
+        # It belongs to other rows now; the label cache writes it again without asking the teacher twice.
+        lab.train_labeled.unlink()
+        on_event(
+            make_event(
+                "note", message=f"{lab.train_labeled.name} was of other rows and is gone: label again."
+            )
+        )
+    return report
+
+
+def prepare_system2_dataset(
+    lab: Lab, settings: System2Settings, *, tokenizer: Tokenizer | None = None, on_event: EventSink = no_sink
+) -> PrepareReport:
+    """Prepare the System 2 chains, filtered one chain at a time: `omnithought_cot.json`.
+
+    Raises:
+        DataError: when the source cannot be read, or no chain is left.
+        LabBusyError: when another process writes in this lab.
+    """
+    return _prepare(lab, settings, [lab.omnithought_cot], tokenizer, on_event)
+
+
+def load_tokenizer(lab: Lab, student: str) -> Tokenizer:
+    """The student's own tokenizer, from a directory (in the lab or here) or from the hub.
+
+    Raises:
+        ModelError: when `student` has none.
+    """
+    from transformers import AutoTokenizer
+
+    local = lab.root / Path(student).expanduser()
+    try:
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(str(local) if local.is_dir() else student)
+    except (OSError, ValueError, KeyError) as cause:
+        raise ModelError(
+            f"Invalid student model: {student}",
+            "Use a hub id such as Qwen/Qwen2.5-0.5B-Instruct (network or cache), or a local model directory.",
+        ) from cause
+    return tokenizer
+
+
+def _prepare(
+    lab: Lab, settings: RecipeSettings, outputs: list[Path], tokenizer: Tokenizer | None, on_event: EventSink
+) -> PrepareReport:
+    system: Mode = "system2" if isinstance(settings, System2Settings) else "system1"
+    began = time.monotonic()
+    with lab.writer_lock(f"preparing {system}"):
+        lab.create_directories()
+        source = open_source(lab, settings.source, split=settings.split, seed=settings.seed)
+        tally, lengths = Tally(), array("L")
+        rows = source.read()
+        first, known = _first_rows(rows)
+        if not known:
+            raise _nothing_readable(system, source, tally, first)
+        fields, schema = choose_schema(settings.fields, settings.mapping, known, source=source.name)
+        tokenizer = tokenizer or load_tokenizer(lab, settings.student)
+        candidates = _candidates(_watched(concatenate(first, rows), tally, on_event), schema, settings, tally)
+        ordered = _sampled(source, candidates, settings, lab.data, tally)
+        kept = islice(_within_length(ordered, system, settings, tokenizer, tally, lengths), settings.rows)
+        with array_file(outputs[0]) as handle:
+            count = _write(handle, kept, system, settings.rows, on_event)
+            if not count:
+                # Raised in here, so that the file of an earlier preparation stays.
+                raise _no_data(system, source, tally)
+        for copy in outputs[1:]:
+            copy_atomic(outputs[0], copy)
+        tally.counts["not sampled"] = tally.units - count - sum(tally.counts.values())
+        report = PrepareReport(
+            system=system,
+            source=source.name,
+            fields=fields,
+            streamed=source.streamed,
+            source_rows=tally.source_rows,
+            wanted=settings.rows,
+            kept=count,
+            steps=steps_of(tally, system),
+            tokens=TokenLengths.of(lengths),
+            seconds=time.monotonic() - began,
+            files=[str(path) for path in outputs],
+        )
+        write_json_atomic(lab.report_file(system), report.to_dict())
+    return report
+
+
+def _first_rows(rows: Iterator[SourceRow]) -> tuple[list[SourceRow], list[dict[str, Any]]]:
+    """The first rows, and those of them that have columns to recognise a schema by."""
+    first: list[SourceRow] = []
+    known: list[dict[str, Any]] = []
+    for row in islice(rows, _ROWS_TO_SEARCH):
+        first.append(row)
+        if isinstance(row.value, dict):
+            known.append(row.value)
+        if len(known) == _ROWS_TO_DETECT:
+            break
+    return first, known
+
+
+def _write(handle: TextIO, rows: Iterable[Candidate], system: str, wanted: int, on_event: EventSink) -> int:
+    """Write the rows as they come, and say how many there were."""
+    count = 0
+    for row in rows:
+        handle.write(_dump(row, system, first=count == 0))
+        count += 1
+        if count % 500 == 0:
+            on_event(make_event("progress", stage="measure", done=count, total=wanted, unit="rows"))
+    on_event(make_event("progress", stage="measure", done=count, total=count, unit="rows"))
+    return count
+
+
+def _watched(rows: Iterable[SourceRow], tally: Tally, on_event: EventSink) -> Iterator[SourceRow]:
+    """The same rows, counted, with an event a few times a second."""
+    told = 0.0
+    for row in rows:
+        tally.source_rows += 1
+        if tally.source_rows % 64 == 0 and time.monotonic() - told > _SECONDS_BETWEEN_EVENTS:
+            told = time.monotonic()
+            on_event(make_event("progress", stage="read", done=tally.source_rows, total=None, unit="rows"))
+        yield row
+
+
+def _candidates(
+    rows: Iterable[SourceRow], schema: Schema, settings: RecipeSettings, tally: Tally
+) -> Iterator[Candidate]:
+    """The rows that pass the recipe's filter; each of the others is counted under its step."""
+    for row in rows:
+        found = [Drop("broken", row.problem)] if row.problem else chains_of(row.value, schema)
+        for chain in found:
+            tally.units += 1
+            result = chain if isinstance(chain, Drop) else candidate(row.line, chain, settings)
+            if isinstance(result, Drop):
+                tally.drop(result.step, row.line, result.detail)
+            else:
+                yield result
+
+
+def _sampled(
+    source: Source, rows: Iterator[Candidate], settings: RecipeSettings, directory: Path, tally: Tally
+) -> Iterator[Candidate]:
+    # Where the teacher writes the answers, two rows with one instruction are the same row.
+    by_instruction = isinstance(settings, System1Settings) and settings.label
+    if source.streamed:
+        return sampled_from_stream(
+            rows, wanted=settings.rows, seed=settings.seed, by_instruction=by_instruction, tally=tally
+        )
+    return sampled_from_all(
+        rows, seed=settings.seed, by_instruction=by_instruction, directory=directory, tally=tally
+    )
+
+
+def _within_length(
+    rows: Iterator[Candidate],
+    system: Mode,
+    settings: RecipeSettings,
+    tokenizer: Tokenizer,
+    tally: Tally,
+    lengths: array[int],
+) -> Iterator[Candidate]:
+    """The rows that fit `max_length`, measured as they are trained; `lengths` collects theirs."""
+    unanswered = isinstance(settings, System1Settings) and settings.label
+    for batch in _batches(rows):
+        texts = [
+            format_prompt(row.instruction, system, system_prompt=settings.system_prompt)
+            + ("" if unanswered else format_completion(row.output))
+            for row in batch
+        ]
+        encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        for row, tokens in zip(batch, encoded, strict=True):
+            if len(tokens) > settings.max_length:
+                tally.drop("over max_length", row.line, f"{len(tokens):,} tokens: {row.instruction}")
+            else:
+                lengths.append(len(tokens))
+                yield row
+
+
+def _batches(rows: Iterator[Candidate]) -> Iterator[list[Candidate]]:
+    """Batches bounded in rows and in characters: a tokenizer needs some hundred bytes for each token."""
+    batch: list[Candidate] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len(row.instruction) + len(row.output)
+        if len(batch) >= _BATCH_ROWS or size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _dump(row: Candidate, system: str, *, first: bool) -> str:
+    value: dict[str, Any] = {"id": row.id, "instruction": row.instruction, "output": row.output}
+    if system == "system2":
+        value |= {"rv": _whole(row.rv), "cd": _whole(row.cd)}
+    return ("" if first else ",\n") + json.dumps(value, ensure_ascii=False)
+
+
+def _whole(level: float | None) -> float | None:
+    return int(level) if level is not None and level.is_integer() else level
+
+
+def _no_data(system: str, source: Source, tally: Tally, more: str = "") -> DataError:
+    name = "System 2" if system == "system2" else "System 1"
+    return DataError(
+        f"No data for {name} distillation", f"{source.name}: {counts_in_words(tally)} {more}".rstrip()
+    )
+
+
+def _nothing_readable(system: str, source: Source, tally: Tally, first: list[SourceRow]) -> DataError:
+    tally.units = tally.counts["broken"] = len(first)
+    example = f"Line {first[0].line}: {first[0].problem or 'not an object'}." if first else ""
+    return _no_data(system, source, tally, example)

@@ -1,0 +1,150 @@
+"""What preparing did: how many rows each step took, which ones, and how long the kept ones are."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+EXAMPLES_KEPT = 20
+
+STEPS: dict[str, str] = {
+    "broken": "no JSON object, a column that is no text, or chat control tokens inside the text",
+    "multi-turn": "a conversation of more than one turn",
+    "empty": "instruction or answer is missing or blank",
+    "no reasoning": "a System 2 row needs reasoning; none was found, or it was never closed",
+    "found wrong": "the answer was checked and found wrong",
+    "no level": "the filter is narrower than 0 to 9, and the chain carries no level",
+    "outside RV": "Reasoning Verbosity outside rv_min..rv_max",
+    "outside CD": "Cognitive Difficulty outside cd_min..cd_max",
+    "duplicate": "the same instruction and output came before",
+    "over max_length": "prompt and answer together are longer than max_length tokens",
+    "not sampled": "good rows beyond the number asked for",
+}
+SYSTEM2_STEPS = ("no reasoning", "no level", "outside RV", "outside CD")
+
+
+def printable(text: str, limit: int = 80) -> str:
+    """Text of a data set as one short line, with control characters shown and not obeyed."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row that was left out: its line in the source and what was wrong with it."""
+
+    line: int
+    detail: str
+
+
+@dataclass
+class Tally:
+    """Counts what happens to rows while they flow through."""
+
+    units: int = 0
+    """Rows read, or chains where a row holds several."""
+    source_rows: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STEPS, 0))
+    examples: dict[str, list[Example]] = field(default_factory=lambda: {name: [] for name in STEPS})
+
+    def drop(self, step: str, line: int, detail: str) -> None:
+        self.counts[step] += 1
+        if len(self.examples[step]) < EXAMPLES_KEPT:
+            self.examples[step].append(Example(line, printable(detail)))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of preparing: what it took and what it left."""
+
+    name: str
+    dropped: int
+    remaining: int
+    why: str
+    examples: list[Example] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TokenLengths:
+    """Tokens of the kept rows: rendered prompt, answer and end token together."""
+
+    minimum: int
+    median: int
+    p95: int
+    maximum: int
+    total: int
+    histogram: list[tuple[int, int, int]]
+    """Buckets as (from, up to but not including, rows)."""
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], buckets: int = 12) -> TokenLengths:
+        if not lengths:
+            return cls(0, 0, 0, 0, 0, [])
+        ordered = array("Q", sorted(lengths))
+        last = len(ordered) - 1
+        low, high = ordered[0], ordered[-1]
+        width = max(1, -(-(high - low + 1) // buckets))
+        counts = [0] * (-(-(high - low + 1) // width))
+        for length in ordered:
+            counts[(length - low) // width] += 1
+        histogram = [(low + i * width, low + (i + 1) * width, count) for i, count in enumerate(counts)]
+        return cls(low, ordered[last // 2], ordered[round(last * 0.95)], high, sum(ordered), histogram)
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """The whole story of one preparation, as it is saved beside the data."""
+
+    system: str
+    source: str
+    fields: str
+    streamed: bool
+    source_rows: int
+    wanted: int
+    kept: int
+    steps: list[Step]
+    tokens: TokenLengths
+    seconds: float
+    files: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def table(self) -> str:
+        """The report as plain text for a terminal."""
+        noun = "chains" if self.system == "system2" else "rows"
+        lines = [
+            f"Source  {printable(self.source, 200)}  ({self.fields} fields, {self.source_rows:,} rows read)"
+        ]
+        lines.append(f"{'step':<16}{'dropped':>10}{'remaining':>11}  why")
+        for step in self.steps:
+            lines.append(f"{step.name:<16}{step.dropped:>10,}{step.remaining:>11,}  {step.why}")
+            if step.examples and step.name in ("broken", "empty"):
+                lines.extend(f"{'':<16}line {item.line}: {item.detail}" for item in step.examples[:3])
+        t = self.tokens
+        lines.append(f"Kept {self.kept:,} of {self.wanted:,} {noun} asked for, in {self.seconds:.1f} s.")
+        lines.append(
+            f"Tokens per row: min {t.minimum:,}, median {t.median:,}, p95 {t.p95:,}, max {t.maximum:,}."
+        )
+        return "\n".join(lines)
+
+
+def steps_of(tally: Tally, system: str) -> list[Step]:
+    """The steps in the order in which rows meet them, each with what it left."""
+    remaining = tally.units
+    noun = "every chain of every row" if system == "system2" else "every row of the source"
+    steps = [Step("read", 0, remaining, noun)]
+    for name, why in STEPS.items():
+        if system == "system1" and name in SYSTEM2_STEPS:
+            continue
+        remaining -= tally.counts[name]
+        steps.append(Step(name, tally.counts[name], remaining, why, tally.examples[name]))
+    return steps
+
+
+def counts_in_words(tally: Tally) -> str:
+    """Where the rows went, for the message of a preparation that kept none."""
+    taken = ", ".join(f"{name}: {count:,}" for name, count in tally.counts.items() if count)
+    return f"{tally.units:,} read; {taken or 'none dropped'}."

@@ -1,0 +1,178 @@
+"""The recipe's own filter, exact duplicates, and seeded sampling whose memory does not grow with the rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from qdl_engine.data.chain import Chain, Drop
+from qdl_engine.data.report import EXAMPLES_KEPT, Tally
+from qdl_engine.prompts import join_reasoning
+from qdl_engine.settings import System1Settings, System2Settings
+
+_CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
+_BUFFER_CHARACTERS = 1 << 25
+_BUFFER_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row that passed the filter, as it will be trained on."""
+
+    line: int
+    instruction: str
+    output: str
+    rv: float | None = None
+    cd: float | None = None
+
+    @property
+    def id(self) -> str:
+        return row_id(self.instruction, self.output)
+
+
+def row_id(instruction: str, output: str) -> str:
+    """The stable id of a row: it follows the row from the source to the batch.
+
+    A separator that text does not hold keeps ("ab", "c") apart from ("a", "bc").
+    """
+    return hashlib.sha256(f"{instruction}\x1f{output}".encode()).hexdigest()[:16]
+
+
+def candidate(line: int, chain: Chain, settings: System1Settings | System2Settings) -> Candidate | Drop:
+    """The trained row of one chain, or the step that drops it. Steps are tried in the report's order."""
+    for name, text in (
+        ("instruction", chain.instruction),
+        ("thought", chain.thought),
+        ("answer", chain.answer),
+    ):
+        if (problem := _unusable(text)) is not None:
+            return Drop("broken", f"{name} {problem}")
+    if not chain.instruction.strip():
+        return Drop("empty", "no instruction")
+    if isinstance(settings, System2Settings):
+        return _system2(line, chain, settings)
+    if not chain.answer.strip() and not settings.label:
+        return Drop("empty", f"no answer to: {chain.instruction}")
+    if chain.verified is False and not settings.label:
+        return Drop("found wrong", chain.instruction)
+    return Candidate(line, chain.instruction, chain.answer)
+
+
+def _unusable(text: str) -> str | None:
+    """Why this text must not be put into a prompt; None when it may."""
+    if "<|" in text and (token := next((t for t in _CONTROL_TOKENS if t in text), None)):
+        return f"holds the chat control token {token}"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "holds half a surrogate pair"
+    return None
+
+
+def _system2(line: int, chain: Chain, settings: System2Settings) -> Candidate | Drop:
+    if chain.cut:
+        return Drop("no reasoning", f"reasoning never closed: {chain.instruction}")
+    if not chain.answer.strip():
+        return Drop("empty", f"no answer to: {chain.instruction}")
+    if not chain.thought.strip():
+        return Drop("no reasoning", chain.instruction)
+    if settings.require_verified and chain.verified is False:
+        return Drop("found wrong", chain.instruction)
+    for name, level, low, high in (
+        ("RV", chain.rv, settings.rv_min, settings.rv_max),
+        ("CD", chain.cd, settings.cd_min, settings.cd_max),
+    ):
+        if level is None and (low, high) != (0, 9):
+            return Drop("no level", f"no {name}: {chain.instruction}")
+        if level is not None and not low <= level <= high:
+            return Drop(f"outside {name}", f"{name} {level:g}: {chain.instruction}")
+    return Candidate(line, chain.instruction, join_reasoning(chain.thought, chain.answer), chain.rv, chain.cd)
+
+
+def _priority(row: Candidate, seed: int, by_instruction: bool) -> int:
+    """A number made of the row and the seed alone: equal rows get equal numbers, others random ones."""
+    text = row.instruction if by_instruction else f"{row.instruction}\x1f{row.output}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, key=seed.to_bytes(8)).digest())
+
+
+def sampled_from_all(
+    rows: Iterable[Candidate], *, seed: int, by_instruction: bool, directory: Path, tally: Tally
+) -> Iterator[Candidate]:
+    """All rows, without duplicates, in an order drawn by `seed` that does not depend on theirs.
+
+    The rows wait in a temporary file, and 24 bytes of each in memory.
+    """
+    import numpy as np
+
+    priorities, offsets = array("Q"), array("Q")
+    with TemporaryFile(dir=directory) as spool:
+        offset = 0
+        for row in rows:
+            priorities.append(_priority(row, seed, by_instruction))
+            offsets.append(offset)
+            offset += spool.write(_pack(row))
+        if not priorities:
+            return
+
+        def fetch(index: int) -> Candidate:
+            spool.seek(offsets[index])
+            return Candidate(*json.loads(spool.readline()))
+
+        keys = np.frombuffer(priorities, dtype=np.uint64)
+        order = np.argsort(keys, kind="stable")
+        repeated = np.zeros(len(order), dtype=bool)
+        repeated[1:] = keys[order[1:]] == keys[order[:-1]]
+        for index in np.sort(order[repeated])[:EXAMPLES_KEPT]:
+            again = fetch(int(index))
+            tally.drop("duplicate", again.line, again.instruction)
+        tally.counts["duplicate"] = int(repeated.sum())
+        for index in order[~repeated]:
+            yield fetch(int(index))
+
+
+def _pack(row: Candidate) -> bytes:
+    return (
+        json.dumps([row.line, row.instruction, row.output, row.rv, row.cd], ensure_ascii=False).encode()
+        + b"\n"
+    )
+
+
+def sampled_from_stream(
+    rows: Iterable[Candidate], *, wanted: int, seed: int, by_instruction: bool, tally: Tally
+) -> Iterator[Candidate]:
+    """Rows of a stream through a shuffle buffer, without duplicates; it is read only as far as needed.
+
+    The buffer holds chains, not source rows, so that the chains of one question do not come out in a bunch.
+    It is bounded in characters as well: ten thousand OmniThought chains would be 100 MB.
+    """
+    draw = random.Random(seed)
+    buffer: list[Candidate] = []
+    size, limit = 0, min(4 * wanted, _BUFFER_ROWS)
+    for row in _unique(rows, seed, by_instruction, tally):
+        buffer.append(row)
+        size += len(row.instruction) + len(row.output)
+        while len(buffer) > limit or size > _BUFFER_CHARACTERS:
+            place = draw.randrange(len(buffer))
+            buffer[place], buffer[-1] = buffer[-1], buffer[place]
+            chosen = buffer.pop()
+            size -= len(chosen.instruction) + len(chosen.output)
+            yield chosen
+    draw.shuffle(buffer)
+    yield from buffer
+
+
+def _unique(rows: Iterable[Candidate], seed: int, by_instruction: bool, tally: Tally) -> Iterator[Candidate]:
+    seen: set[int] = set()
+    for row in rows:
+        key = _priority(row, seed, by_instruction)
+        if key in seen:
+            tally.drop("duplicate", row.line, row.instruction)
+            continue
+        seen.add(key)
+        yield row

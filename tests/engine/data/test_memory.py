@@ -1,0 +1,76 @@
+"""Memory stays flat: 200,000 rows within 300 MB over the imports, from every kind of file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROWS = 200_000
+LIMIT = 300 * 1024 * 1024
+
+PREPARE = """
+import json, resource, sys
+from pathlib import Path
+import numpy, pyarrow.parquet, transformers
+from transformers import AutoTokenizer
+from qdl_engine.data.prepare import prepare_system1_dataset
+from qdl_engine.lab import Lab
+from qdl_engine.settings import System1Settings
+source, student, rows = sys.argv[1:]
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+lab = Lab.at(Path(source).parent / "lab")
+settings = System1Settings(source=source, student=student, rows=int(rows))
+report = prepare_system1_dataset(lab, settings)
+print(json.dumps({"kept": report.kept, "seconds": report.seconds, "grew": peak() - before}))
+"""
+
+
+def make_student(directory: Path) -> Path:
+    """A byte-level tokenizer of the library's fast kind, as the real students have."""
+    tokenizers, transformers = pytest.importorskip("tokenizers"), pytest.importorskip("transformers")
+    raw = tokenizers.Tokenizer(tokenizers.models.BPE())
+    raw.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    raw.train_from_iterator(["some text to learn a few merges from"] * 10, trainer)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=raw).save_pretrained(directory)
+    return directory
+
+
+def make_rows(path: Path) -> Path:
+    rows = ({"instruction": f"Question {i}?", "output": f"Answer {i}: " + "word " * 40} for i in range(ROWS))
+    if path.suffix == ".jsonl":
+        with path.open("w") as handle:
+            handle.writelines(json.dumps(row) + "\n" for row in rows)
+    elif path.suffix == ".json":
+        with path.open("w") as handle:
+            handle.write("[")
+            handle.writelines((", " if i else "") + json.dumps(row) for i, row in enumerate(rows))
+            handle.write("]")
+    else:
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.Table.from_pylist(list(rows)), path)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
+@pytest.mark.parametrize("wanted", [1_000, ROWS])
+def test_memory_stays_flat(tmp_path: Path, suffix: str, wanted: int) -> None:
+    source, student = make_rows(tmp_path / f"rows{suffix}"), make_student(tmp_path / "student")
+    command = [sys.executable, "-c", PREPARE, str(source), str(student), str(wanted)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    print(
+        f"{suffix} {wanted:,} rows wanted: grew {result['grew'] / 2**20:.0f} MB in {result['seconds']:.0f} s"
+    )
+    assert result["kept"] == wanted
+    assert result["grew"] < LIMIT

@@ -1,0 +1,127 @@
+"""Sources: every kind of file row by row, broken ones too, and what a missing one says."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdl_engine.data import sources
+from qdl_engine.data.sources import find_local, open_source, read_file
+from qdl_engine.errors import DataError
+from qdl_engine.lab import Lab
+
+
+def values(path: Path) -> list[Any]:
+    return [row.value for row in read_file(path)]
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_json_lines_name_the_broken_line_and_go_on(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", b'\xef\xbb\xbf{"a": 1}\n\n{"a": \n{"a": "\xff"}\n{"a": 2}')
+    rows = list(read_file(path))
+    assert [(row.line, row.value, bool(row.problem)) for row in rows] == [
+        (1, {"a": 1}, False),
+        (3, None, True),
+        (4, None, True),
+        (5, {"a": 2}, False),
+    ]
+
+
+def test_a_json_suffix_may_hold_json_lines(tmp_path: Path) -> None:
+    assert values(write(tmp_path / "a.json", '{"a": 1}\n{"a": 2}\n')) == [{"a": 1}, {"a": 2}]
+
+
+def test_array_elements_carry_the_line_they_begin_on(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", '[\n {"a": "x\\ny"},\n\n {"a":\n 2}, 3\n]\n')
+    assert [(row.line, row.value) for row in read_file(path)] == [(2, {"a": "x\ny"}), (4, {"a": 2}), (5, 3)]
+
+
+def test_an_empty_array_has_no_rows(tmp_path: Path) -> None:
+    assert values(write(tmp_path / "a.json", " [ ] ")) == []
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 64])
+def test_the_array_reader_reads_what_json_reads_at_any_chunk_size(
+    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_CHUNK", chunk)
+    draw = random.Random(chunk)
+    for _ in range(40):
+        array = [_random_value(draw, 3) for _ in range(draw.randrange(6))]
+        text = json.dumps(array, ensure_ascii=draw.random() < 0.5, indent=draw.choice([None, 0, 2]))
+        assert values(write(tmp_path / "a.json", text)) == array
+
+
+def _random_value(draw: random.Random, depth: int) -> Any:
+    kind = draw.randrange(7 if depth else 5)
+    if kind < 3:
+        return [draw.randrange(-(10**12), 10**12), draw.random() * 1e6, draw.choice([True, None])][kind]
+    if kind < 5:
+        return "".join(draw.choice('aé😀"\\\n[]{},: \t') for _ in range(draw.randrange(12)))
+    if kind == 5:
+        return [_random_value(draw, depth - 1) for _ in range(draw.randrange(4))]
+    return {f"k{i}": _random_value(draw, depth - 1) for i in range(draw.randrange(4))}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [('[\n{"a": 1},\n{"a": ', 3), ('[\n{"a": 1}\n{"a": 2}]', 3), ("[1,\n2,]", 2), ("[1", 1), ('["\\x"]', 1)],
+)
+def test_an_array_that_breaks_off_names_file_and_line(tmp_path: Path, text: str, line: int) -> None:
+    path = write(tmp_path / "a.json", text)
+    with pytest.raises(DataError, match=f"a.json, line {line}:"):
+        values(path)
+
+
+def test_an_array_that_is_not_utf8_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not UTF-8"):
+        values(write(tmp_path / "a.json", b'["\xff"]'))
+
+
+def test_deep_nesting_is_no_crash(tmp_path: Path) -> None:
+    deep = "[" * 100_000
+    assert next(read_file(write(tmp_path / "a.jsonl", '{"a": ' + deep))).problem
+    with pytest.raises(DataError):
+        values(write(tmp_path / "a.json", deep))
+
+
+def test_parquet_gives_rows_with_their_numbers(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = [{"question": f"q{i}", "reasoning": [{"thought": "t"}]} for i in range(600)]
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=250)
+    read = list(read_file(path))
+    assert [row.value for row in read] == rows
+    assert [row.line for row in read] == list(range(1, 601))
+
+
+def test_broken_parquet_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Cannot read"):
+        values(write(tmp_path / "a.parquet", b"PAR1 and then nothing"))
+
+
+def test_a_relative_source_is_looked_for_in_the_lab_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lab").mkdir()
+    lab = Lab.at(tmp_path / "lab")
+    monkeypatch.chdir(tmp_path)
+    here = write(tmp_path / "rows.jsonl", "{}")
+    assert find_local(lab, "rows.jsonl") == here
+    there = write(lab.root / "rows.jsonl", "{}")
+    assert find_local(lab, "rows.jsonl") == there
+    assert find_local(lab, "someone/some_data") is None
+
+
+@pytest.mark.parametrize("name", ["gone.jsonl", "./gone", "/gone/for/good", "a/b/c"])
+def test_a_missing_file_is_not_taken_for_a_hub_id(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="Data file not found"):
+        open_source(Lab.at(tmp_path), name, split="train", seed=1)
