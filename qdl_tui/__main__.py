@@ -12,7 +12,7 @@ from pathlib import Path
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="qdl-tui",
-        description="The Qwen Distillation Lab in the terminal: keyboard only, over SSH. Without a screen: qdl.",
+        description="The Qwen Distillation Lab in the terminal, by keyboard alone. Without a screen: qdl.",
     )
     parser.add_argument(
         "lab", nargs="?", default=".", metavar="LAB", help="directory of the lab (default: here)"

@@ -7,6 +7,7 @@ import os
 import signal
 import traceback
 from functools import partial
+from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.app import App
@@ -26,6 +27,9 @@ from qdl_tui.screens.help import HelpScreen
 from qdl_tui.screens.lab import LabHomeScreen
 from qdl_tui.state import UserState, load_state, log_file
 from qdl_tui.widgets.bars import MODE_TITLES
+
+if TYPE_CHECKING:
+    from qdl_tui.draft import Draft
 
 
 def _recipe(system: str) -> Screen[None]:
@@ -94,6 +98,8 @@ class QdlApp(App[None]):
         self.state = load_state() if state is None else state
         self.run_id = self.state.last_run.get(str(lab.root), "")
         """The run the training screen shows; empty is the newest one."""
+        self.draft: Draft | None = None
+        """The settings being edited: one draft, whichever recipe is on show."""
         self._demo = demo
         for theme in (themes.DARK, themes.LIGHT):
             self.register_theme(theme)

@@ -26,7 +26,7 @@ class BaseScreen(Screen[None]):
     The tick stands still while another screen is on show: an unseen screen costs nothing.
     """
 
-    MODE: ClassVar[str] = ""
+    MODE: str = ""
     TICK: ClassVar[float] = 0.0
     """Seconds between two ticks; 0 is never."""
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-medium"), (120, "-wide")]

@@ -163,10 +163,9 @@ class LabHomeScreen(BaseScreen):
         self.query_one("#next-title", Static).update(
             Content.assemble(("There is no lab here yet.", "bold $accent"), "  How do you want to begin?")
         )
-        here = printable(str(self.lab.root))
         options = [
-            ("new", Content(f"n  New lab here           qdl.toml with every setting, in {here}")),
-            ("demo", Content("d  Demo lab here          a tiny teacher, no network, no GPU, some minutes")),
+            ("new", Content("n  New lab here    qdl.toml with every setting and its help")),
+            ("demo", Content("d  Demo lab here   a tiny teacher: no network, no GPU, some minutes")),
         ]
         recent = [path for path in self.lab_app.state.recent if path != str(self.lab.root)]
         options += [(f"open {path}", Content(f"o  Open {printable(path)}")) for path in recent]

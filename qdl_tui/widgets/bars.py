@@ -8,7 +8,7 @@ from textual.containers import Container
 from textual.content import Content
 from textual.dom import DOMNode
 from textual.screen import Screen
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from qdl_engine.text import printable
 
@@ -25,6 +25,7 @@ MODE_TITLES = {
 MOST_KEYS = 6
 LAST_KEYS = ("app.help", "app.quit")
 """Always shown, at the end."""
+TYPED_KEYS = ("question_mark", "slash", "left_square_bracket", "right_square_bracket")
 
 
 class TabBar(Static):
@@ -59,8 +60,11 @@ class TabBar(Static):
 def shown_bindings(screen: Screen[object]) -> list[Binding]:
     """The bindings a footer shows: an input being typed in first, then the screen's, then the app's."""
     found: dict[str, Binding] = {}
+    typing = isinstance(screen.focused, Input)
     for active in screen.active_bindings.values():
         binding = active.binding
+        if typing and (len(binding.key) == 1 or binding.key in TYPED_KEYS):
+            continue  # an input takes these as text
         if binding.show and active.enabled and binding.description:
             found.setdefault(binding.action, binding)
     return list(found.values())

@@ -1,10 +1,15 @@
-"""No test reads or writes what the developer's own app remembers."""
+"""What the screen tests share. No test reads or writes what the developer's own app remembers."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from qdl_engine.events import append_event, make_event
+from qdl_engine.lab import Lab
+from qdl_engine.runs.store import Run, State, create_run, save_run
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +17,26 @@ def own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     directory = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("XDG_STATE_HOME", str(directory))
     return directory
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """A fresh lab with every setting at its default."""
+    lab = Lab.at(tmp_path / "lab")
+    lab.create_directories()
+    lab.settings_file.write_text("# mine\n[system1]\nrows = 1000 # few\n", encoding="utf-8")
+    return lab
+
+
+def finished_run(lab: Lab, *, state: State = "done", losses: int = 5, message: str = "") -> Run:
+    """A training run of System 1 as its supervisor leaves it, from 100 s to 225 s after the epoch."""
+    run = create_run(lab, "train", system="system1", argv=["true"])
+    for step in range(1, losses + 1):
+        append_event(
+            run.events_file,
+            make_event("metrics", step=step, total_steps=losses, epoch=step / losses, loss=3.0 / step),
+        )
+    run.log_file.write_text("first line\nsecond \x1b]0;title\x07 line\n", encoding="utf-8")
+    run = replace(run, state=state, started=100.0, ended=225.0, exit_code=0, message=message)
+    save_run(run)
+    return run

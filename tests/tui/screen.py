@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from textual.app import App
+from textual.pilot import Pilot
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -27,3 +28,10 @@ def check_golden(name: str, shown: str, root: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
+
+
+async def settled(app: App[None], pilot: Pilot[None]) -> None:
+    """Wait until every worker is done and its message was handled."""
+    await pilot.pause()
+    await app.workers.wait_for_complete()
+    await pilot.pause()

@@ -9,23 +9,9 @@ import pytest
 from qdl_engine.lab import Lab
 from qdl_tui.app import QdlApp
 from qdl_tui.state import UserState, load_state
-from tests.tui.screen import check_golden, screen_text
+from tests.tui.screen import check_golden, screen_text, settled
 
 SIZES = [(80, 24), (120, 40)]
-
-
-async def settled(app: QdlApp, pilot: object) -> None:
-    """Wait until every worker is done and its message was handled."""
-    await app.workers.wait_for_complete()
-    await pilot.pause()  # type: ignore[attr-defined]
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    lab = Lab.at(tmp_path / "lab")
-    lab.root.mkdir()
-    lab.settings_file.write_text("", encoding="utf-8")
-    return lab
 
 
 @pytest.mark.parametrize("size", SIZES)

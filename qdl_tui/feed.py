@@ -1,0 +1,120 @@
+"""Runs as the screens show them: read in a thread, only what is new, handed over as plain values."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+
+from qdl_engine.lab import Lab
+from qdl_engine.runs.reader import RunSummary, RunWatch
+from qdl_engine.runs.store import Run, list_runs
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run at one moment."""
+
+    run: Run
+    summary: RunSummary
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Run, state, progress, loss, ETA and duration as text."""
+        summary = self.summary
+        progress = "" if summary.progress is None else f"{summary.progress:.0%}"
+        stage = summary.stage if self.run.active and summary.stage not in ("", self.run.kind) else ""
+        eta = duration_text(summary.eta_seconds) if self.run.active else ""
+        return (
+            self.run.name or self.run.id,
+            self.run.state,
+            f"{stage} {progress}".strip(),
+            number_text(summary.loss),
+            eta,
+            duration_text(self.run.seconds),
+        )
+
+
+def number_text(value: float | None) -> str:
+    """A loss or a rate in few cells: `1.234`, `2e-05`, `nan`."""
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.3g}"
+
+
+def duration_text(seconds: float | None) -> str:
+    """`7 s`, `2:05`, `1:02:03`."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    whole = int(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+
+
+class RunsFeed:
+    """All runs of a lab; each run's events are read once, then only as they grow."""
+
+    def __init__(self) -> None:
+        self._watches: dict[str, RunWatch] = {}
+        self._settled: dict[str, Run] = {}
+        self._lock = threading.Lock()
+
+    def read(self, lab: Lab) -> list[RunView]:
+        """The runs of `lab`, newest first. Called in worker threads, one at a time."""
+        with self._lock:
+            runs = list_runs(lab)
+            known = {str(run.directory) for run in runs}
+            for gone in set(self._watches) - known:
+                del self._watches[gone]
+            return [RunView(run, self._summary(run)) for run in runs]
+
+    def _summary(self, run: Run) -> RunSummary:
+        key = str(run.directory)
+        watch = self._watches.get(key)
+        if watch is None:
+            watch = self._watches[key] = RunWatch(run)
+        if run.active or self._settled.get(key) != run:
+            watch.read_events()
+            self._settled[key] = run
+        return watch.summary
+
+
+@dataclass(frozen=True)
+class TrainingView:
+    """One run as the training screen shows it."""
+
+    run: Run
+    summary: RunSummary
+    losses: tuple[tuple[int, float], ...]
+    held_out: tuple[tuple[int, float], ...]
+    position: int
+    """Its place among the runs, 1 is the newest."""
+    total: int
+
+
+class TrainingFeed:
+    """One run under observation; another run begins anew."""
+
+    def __init__(self) -> None:
+        self._watch: RunWatch | None = None
+        self._lock = threading.Lock()
+
+    def read(self, lab: Lab, run_id: str, move: int = 0) -> TrainingView | None:
+        """The run with that id, else the newest one; `move` goes that many runs on to older ones."""
+        with self._lock:
+            runs = list_runs(lab)
+            if not runs:
+                return None
+            ids = [run.id for run in runs]
+            position = ids.index(run_id) if run_id in ids else 0
+            run = runs[max(0, min(len(runs) - 1, position + move))]
+            watch = self._watch
+            if watch is None or watch.run.directory != run.directory:
+                watch = self._watch = RunWatch(run)
+            watch.read_events()
+            losses, held_out = tuple(watch.losses), tuple(watch.held_out)
+            return TrainingView(run, watch.summary, losses, held_out, ids.index(run.id) + 1, len(runs))
