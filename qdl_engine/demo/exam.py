@@ -1,16 +1,20 @@
 """`python -m qdl_engine.demo.exam PAPERS`: marks models on held-out questions, in a process of its own.
 
-PAPERS is a JSON list of `Paper`s. Each result is one JSON line on stdout, written as soon as it is known.
+PAPERS is a JSON list of `Paper`s. Each result is an `examined` event as soon as it is known: in the run's
+events, or on stdout where there is no run.
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from qdl_engine.demo.world import Sample, Split, Style, exam, final_answer
+from qdl_engine.events import Event, append_event, dump_event, make_event
 
 BATCH: Final = 64
 
@@ -74,16 +78,21 @@ def dump_papers(papers: Iterable[Paper]) -> str:
     return json.dumps([asdict(paper) for paper in papers])
 
 
-def load_marks(line: str) -> Marks:
-    """One line of this module's output."""
-    return Marks(**json.loads(line))
+def marks_of(event: Event) -> Marks:
+    """The marks in an `examined` event."""
+    return Marks(**event["marks"])
 
 
 def main() -> None:
     """Sits every paper of the command line."""
     papers: list[dict[str, Any]] = json.loads(sys.argv[1])
+    events_file = os.environ.get("QDL_EVENTS")
     for paper in papers:
-        print(json.dumps(asdict(sit(Paper(**paper)))), flush=True)
+        event = make_event("examined", marks=asdict(sit(Paper(**paper))))
+        if events_file:
+            append_event(Path(events_file), event)
+        else:
+            print(dump_event(event), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 from typing import Any, Final
 
 from qdl_engine.demo.exam import Marks
+from qdl_engine.evaluate import wilson_interval
 
 HONESTY: Final = (
-    "The demo's models know their little world (sums, sorting, spelling, capitals, days) and nothing else.\n"
-    "Exact match on held-out questions that no model was trained on; in brackets the 95 % interval."
+    "The demo's models know their little world (sums, sorting, spelling, capitals,\n"
+    "days) and nothing else. Figures are exact match on held-out questions that no\n"
+    "model was trained on, with the 95 % interval in brackets."
 )
-_Z: Final = 1.96
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,8 @@ class Score:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval: honest near 0 and 1, where the textbook's is not."""
-        n, p = self.asked, self.accuracy
-        centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-        half = _Z / (1 + _Z**2 / n) * sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-        return max(0.0, centre - half), min(1.0, centre + half)
+        """The 95 % interval of the share."""
+        return wilson_interval(self.right, self.asked)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -119,7 +116,7 @@ class DemoReport:
     def __str__(self) -> str:
         """The closing table."""
         lines = [
-            f"{'':<24}{'before':>16}{'after':>18}{'tokens/answer':>15}{'tokens/s':>10}{'size':>9}",
+            f"{'':<23}{'before':>7}{'after':>19}{'tokens':>8}{'tokens/s':>10}{'size':>9}",
             _line("Teacher, reasoning", self.teacher),
             _line("Teacher, at once", self.teacher_direct),
             _line("System 1, all tasks", self.system1),
@@ -127,16 +124,17 @@ class DemoReport:
         if self.system1.simple and self.system1.before:
             before = score(self.system1.before, self.system1.simple)
             after = score(self.system1.marks, self.system1.simple)
-            lines.append(f"{'System 1, simple tasks':<24}{_short(before):>16}{after!s:>18}")
-        lines += [_line("System 2, all tasks", self.system2), "", HONESTY]
-        lines.append(f"{self.seconds:.0f} seconds. The lab is at {self.directory}")
+            lines.append(f"{'System 1, simple tasks':<23}{_short(before):>7}{after!s:>19}")
+        lines += [_line("System 2, all tasks", self.system2), ""]
+        lines += ["tokens: of one answer, reasoning included; tokens/s: 64 answers at once."]
+        lines += ["", HONESTY, f"{self.seconds:.0f} seconds. The lab is at {self.directory}"]
         return "\n".join(lines)
 
 
 def _line(name: str, figures: ModelFigures) -> str:
     before = _short(score(figures.before)) if figures.before else ""
-    speed = f"{figures.tokens_per_answer:>15.1f}{figures.tokens_per_second:>10,.0f}"
-    return f"{name:<24}{before:>16}{score(figures.marks)!s:>18}{speed}{figures.bytes / 1e6:>6.1f} MB"
+    speed = f"{figures.tokens_per_answer:>8.1f}{figures.tokens_per_second:>10,.0f}"
+    return f"{name:<23}{before:>7}{score(figures.marks)!s:>19}{speed}{figures.bytes / 1e6:>6.1f} MB"
 
 
 def _short(value: Score) -> str:

@@ -1,0 +1,236 @@
+"""Runs the whole demo down the engine's real path, both students side by side.
+
+Preparing comes first, as a lab has one writer. Then there are two lanes of one thread each: System 1 is
+labelled by the teacher, trained and examined, while System 2 is trained on the chains that the source
+brought and examined.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import qdl_engine
+from qdl_engine.comparison import read_prompts, save_comparison
+from qdl_engine.demo.exam import Marks, Paper, dump_papers, marks_of
+from qdl_engine.demo.lab import BASE_STUDENT, TEACHER, create_demo_lab
+from qdl_engine.demo.report import HONESTY, DemoReport, ModelFigures
+from qdl_engine.demo.sources import SYSTEM1_SIMPLE, SYSTEM1_TASKS, SYSTEM2_TASKS
+from qdl_engine.demo.world import ALL_TASKS
+from qdl_engine.errors import LabError, RunError
+from qdl_engine.events import Event, EventSink, make_event, no_sink
+from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.runs import Run, create_run, start_run, stop_run, wait_for
+from qdl_engine.runs.launch import python_command
+from qdl_engine.settings import LabSettings, System
+from qdl_engine.toml import load_settings
+
+EXAM_PER_TASK: Final = 40
+REPORT_FILE: Final = "demo_report.json"
+ONE_THREAD: Final[Mapping[str, str]] = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+_TITLES: Final[Mapping[System, str]] = {"system1": "System 1", "system2": "System 2"}
+
+
+def run_demo(directory: str | os.PathLike[str], on_event: EventSink = no_sink) -> DemoReport:
+    """Makes a demo lab, distils both students, and measures everybody on held-out questions.
+
+    Args:
+        directory: Where the lab goes; there must be none yet.
+        on_event: Takes the engine's events; those of one student carry its `system`.
+
+    Raises:
+        LabError: when a lab is there already, or a step failed; every run that goes on is stopped first.
+    """
+    began = time.monotonic()
+    lab = create_demo_lab(directory)
+    demo = _Demo(lab, load_settings(lab), on_event)
+    demo.say(HONESTY)
+    try:
+        demo.prepare()
+        marks = demo.distil()
+        comparison = demo.compare()
+    except BaseException:
+        demo.cancel()
+        raise
+    report = DemoReport(
+        directory=lab.root,
+        seconds=time.monotonic() - began,
+        teacher=_figures(marks, "teacher", TEACHER),
+        teacher_direct=_figures(marks, "teacher_direct", TEACHER),
+        system1=_figures(marks, "system1", lab.system1_checkpoint, "base1", SYSTEM1_SIMPLE),
+        system2=_figures(marks, "system2", lab.system2_checkpoint, "base2"),
+        comparison=comparison,
+        stages=demo.stages,
+    )
+    write_json_atomic(lab.root / REPORT_FILE, report.as_dict())
+    return report
+
+
+@dataclass
+class _Demo:
+    """One demo on its way: the lab, what has been started, and how long each stage took."""
+
+    lab: Lab
+    settings: LabSettings
+    on_event: EventSink
+    stages: dict[str, float] = field(default_factory=dict)
+    _runs: list[Run] = field(default_factory=list)
+    _cancelled: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def prepare(self) -> None:
+        """Both data sets, through the default mappings and the RV/CD filter."""
+        with self._stage("prepare"):
+            qdl_engine.prepare_system1_dataset(self.lab, self.settings.system1, on_event=self._emit)
+            qdl_engine.prepare_system2_dataset(self.lab, self.settings.system2, on_event=self._emit)
+
+    def distil(self) -> dict[str, Marks]:
+        """Both lanes to their ends; the first failure ends both."""
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            lanes = [pool.submit(self._lane1), pool.submit(self._lane2)]
+            try:
+                wait(lanes, return_when=FIRST_EXCEPTION)
+            finally:
+                if not all(_succeeded(lane) for lane in lanes):
+                    self.cancel()
+        return {name: marks for lane in lanes for name, marks in lane.result().items()}
+
+    def compare(self) -> Path:
+        """Teacher and students side by side on the lab's sample prompts, saved in the lab."""
+        asked = self.settings.comparison
+        with self._stage("compare"):
+            comparison = qdl_engine.compare_models(
+                read_prompts(self.lab.sample_prompts),
+                teacher_path=self.settings.teacher.model,
+                system1_path=self.lab.system1_checkpoint,
+                system2_path=self.lab.system2_checkpoint,
+                max_new_tokens=asked.max_new_tokens,
+                system_prompts={
+                    "teacher": self.settings.recipe(asked.teacher_mode).system_prompt,
+                    "system1": self.settings.system1.system_prompt,
+                    "system2": self.settings.system2.system_prompt,
+                },
+                teacher_mode=asked.teacher_mode,
+                quantization=self.settings.teacher.quantization,
+                on_event=self._emit,
+            )
+            return save_comparison(self.lab, comparison)
+
+    def cancel(self) -> None:
+        """Stops whatever this demo started and nothing else."""
+        with self._lock:
+            self._cancelled = True
+            runs = list(self._runs)
+        for run in runs:
+            try:
+                stop_run(run, force=True)
+            except RunError:
+                # It ended by itself.
+                continue
+
+    def say(self, message: str) -> None:
+        """A word to whoever watches."""
+        self._emit(make_event("note", message=message))
+
+    def _lane1(self) -> dict[str, Marks]:
+        with self._stage("label"):
+            command = python_command("qdl_engine.cli", "--lab", str(self.lab.root), "label", "--in-run")
+            self._follow(self._start("label", "system1", command), "system1")
+        self._train("system1")
+        student = str(self.lab.system1_checkpoint)
+        return self._examine(
+            "system1",
+            Paper("base1", str(BASE_STUDENT), "system1", SYSTEM1_TASKS, EXAM_PER_TASK),
+            Paper("system1", student, "system1", SYSTEM1_TASKS, EXAM_PER_TASK),
+            Paper("teacher_direct", str(TEACHER), "system1", ALL_TASKS, EXAM_PER_TASK),
+        )
+
+    def _lane2(self) -> dict[str, Marks]:
+        self._train("system2")
+        student = str(self.lab.system2_checkpoint)
+        return self._examine(
+            "system2",
+            Paper("base2", str(BASE_STUDENT), "system2", SYSTEM2_TASKS, EXAM_PER_TASK),
+            Paper("system2", student, "system2", SYSTEM2_TASKS, EXAM_PER_TASK),
+            Paper("teacher", str(TEACHER), "system2", ALL_TASKS, EXAM_PER_TASK),
+        )
+
+    def _train(self, system: System) -> None:
+        """Writes the EasyDistill config and has the built-in runtime train from it."""
+        write = qdl_engine.write_system1_config if system == "system1" else qdl_engine.write_system2_config
+        with self._stage(f"train {system}"):
+            config = write(self.lab, self.settings)
+            started = qdl_engine.run_easy_distill(
+                config, lab=self.lab, runtime=self.settings.runtime, wait=False, name=_TITLES[system]
+            )
+            self._follow(self._own(started.run), system)
+
+    def _examine(self, system: System, *papers: Paper) -> dict[str, Marks]:
+        marks: dict[str, Marks] = {}
+
+        def collect(event: Event) -> None:
+            if event["event"] == "examined":
+                found = marks_of(event)
+                marks[found.name] = found
+
+        with self._stage(f"examine {system}"):
+            command = python_command("qdl_engine.demo.exam", dump_papers(papers))
+            self._follow(self._start("evaluate", system, command), system, collect)
+        return marks
+
+    def _start(self, kind: str, system: System, argv: list[str]) -> Run:
+        run = create_run(self.lab, kind, system=system, argv=argv, env=ONE_THREAD)
+        return self._own(start_run(run))
+
+    def _own(self, run: Run) -> Run:
+        """Remembers a run, so that `cancel` stops it; one that started during a cancel is stopped here."""
+        with self._lock:
+            self._runs.append(run)
+            cancelled = self._cancelled
+        if cancelled:
+            self.cancel()
+        return run
+
+    def _follow(self, run: Run, system: System, extra: EventSink = no_sink) -> None:
+        """Waits for a run and hands its events on."""
+
+        def sink(event: Event) -> None:
+            extra(event)
+            self._emit({**event, "system": system, "run": run.id})
+
+        ended = wait_for(run, sink)
+        if ended.state != "done":
+            message = ended.message or f"it is {ended.state}"
+            raise RunError(f"{run.title}: {message}", ended.hint or f"Its output is in {run.log_file}")
+
+    def _emit(self, event: Event) -> None:
+        """The lanes are threads; a sink need not know."""
+        with self._lock:
+            self.on_event(event)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        self.say(f"{name} ...")
+        yield
+        self.stages[name] = time.monotonic() - began
+        self.say(f"{name}: {self.stages[name]:.0f} s")
+
+
+def _succeeded(lane: "Future[dict[str, Marks]]") -> bool:
+    return lane.done() and lane.exception() is None
+
+
+def _figures(
+    marks: Mapping[str, Marks], name: str, directory: Path, before: str = "", simple: tuple[str, ...] = ()
+) -> ModelFigures:
+    if name not in marks:
+        raise LabError(f"No exam result for {name}", "Look at the output of the evaluate runs: qdl runs")
+    weights = sum(file.stat().st_size for file in directory.glob("*.safetensors"))
+    return ModelFigures(marks[name], weights, marks.get(before), simple)
