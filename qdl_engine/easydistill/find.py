@@ -1,0 +1,131 @@
+"""Which EasyDistill an interpreter has. Its version does not tell: 1.0 says 0.0.1, like the placeholder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Kind = Literal["1.x", "2.x", "placeholder", "missing"]
+
+HOME = "https://github.com/modelscope/easydistill"
+_NEEDED = ("torch", "transformers", "trl", "accelerate", "datasets", "jsonlines", "jinja2")
+
+# Runs in the other interpreter, isolated and away from any checkout, and imports nothing of EasyDistill.
+_PROBE = """
+import importlib.metadata as metadata, importlib.util as util, json, os, sys
+def there(name):
+    try: return util.find_spec(name) is not None
+    except (ImportError, ValueError): return False
+spec, result = util.find_spec("easydistill"), {}
+if spec is not None:
+    places = list(spec.submodule_search_locations or [])
+    result["package"] = places[0] if places else os.path.dirname(spec.origin or "")
+    try:
+        result["version"] = metadata.version("easydistill")
+        url = metadata.distribution("easydistill").read_text("direct_url.json")
+        result["url"] = json.loads(url)["url"] if url else ""
+    except metadata.PackageNotFoundError: pass
+result["missing"] = [name for name in sys.argv[1:] if not there(name)]
+print(json.dumps(result))
+"""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What an interpreter has under the name easydistill."""
+
+    kind: Kind
+    version: str = ""
+    checkout: Path | None = None
+    commit: str = ""
+    missing: tuple[str, ...] = ()
+    """Modules that 1.x training imports and this interpreter lacks."""
+    python: str = ""
+
+    def explain(self) -> str:
+        """One line a person reads."""
+        texts: dict[Kind, str] = {
+            "1.x": f"EasyDistill 1.x at {self.checkout}" + (f" ({self.commit[:7]})" if self.commit else ""),
+            "2.x": f"EasyDistill {self.version or '2.x'}, which dropped training",
+            "placeholder": "the package index's easydistill, an empty placeholder from 2020",
+            "missing": "not installed; the built-in runtime needs none",
+        }
+        lack = (
+            f"; missing for training: {', '.join(self.missing)}"
+            if self.kind == "1.x" and self.missing
+            else ""
+        )
+        return texts[self.kind] + lack
+
+    def cure(self) -> str:
+        return (
+            f"The real one: git clone -b 1.0 {HOME}, then pip install -e it. "
+            "Or set runtime.kind = builtin, which trains the same config."
+        )
+
+
+def find_easydistill(python: str | None = None) -> Installation:
+    """Look for EasyDistill in `python`, by default the running interpreter.
+
+    An interpreter that cannot be run has none; `explain` then says "missing".
+    """
+    python = python or sys.executable
+    found = _probe(python)
+    package = Path(found["package"]) if found.get("package") else None
+    if package is None:
+        return Installation("missing", missing=tuple(found.get("missing", ())), python=python)
+    kind = _kind(package)
+    checkout = _checkout(package, str(found.get("url") or ""))
+    return Installation(
+        kind=kind,
+        version=str(found.get("version") or ""),
+        checkout=checkout,
+        commit=_commit(checkout) if checkout else "",
+        missing=tuple(found.get("missing", ())),
+        python=python,
+    )
+
+
+def _probe(python: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as neutral:
+        try:
+            shown = subprocess.run(
+                [python, "-I", "-c", _PROBE, *_NEEDED],
+                cwd=neutral, capture_output=True, text=True, timeout=60, check=True,
+            )  # fmt: skip
+            value = json.loads(shown.stdout)
+        except (OSError, subprocess.SubprocessError, json.JSONDecodeError):
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _kind(package: Path) -> Kind:
+    if (package / "cli" / "__init__.py").is_file():
+        return "2.x"
+    return "1.x" if (package / "cli.py").is_file() else "placeholder"
+
+
+def _checkout(package: Path, url: str) -> Path | None:
+    for root in (Path(url.removeprefix("file://")) if url.startswith("file://") else None, package.parent):
+        if root is not None and (root / "easydistill" / "kd" / "train.py").is_file():
+            return root
+    return None
+
+
+def _commit(checkout: Path) -> str:
+    try:
+        shown = subprocess.run(
+            ["git", "-C", str(checkout), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return shown.stdout.strip()

@@ -1,0 +1,101 @@
+"""`python -m qdl_engine.trainer --config X [--resume] [--events FILE]`.
+
+Exit codes: 0 done, with a checkpoint that loads; 1 failed; 2 settings; 3 stopped, with one to resume from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from qdl_engine.easydistill.config import read_config
+from qdl_engine.errors import LabError
+from qdl_engine.events import Event, EventSink, append_event, make_event, no_sink
+from qdl_engine.trainer.stop import StopRequest
+
+FAILED = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m qdl_engine.trainer", description="Train an EasyDistill 1.x config."
+    )
+    parser.add_argument(
+        "--config", required=True, type=Path, help="EasyDistill 1.x JSON (kd_black_box_train_only)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--events", type=Path, default=os.environ.get("QDL_EVENTS"), help="append events to this file"
+    )
+    given = parser.parse_args(arguments)
+    events = Path(given.events).absolute() if given.events else None
+    sink = no_sink if events is None else _file_sink(events)
+    return train(given.config, resume=given.resume, sink=sink)
+
+
+def _file_sink(path: Path) -> EventSink:
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(event: Event) -> None:
+        append_event(path, event)
+
+    return write
+
+
+def train(config_path: Path, *, resume: bool = False, sink: EventSink = no_sink) -> int:
+    """Train, and turn whatever goes wrong into a `failed` event and an exit code."""
+    with StopRequest().installed() as stop:
+        try:
+            return _train(config_path, resume, sink, stop)
+        except LabError as error:
+            return _fail(sink, error.message, error.hint, error.exit_code)
+        except Exception as error:  # noqa: BLE001 - the outermost frame: all goes to a file
+            log = _write_traceback(config_path)
+            cause = (str(error).strip().splitlines() or [""])[0]
+            message = f"Training failed: {type(error).__name__}: {cause}"
+            return _fail(sink, message, f"The whole of it is in {log}", FAILED)
+
+
+def _train(config_path: Path, resume: bool, sink: EventSink, stop: StopRequest) -> int:
+    config = read_config(config_path)
+    # Only now the model libraries: a config that is refused must not cost their ten seconds.
+    from qdl_engine.trainer.device import find_device, is_out_of_memory, keep_one_gpu, out_of_memory_cure
+
+    note = keep_one_gpu(os.environ)
+    if note:
+        sink(make_event("note", message=note))
+    from qdl_engine.trainer.session import run_session
+
+    try:
+        return run_session(config, resume=resume, sink=sink, stop=stop)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        device = find_device()
+        hint, settings = out_of_memory_cure(config, device)
+        place = "GPU memory" if device.is_gpu else "memory"
+        return _fail(sink, f"Out of {place} on {device.name}", hint, FAILED, settings=settings)
+
+
+def _fail(sink: EventSink, message: str, hint: str, exit_code: int, **more: object) -> int:
+    if os.environ.get("RANK", "0") == "0":
+        sink(make_event("failed", message=message, hint=hint, **more))
+    print(f"{message}\n{hint}".rstrip(), file=sys.stderr, flush=True)
+    return exit_code
+
+
+def _write_traceback(config_path: Path) -> Path:
+    """Into the run when there is one, else beside the config."""
+    directory = Path(os.environ.get("QDL_RUN_DIR") or config_path.absolute().parent)
+    log = directory / "traceback.log"
+    with open(log, "a", encoding="utf-8") as handle:
+        handle.write(traceback.format_exc())
+    return log
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""TRL's SFTTrainer, with what it spends time on and nobody reads taken out."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from peft import PeftModel
+from trl import SFTTrainer
+
+from qdl_engine.trainer.rows import IGNORED, EpochSampler
+
+_MOST_LOGITS = 2**25
+"""Logits of one batch that may lie in memory at once on a CPU: 128 MiB in fp32, and as much for gradients."""
+
+
+class LabTrainer(SFTTrainer):  # type: ignore[misc]
+    """Trains rows that are tokenised already.
+
+    Args:
+        lengths: Tokens of each training row, for the sampler.
+        options: SFTTrainer's own keywords.
+    """
+
+    def __init__(self, *, lengths: list[int], **options: Any) -> None:
+        self._lengths = lengths
+        self._seen = torch.zeros((), dtype=torch.long)
+        self._held_out: list[tuple[float, int]] = []
+        self.seconds_evaluating = 0.0
+        super().__init__(**options)
+        # The direct way is for one process on a CPU. On a GPU TRL's loss is kept: it never holds all logits
+        # (rows x tokens x 152k), and its entropy and accuracy cost little there. With several processes the
+        # model must be called through the wrapper that exchanges gradients.
+        self._direct = self.args.device.type == "cpu" and self.args.world_size == 1 and not self.args.bf16
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The mean loss per answer token; see `answer_loss`."""
+        inputs.pop("row_index", None)
+        answer_tokens = int(inputs["labels"].ne(IGNORED).sum()) if self.args.device.type == "cpu" else 0
+        vocabulary = self.model.config.vocab_size
+        if self._direct and not return_outputs and answer_tokens * vocabulary <= _MOST_LOGITS:
+            loss = answer_loss(_language_model(self.model), inputs, num_items_in_batch)
+        else:
+            loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if self.model.training:
+            self._seen = self._seen.to(inputs["attention_mask"].device) + inputs["attention_mask"].sum()
+        else:
+            count = int(inputs["labels"][:, 1:].ne(IGNORED).sum())
+            self._held_out.append((float(loss[0] if return_outputs else loss), count))
+        return loss
+
+    def take_tokens(self) -> int:
+        """Real tokens (no padding) this process trained on since the last call."""
+        seen = int(self._seen)
+        self._seen = torch.zeros_like(self._seen)
+        return seen
+
+    def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
+        """The library averages over batches; the held-out loss is an average over tokens."""
+        self._held_out = []
+        output = super().evaluation_loop(*arguments, **options)
+        sums = torch.tensor(
+            [sum(loss * count for loss, count in self._held_out), sum(count for _, count in self._held_out)],
+            device=self.args.device,
+        )
+        total, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
+        output.metrics["eval_loss"] = total / max(tokens, 1)
+        return output
+
+    def evaluate(self, *arguments: Any, **options: Any) -> Any:
+        began = time.monotonic()
+        try:
+            return super().evaluate(*arguments, **options)
+        finally:
+            self.seconds_evaluating += time.monotonic() - began
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Nobody reads the estimate, and making it walks over all parameters at each step."""
+        return 0
+
+    def create_model_card(self, *arguments: Any, **options: Any) -> None:
+        """A model card that names nothing but TRL, at each checkpoint, is of no use."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        # Of one optimizer step, all passes and processes: their rows are of like length too.
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return EpochSampler(self._lengths, batch, self.args.seed, grouped)
+
+
+def _language_model(model: Any) -> Any:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def answer_loss(model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+    """Cross entropy of the trained tokens, with logits made for those only.
+
+    Rows are padded on the right, which causal attention never sees from a real token, so no mask is needed;
+    and without one attention takes its fast path.
+    """
+    hidden = model.base_model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
+    targets = inputs["labels"][:, 1:]
+    trained = targets.ne(IGNORED)
+    logits = model.get_output_embeddings()(hidden[trained]).float()
+    total = functional.cross_entropy(logits, targets[trained], reduction="sum")
+    return total / (trained.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)

@@ -1,0 +1,129 @@
+"""All that is decided before the student is loaded: rows, device, precision, arguments."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trl import SFTConfig
+
+from qdl_engine.data.sources import read_file
+from qdl_engine.easydistill.config import TrainConfig
+from qdl_engine.errors import DataError, SettingsError
+from qdl_engine.events import EventSink, make_event
+from qdl_engine.trainer.arguments import Translation, translate
+from qdl_engine.trainer.device import Device, Precision, choose_precision, find_device
+from qdl_engine.trainer.rows import RowCounts, TokenRow, split_held_out, tokenise_rows
+from qdl_engine.trainer.student import load_tokenizer
+
+_STEP_KEYS = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_train_epochs",
+    "max_steps",
+    "train_sampling_strategy",
+    "seed",
+)
+
+
+@dataclass
+class Plan:
+    """What will be trained, on what, and how."""
+
+    config: TrainConfig
+    translation: Translation
+    device: Device
+    precision: Precision
+    checkpoints: Path
+    rows: list[TokenRow]
+    held_out: list[TokenRow]
+    counts: RowCounts
+    tokenizer: Any
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with whatever makes a step of one training mean nothing in another."""
+        digest = hashlib.sha256(self.config.template.sha256.encode())
+        for row in (*self.rows, *self.held_out):
+            digest.update(f"{row.id} {len(row.input_ids)}\n".encode())
+        steps = [self.translation.arguments.get(key) for key in _STEP_KEYS]
+        digest.update(repr((steps, self.config.extras.lora.rank, len(self.held_out))).encode())
+        return digest.hexdigest()
+
+
+def make_plan(config: TrainConfig, sink: EventSink) -> Plan:
+    """Read the rows and decide everything that needs no model.
+
+    Raises:
+        LabError: when the settings, the student's tokenizer or the rows do not serve.
+    """
+    translation = translate(config.training)
+    device = find_device(wants_cpu(config))
+    precision, note = choose_precision(config.extras.precision or translation.precision, device)
+    tokenizer = load_tokenizer(config.student, config.template)
+    rows, counts = tokenise_rows(
+        read_file(config.labeled_path), tokenizer, config.template, config.max_length
+    )
+    dropped = counts.dropped_in_words(config.max_length)
+    if not rows:
+        raise DataError(f"No rows to train on in {config.labeled_path}", dropped or "The file is empty.")
+    kept, held_out = split_held_out(rows, config.extras.held_out, config.seed)
+    notes = [*translation.notes, note, dropped]
+    if not config.template.same_in_training:
+        notes.append(
+            "dataset.template asks in other words in training than in use; this trains on those of use."
+        )
+    for text in filter(None, notes):
+        sink(make_event("note", message=text))
+        print(text, flush=True)
+    return Plan(
+        config, translation, device, precision, checkpoints_of(config), kept, held_out, counts, tokenizer
+    )
+
+
+def wants_cpu(config: TrainConfig) -> bool:
+    return bool(config.training.get("use_cpu") or config.training.get("no_cuda"))
+
+
+def checkpoints_of(config: TrainConfig) -> Path:
+    """Where checkpoints to resume from go: into the run, or beside the output; never into the output."""
+    run = os.environ.get("QDL_RUN_DIR")
+    if run:
+        return Path(run) / "checkpoints"
+    return config.output_dir.with_name(f"{config.output_dir.name}.checkpoints")
+
+
+def trainer_arguments(plan: Plan) -> SFTConfig:
+    """The config's own arguments, under what the lab decides itself.
+
+    Raises:
+        SettingsError: for a value the libraries do not accept.
+    """
+    own: dict[str, Any] = {"seed": plan.config.seed, "logging_nan_inf_filter": False, "report_to": "none"}
+    own |= plan.translation.arguments
+    own.setdefault("per_device_eval_batch_size", own.get("per_device_train_batch_size", 8))
+    decided: dict[str, Any] = {
+        "output_dir": str(plan.checkpoints),
+        "bf16": plan.precision == "bf16",
+        "fp16": plan.precision == "fp16",
+        "max_length": None,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        "eval_strategy": "steps" if plan.held_out else "no",
+        "eval_on_start": bool(plan.held_out),
+    }
+    if plan.held_out:
+        decided["eval_steps"] = plan.config.extras.eval_steps
+    if not plan.device.is_gpu:
+        # Recomputing activations saves GPU memory; on a CPU it costs a third of the speed for nothing.
+        decided |= {"gradient_checkpointing": False, "dataloader_pin_memory": False}
+    if plan.device.kind == "cpu":
+        decided["use_cpu"] = True
+    try:
+        return SFTConfig(**(own | decided))
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{plan.config.path}: training: {error}") from error

@@ -1,0 +1,198 @@
+"""Rows to tokens: prompt and answer are tokenised apart, so that the loss covers the answer only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch.utils.data import Sampler
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from qdl_engine.data.sources import SourceRow
+from qdl_engine.easydistill.template import PromptTemplate
+from qdl_engine.prompts import END_OF_TURN, format_completion
+
+IGNORED = -100
+"""The label of a token that is not trained."""
+
+_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """One row ready for training."""
+
+    id: str
+    input_ids: list[int]
+    prompt_length: int
+
+    @property
+    def labels(self) -> list[int]:
+        return [IGNORED] * self.prompt_length + self.input_ids[self.prompt_length :]
+
+    @property
+    def trained_tokens(self) -> int:
+        return len(self.input_ids) - self.prompt_length
+
+
+@dataclass
+class RowCounts:
+    """What became of the rows of a file."""
+
+    read: int = 0
+    kept: int = 0
+    broken: int = 0
+    too_long: int = 0
+    examples: list[str] = field(default_factory=list)
+    """The first few broken rows: where, and why."""
+
+    def dropped_in_words(self, max_length: int | None) -> str:
+        """Empty when nothing was dropped."""
+        parts = [f"{self.too_long:,} over {max_length} tokens"] if self.too_long else []
+        parts += [f"{self.broken:,} broken ({'; '.join(self.examples)})"] if self.broken else []
+        return (
+            f"Dropped {self.read - self.kept:,} of {self.read:,} rows: {', '.join(parts)}." if parts else ""
+        )
+
+
+def tokenise_rows(
+    rows: Iterable[SourceRow], tokenizer: Any, template: PromptTemplate, max_length: int | None
+) -> tuple[list[TokenRow], RowCounts]:
+    """Tokenise labelled rows (`instruction`, `output`, maybe `id`).
+
+    A row over `max_length` is dropped and counted, never cut: an answer without its end teaches a student
+    never to conclude.
+    """
+    counts = RowCounts()
+    kept: list[TokenRow] = []
+    usable = _usable(rows, counts)
+    while chunk := list(islice(usable, _CHUNK)):
+        # Apart, because a tokenizer may join the last letters of the prompt with the first of the answer.
+        prompts = _encode(tokenizer, [template.prompt(instruction) for _, instruction, _ in chunk])
+        answers = _encode(tokenizer, [format_completion(output) for _, _, output in chunk])
+        for (identity, _, _), prompt, answer in zip(chunk, prompts, answers, strict=True):
+            if max_length is not None and len(prompt) + len(answer) > max_length:
+                counts.too_long += 1
+            else:
+                kept.append(TokenRow(identity, prompt + answer, len(prompt)))
+    counts.kept = len(kept)
+    return kept, counts
+
+
+def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return encoded
+
+
+def _usable(rows: Iterable[SourceRow], counts: RowCounts) -> Iterator[tuple[str, str, str]]:
+    for row in rows:
+        counts.read += 1
+        problem = row.problem or _problem(row.value)
+        if problem:
+            counts.broken += 1
+            if len(counts.examples) < 3:
+                counts.examples.append(f"line {row.line}: {problem}")
+            continue
+        instruction, output = row.value["instruction"], row.value["output"].removesuffix(END_OF_TURN)
+        yield str(row.value.get("id") or row_id(instruction, output)), instruction, output
+
+
+def _problem(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "not an object"
+    for key in ("instruction", "output"):
+        if not isinstance(value.get(key), str) or not value[key].strip():
+            return f"{key} is missing, empty or no text"
+    if END_OF_TURN in value["output"].removesuffix(END_OF_TURN):
+        return "an end token inside the answer"
+    return ""
+
+
+def row_id(instruction: str, output: str) -> str:
+    """A stable id for a row that brings none: the same text has the same id in any file."""
+    return hashlib.sha256(f"{instruction}\0{output}".encode()).hexdigest()[:16]
+
+
+def split_held_out(rows: list[TokenRow], share: float, seed: int) -> tuple[list[TokenRow], list[TokenRow]]:
+    """Training rows and held-out rows.
+
+    Rows are ranked by a hash of seed and id, so their order in the file means nothing, and a row added to it
+    moves hardly any other.
+    """
+    if share <= 0 or len(rows) < 2:
+        return rows, []
+    count = min(max(1, round(len(rows) * share)), len(rows) - 1)
+    ranked = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}\0{row.id}".encode()).digest())
+    chosen = {id(row) for row in ranked[:count]}
+    held_out = [row for row in rows if id(row) in chosen]
+    # Of like length together: half the padding, and the same loss, which is counted by tokens.
+    held_out.sort(key=lambda row: len(row.input_ids), reverse=True)
+    return [row for row in rows if id(row) not in chosen], held_out
+
+
+def to_dataset(rows: list[TokenRow]) -> Dataset:
+    """As TRL takes it. `row_index` leads from a row of a batch back to its id."""
+    return Dataset.from_dict(
+        {
+            "input_ids": [row.input_ids for row in rows],
+            "labels": [row.labels for row in rows],
+            "row_index": list(range(len(rows))),
+        }
+    )
+
+
+@dataclass
+class RowCollator:
+    """TRL's own collator, with the rows' indices beside the tokens."""
+
+    tokens: DataCollatorForLanguageModeling
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = self.tokens(examples)
+        batch["row_index"] = torch.tensor([example["row_index"] for example in examples])
+        return batch
+
+
+class EpochSampler(Sampler[int]):
+    """Shuffles, rows of like length together where wanted, by seed and epoch alone.
+
+    The library's samplers draw from the global generator, whose state differs after a resume, and then repeat
+    some rows and miss others. The batch of longest rows comes first: memory runs out at once or not at all.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int, group_by_length: bool) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.group_by_length = group_by_length
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
+        order: list[int] = torch.randperm(len(self.lengths), generator=generator).tolist()
+        if not self.group_by_length:
+            return iter(order)
+        window = self.batch_size * 64
+        batches: list[list[int]] = []
+        for start in range(0, len(order), window):
+            part = sorted(order[start : start + window], key=lambda index: self.lengths[index], reverse=True)
+            batches += [part[at : at + self.batch_size] for at in range(0, len(part), self.batch_size)]
+        # A batch that is not full must stay last, or all after it would be cut differently.
+        full = [batch for batch in batches if len(batch) == self.batch_size]
+        rest = [index for batch in batches if len(batch) < self.batch_size for index in batch]
+        mixed = [full[at] for at in torch.randperm(len(full), generator=generator).tolist()]
+        if mixed:
+            longest = max(range(len(mixed)), key=lambda at: self.lengths[mixed[at][0]])
+            mixed[0], mixed[longest] = mixed[longest], mixed[0]
+        return iter([index for batch in mixed for index in batch] + rest)

@@ -1,0 +1,195 @@
+"""One training from a config to a checkpoint."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+import trl
+from accelerate import PartialState
+from datasets import disable_progress_bars
+from transformers import PrinterCallback
+from transformers.utils import logging as transformers_logging
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from qdl_engine.easydistill.config import TrainConfig
+from qdl_engine.errors import RunError
+from qdl_engine.events import EventSink, make_event
+from qdl_engine.lab import read_json, write_json_atomic
+from qdl_engine.trainer.checkpoint import SESSION_FILE, clear_checkpoints, last_checkpoint, publish
+from qdl_engine.trainer.loop import LabTrainer
+from qdl_engine.trainer.plan import Plan, make_plan, trainer_arguments, wants_cpu
+from qdl_engine.trainer.progress import ProgressCallback
+from qdl_engine.trainer.rows import RowCollator, to_dataset
+from qdl_engine.trainer.stop import StopRequest
+from qdl_engine.trainer.student import Student, load_student
+
+DONE, STOPPED = 0, 3
+
+
+def run_session(config: TrainConfig, *, resume: bool, sink: EventSink, stop: StopRequest) -> int:
+    """Train, and write the final checkpoint.
+
+    Returns:
+        `DONE`, with a checkpoint that has been loaded again, or `STOPPED`, with one to resume from.
+
+    Raises:
+        LabError: with what a person should do.
+    """
+    began = time.monotonic()
+    quiet_libraries()
+    if config.extras.threads:
+        torch.set_num_threads(config.extras.threads)
+    main = bool(PartialState(cpu=wants_cpu(config)).is_main_process)
+    notify = sink if main else _no_events
+    plan = make_plan(config, notify)
+    if stop.requested:
+        return _stopped(notify, 0, None)
+    student = load_student(config.student, plan.tokenizer, plan.precision, config.extras.lora)
+    checkpoint = _prepare_checkpoints(plan, resume, main, notify)
+    progress = ProgressCallback(notify, stop, _started(plan, student))
+    trainer = make_trainer(plan, student, progress)
+    if stop.requested:
+        return _stopped(notify, 0, checkpoint)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    _check_loss(progress, trainer)
+    step, total = trainer.state.global_step, trainer.state.max_steps
+    if stop.requested and step < total:
+        return _stopped(notify, step, plan.checkpoints / f"checkpoint-{step}")
+    if plan.held_out and (progress.held_out is None or progress.held_out[0] != step):
+        trainer.evaluate()
+    metrics = _final_metrics(progress, step, began)
+    if main:
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        publish(
+            model, student.tokenizer, config.output_dir,
+            template=config.template, dtype=student.dtype, record=_record(plan, student, metrics),
+        )  # fmt: skip
+        clear_checkpoints(plan.checkpoints)
+    trainer.accelerator.wait_for_everyone()
+    seconds = time.monotonic() - began
+    notify(make_event("finished", path=str(config.output_dir), seconds=seconds, metrics=metrics))
+    if main:
+        print(f"Student written to {config.output_dir} after {seconds:,.0f} s", flush=True)
+    return DONE
+
+
+def _no_events(event: dict[str, Any]) -> None:
+    """Only the main process writes."""
+
+
+def quiet_libraries() -> None:
+    """Progress goes out as events; bars of libraries would only fill the log."""
+    disable_progress_bars()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    # TRL passes arguments of transformers under the names that transformers is about to rename.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def make_trainer(plan: Plan, student: Student, progress: ProgressCallback) -> LabTrainer:
+    """The trainer, ready to go."""
+    collator = RowCollator(DataCollatorForLanguageModeling(pad_token_id=student.tokenizer.pad_token_id))
+    trainer = LabTrainer(
+        lengths=[len(row.input_ids) for row in plan.rows],
+        model=student.model,
+        args=trainer_arguments(plan),
+        data_collator=collator,
+        train_dataset=to_dataset(plan.rows),
+        eval_dataset=to_dataset(plan.held_out) if plan.held_out else None,
+        processing_class=student.tokenizer,
+        callbacks=[progress],
+    )
+    trainer.remove_callback(PrinterCallback)
+    progress.trainer = trainer
+    return trainer
+
+
+def _prepare_checkpoints(plan: Plan, resume: bool, main: bool, sink: EventSink) -> Path | None:
+    """The checkpoint to go on from, or None for a fresh start with an empty directory.
+
+    Raises:
+        RunError: when rows or batches changed since that checkpoint: its step would mean something else.
+    """
+    checkpoint = last_checkpoint(plan.checkpoints) if resume else None
+    session = plan.checkpoints / SESSION_FILE
+    if checkpoint is not None:
+        if session.is_file() and read_json(session).get("fingerprint") != plan.fingerprint:
+            raise RunError(
+                f"Cannot resume from {checkpoint.name}: the rows or the batches are other ones",
+                "Train again without resuming.",
+            )
+        return checkpoint
+    if main:
+        if resume:
+            sink(make_event("note", message="There is no checkpoint to resume from; training begins anew."))
+        clear_checkpoints(plan.checkpoints)
+        write_json_atomic(session, {"fingerprint": plan.fingerprint})
+    return None
+
+
+def _started(plan: Plan, student: Student) -> dict[str, Any]:
+    parameters = [(weights.numel(), weights.requires_grad) for weights in student.model.parameters()]
+    return {
+        "epochs": plan.translation.arguments.get("num_train_epochs", 3.0),
+        "rows": len(plan.rows),
+        "held_out_rows": len(plan.held_out),
+        "dropped_rows": plan.counts.read - plan.counts.kept,
+        "trained_tokens_per_epoch": sum(row.trained_tokens for row in plan.rows),
+        "device": plan.device.name,
+        "precision": plan.precision,
+        "parameters": sum(count for count, _ in parameters),
+        "trained_parameters": sum(count for count, trained in parameters if trained),
+    }
+
+
+def _stopped(sink: EventSink, step: int, path: Path | None) -> int:
+    sink(make_event("stopped", step=step, path=None if path is None else str(path)))
+    print(f"Stopped at step {step:,}", flush=True)
+    return STOPPED
+
+
+def _check_loss(progress: ProgressCallback, trainer: LabTrainer) -> None:
+    if progress.bad_loss is None:
+        return
+    step, loss = progress.bad_loss
+    rate = trainer.args.learning_rate
+    hint = f"Lower learning_rate, now {rate:g}: try {rate / 10:g}."
+    if trainer.args.fp16:
+        hint += " Or precision = fp32: fp16 overflows easily."
+    raise RunError(f"The loss became {loss} by step {step}: the student has diverged", hint)
+
+
+def _final_metrics(progress: ProgressCallback, step: int, began: float) -> dict[str, Any]:
+    return {
+        "steps": step,
+        "loss": progress.last_metrics.get("loss"),
+        "held_out_loss": None if progress.held_out is None else progress.held_out[1],
+        "tokens_per_second": progress.last_metrics.get("tokens_per_second"),
+        "seconds": time.monotonic() - began,
+    }
+
+
+def _record(plan: Plan, student: Student, metrics: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says about itself: enough to ask it rightly, and to make it again."""
+    config = plan.config
+    return {
+        "format": 1,
+        "system": config.extras.system,
+        "system_prompt": config.template.system_prompt,
+        "prompt": {"prefix": config.template.prefix, "suffix": config.template.suffix},
+        "template_sha256": config.template.sha256,
+        "student": student.name,
+        "config": config.raw,
+        "data": {
+            **config.extras.data, "path": str(config.labeled_path), "rows": len(plan.rows),
+            "held_out_rows": len(plan.held_out), "fingerprint": plan.fingerprint,
+        },
+        "metrics": metrics,
+        "precision": plan.precision,
+        "versions": {module.__name__: module.__version__ for module in (torch, transformers, trl)},
+    }  # fmt: skip
