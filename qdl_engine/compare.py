@@ -1,0 +1,180 @@
+"""Prompts times models: answers and figures side by side, one model in memory at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from qdl_engine.comparison import (
+    Answer,
+    ComparedModel,
+    Comparison,
+    list_comparisons,
+    load_comparison,
+    read_prompts,
+    save_comparison,
+)
+from qdl_engine.errors import ModelError, SettingsError
+from qdl_engine.events import EventSink, make_event, no_sink
+from qdl_engine.lab import write_json_atomic
+from qdl_engine.prompts import Mode, format_prompt
+
+if TYPE_CHECKING:
+    from qdl_engine.models import LoadedModel, Quantization
+
+__all__ = [
+    "Answer",
+    "ComparedModel",
+    "Comparison",
+    "ask_once",
+    "compare_models",
+    "list_comparisons",
+    "load_comparison",
+    "read_prompts",
+    "save_comparison",
+]
+
+ModelName = Literal["teacher", "system1", "system2"]
+
+
+def compare_models(
+    prompts: Sequence[str],
+    *,
+    teacher_path: str | Path | None = None,
+    system1_path: str | Path | None = None,
+    system2_path: str | Path | None = None,
+    teacher_model: LoadedModel | None = None,
+    sys1_model: LoadedModel | None = None,
+    sys2_model: LoadedModel | None = None,
+    max_new_tokens: int = 512,
+    temperature: float = 0.0,
+    system_prompts: dict[str, str] | None = None,
+    teacher_mode: Mode = "system1",
+    quantization: Quantization = "8bit",
+    device: str = "auto",
+    save_to: Path | None = None,
+    on_event: EventSink = no_sink,
+) -> Comparison:
+    """Ask every model every prompt.
+
+    One after the other, one prompt at a time: so the speeds are those a person meets, and only one model
+    needs room in memory, unless models are passed in. A model that cannot be loaded is skipped with its
+    reason; the others answer.
+
+    Args:
+        prompts: Instructions, not rendered.
+        teacher_path: Hub id or directory; likewise the students'. A model without path is not asked.
+        system1_path: The System 1 student.
+        system2_path: The System 2 student.
+        teacher_model: The teacher already in memory; it wins over its path, and stays in memory.
+        sys1_model: The System 1 student already in memory.
+        sys2_model: The System 2 student already in memory.
+        max_new_tokens: Longest completion.
+        temperature: 0 is greedy.
+        system_prompts: System prompts by name of the model; where one is absent its mode's own is used.
+        teacher_mode: How the teacher is asked, with or without reasoning.
+        quantization: Of a teacher loaded here.
+        device: Where models are loaded.
+        save_to: Write the comparison to this file.
+        on_event: Takes `progress`, and a `note` for each model loaded or skipped.
+
+    Raises:
+        SettingsError: when there is no prompt, or no model at all.
+    """
+    if isinstance(prompts, str) or not prompts:
+        raise SettingsError(
+            "No prompts to compare with", "Give a list of prompts, or a file with one per line."
+        )
+    given: dict[ModelName, tuple[str | Path | None, LoadedModel | None]] = {
+        "teacher": (teacher_path, teacher_model),
+        "system1": (system1_path, sys1_model),
+        "system2": (system2_path, sys2_model),
+    }
+    wanted = {name: pair for name, pair in given.items() if pair != (None, None)}
+    if not wanted:
+        raise SettingsError(
+            "No model to compare", "Give teacher_path, system1_path or system2_path, or a loaded model."
+        )
+    comparison = Comparison(list(prompts), created=datetime.now().astimezone().isoformat(timespec="seconds"))
+    asker = _Asker(
+        comparison, max_new_tokens, temperature, quantization, device, on_event, len(wanted) * len(prompts)
+    )
+    for name, (path, loaded) in wanted.items():
+        mode: Mode = teacher_mode if name == "teacher" else name
+        prompt = (system_prompts or {}).get(name)
+        try:
+            if loaded is not None:
+                asker.ask(name, loaded, mode, prompt, 0.0)
+            else:
+                asker.load_and_ask(name, str(path), mode, prompt)
+        except ModelError as error:
+            comparison.models.pop(name, None)
+            comparison.skipped[name] = str(error)
+            on_event(make_event("note", message=f"{name} is skipped: {error.message}"))
+        if loaded is None:
+            _free()
+    if save_to is not None:
+        write_json_atomic(save_to, comparison.to_dict())
+    return comparison
+
+
+@dataclass
+class _Asker:
+    """Puts the prompts to one model after the other."""
+
+    comparison: Comparison
+    max_new_tokens: int
+    temperature: float
+    quantization: Quantization
+    device: str
+    on_event: EventSink
+    total: int
+    done: int = 0
+
+    def load_and_ask(self, name: ModelName, path: str, mode: Mode, system_prompt: str | None) -> None:
+        """Load, ask, forget: the model's only reference is this call's."""
+        from qdl_engine.models import load_student, load_teacher
+
+        self.on_event(make_event("note", message=f"Loading {name}: {path}"))
+        started = time.perf_counter()
+        if name == "teacher":
+            loaded = load_teacher(path, quantization=self.quantization, device=self.device)
+        else:
+            loaded = load_student(path, device=self.device)
+        self.ask(name, loaded, mode, system_prompt, time.perf_counter() - started)
+
+    def ask(
+        self, name: str, loaded: LoadedModel, mode: Mode, system_prompt: str | None, load_seconds: float
+    ) -> None:
+        compared = ComparedModel(loaded.path, mode, loaded.parameters, load_seconds)
+        self.comparison.models[name] = compared
+        for instruction in self.comparison.prompts:
+            prompt = format_prompt(instruction, mode, system_prompt=system_prompt)
+            compared.answers.append(ask_once(loaded, prompt, self.max_new_tokens, self.temperature))
+            self.done += 1
+            self.on_event(
+                make_event(
+                    "progress", stage=f"compare {name}", done=self.done, total=self.total, unit="answers"
+                )
+            )
+
+
+def ask_once(loaded: LoadedModel, prompt: str, max_new_tokens: int, temperature: float = 0.0) -> Answer:
+    """One rendered prompt, alone in its batch, with its figures."""
+    from qdl_engine.models import stream
+
+    pieces = list(stream(loaded, prompt, max_new_tokens=max_new_tokens, temperature=temperature))
+    last = pieces[-1]
+    text = "".join(piece.text for piece in pieces)
+    stopped = last.stopped or "length"
+    return Answer.of(text, last.tokens, last.seconds, last.first_token_seconds, stopped, last.reason)
+
+
+def _free() -> None:
+    from qdl_engine.models import free_memory
+
+    free_memory()

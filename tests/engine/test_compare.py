@@ -1,0 +1,129 @@
+"""Comparing and scoring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qdl_engine.compare import (
+    Answer,
+    compare_models,
+    list_comparisons,
+    load_comparison,
+    read_prompts,
+    save_comparison,
+)
+from qdl_engine.errors import DataError, LabError, SettingsError
+from qdl_engine.evaluate import exact_match, wilson_interval
+from qdl_engine.events import Event
+from qdl_engine.lab import Lab
+from qdl_engine.models import LoadedModel, infer_student, load_student
+from tests.engine.test_models import set_stop_tokens
+from tests.tiny import make_tiny_model
+
+
+@pytest.fixture(scope="module")
+def student_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = make_tiny_model(tmp_path_factory.mktemp("compare") / "student", seed=2, lively=True)
+    set_stop_tokens(directory, [0, 2, *range(12, 259, 25)])
+    return directory
+
+
+@pytest.fixture(scope="module")
+def student(student_path: Path) -> LoadedModel:
+    return load_student(student_path)
+
+
+def test_all_three_side_by_side(student_path: Path, student: LoadedModel, tmp_path: Path) -> None:
+    events: list[Event] = []
+    comparison = compare_models(
+        ["one", "two"],
+        teacher_path=student_path,
+        sys1_model=student,
+        system2_path=student_path,
+        max_new_tokens=12,
+        system_prompts={"system2": "Think."},
+        save_to=tmp_path / "saved.json",
+        on_event=events.append,
+    )
+    assert list(comparison.models) == ["teacher", "system1", "system2"]
+    assert not comparison.skipped
+    assert [comparison.models[name].mode for name in comparison.models] == ["system1", "system1", "system2"]
+    for index, instruction in enumerate(comparison.prompts):
+        expected = infer_student(student, instruction, max_new_tokens=12)
+        answer = comparison.answers_to(index)["system1"]
+        assert answer.answer == Answer.of(expected, 1, 1, 1, "eos").answer
+        assert answer.seconds >= answer.first_token_seconds > 0
+    assert [event["done"] for event in events if event["event"] == "progress"] == [1, 2, 3, 4, 5, 6]
+    assert load_comparison(tmp_path / "saved.json") == comparison
+    assert "system2" in comparison.table()
+
+
+def test_a_model_that_is_not_there_is_skipped(student: LoadedModel, tmp_path: Path) -> None:
+    comparison = compare_models(["one"], system1_path=tmp_path / "gone", sys2_model=student, max_new_tokens=4)
+    assert list(comparison.models) == ["system2"]
+    assert comparison.skipped["system1"].startswith(f"Model not found at {tmp_path / 'gone'}")
+    assert "skipped: Model not found" in comparison.table()
+
+
+def test_nothing_to_compare(student: LoadedModel) -> None:
+    with pytest.raises(SettingsError, match="No prompts"):
+        compare_models([], sys1_model=student)
+    with pytest.raises(SettingsError, match="No prompts"):
+        compare_models("one prompt that is no list", sys1_model=student)
+    with pytest.raises(SettingsError, match="No model"):
+        compare_models(["one"])
+
+
+def test_reasoning_and_answer_are_told_apart() -> None:
+    answer = Answer.of("<think>\nwhy\n</think>\nyes", 10, 2.0, 0.5, "eos")
+    assert (answer.reasoning, answer.answer, answer.tokens_per_second) == ("why", "yes", 5.0)
+    assert Answer.of("<think>\nwhy", 10, 0.0, 0.0, "length", "cut").answer == ""
+
+
+def test_prompts_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("\ufeff# a comment\n\n  one  \ntwo # not a comment\n", encoding="utf-8")
+    assert read_prompts(file) == ["one", "two # not a comment"]
+    file.write_text("# nothing\n")
+    with pytest.raises(DataError, match="No prompts in"):
+        read_prompts(file)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="Cannot read"):
+        read_prompts(file)
+    with pytest.raises(DataError, match="Cannot read"):
+        read_prompts(tmp_path / "gone.txt")
+
+
+def test_saved_comparisons_are_listed_newest_first(tmp_path: Path, student: LoadedModel) -> None:
+    lab = Lab.at(tmp_path)
+    assert list_comparisons(lab) == []
+    comparison = compare_models(["one"], sys1_model=student, max_new_tokens=3)
+    paths = [save_comparison(lab, comparison) for _ in range(3)]
+    assert len(set(paths)) == 3
+    assert set(list_comparisons(lab)) == set(paths)
+    assert load_comparison(paths[0]) == comparison
+    paths[0].write_text("[]")
+    with pytest.raises(LabError, match="Not a comparison"):
+        load_comparison(paths[0])
+
+
+def test_exact_match(student: LoadedModel) -> None:
+    questions = ["one", "two", "three", "four"]
+    answers = [infer_student(student, question, max_new_tokens=20) for question in questions]
+    samples = [(question, answer) for question, answer in zip(questions, answers, strict=True)]
+    samples[3] = ("four", "certainly not this")
+    score = exact_match(student, samples, max_new_tokens=20)
+    assert (score.correct, score.total, score.accuracy) == (3, 4, 0.75)
+    assert score.low < 0.75 < score.high
+    assert exact_match(student, samples, max_new_tokens=20, normalise=lambda _: "same").correct == 4
+    assert exact_match(student, []).total == 0
+
+
+@pytest.mark.parametrize(
+    ("correct", "total", "low", "high"),
+    [(0, 0, 0.0, 1.0), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962)],
+)
+def test_wilson_interval(correct: int, total: int, low: float, high: float) -> None:
+    assert wilson_interval(correct, total) == pytest.approx((low, high), abs=1e-4)
