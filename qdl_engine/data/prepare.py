@@ -105,6 +105,9 @@ def _prepare(
     with lab.writer_lock(f"preparing {system}"):
         lab.create_directories()
         source = open_source(lab, settings.source, split=settings.split, seed=settings.seed)
+        if source.streamed:
+            # Without a network the hub's client tries for half a minute before it gives up.
+            on_event(make_event("note", message=f"Opening {source.name}"))
         tally, lengths = Tally(), array("L")
         rows = source.read()
         first, known = _first_rows(rows)
