@@ -1,0 +1,88 @@
+"""The one-row prompt under a log: search, filter, or line number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.widgets import Input, Static
+
+SIGNS = {"search": "/", "filter": "&", "line": ":"}
+HINTS = {
+    "search": "text to find; ctrl+r: regular expression",
+    "filter": "lines to keep; !text hides; empty: all",
+    "line": "line number, 50%, or $",
+}
+
+
+class LogPrompt(Horizontal):
+    """Asks for one of `SIGNS`; hidden until then. Whether a text is a regular expression is remembered."""
+
+    DEFAULT_CSS = """
+    LogPrompt {
+        height: 1;
+        display: none;
+        &.-open { display: block; }
+        & > Static { width: auto; text-style: bold; }
+        & > Input { width: 1fr; }
+    }
+    """
+    BINDINGS = [
+        Binding("ctrl+r", "regex", "Text or regular expression", id="log-regex"),
+        Binding("escape", "cancel", "Close the prompt", show=False, id="log-cancel"),
+    ]
+
+    @dataclass
+    class Answered(Message):
+        """Enter was pressed."""
+
+        kind: str
+        text: str
+        regex: bool
+
+    class Cancelled(Message):
+        """Escape was pressed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kind = ""
+        self._regex = False
+        self._sign = Static(markup=False)
+        self._input = Input(compact=True, select_on_focus=False)
+
+    def compose(self) -> ComposeResult:
+        """The sign and what is typed after it."""
+        yield self._sign
+        yield self._input
+
+    def ask(self, kind: str) -> None:
+        """Open the prompt, empty."""
+        self._kind = kind
+        self._input.value = ""
+        self._input.placeholder = HINTS[kind]
+        self.add_class("-open")
+        self._show_sign()
+        self._input.focus()
+
+    def _show_sign(self) -> None:
+        self._sign.update(SIGNS[self._kind] + ("re " if self._regex and self._kind != "line" else ""))
+
+    def action_regex(self) -> None:
+        """Read the text as a regular expression, or as plain text."""
+        self._regex = not self._regex
+        self._show_sign()
+
+    def action_cancel(self) -> None:
+        """Close without an answer."""
+        self.remove_class("-open")
+        self.post_message(self.Cancelled())
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.remove_class("-open")
+        self.post_message(self.Answered(self._kind, event.value, self._regex))
