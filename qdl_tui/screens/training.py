@@ -107,6 +107,7 @@ class TrainingScreen(RunActionsScreen):
         if before is None or before.run.directory != view.run.directory:
             self.query_one(LogPane).show_file(view.run.log_file)
         self._show_status(view)
+        self.set_class(view.run.kind != "train" and not view.losses, "no-loss")
         if (view.losses, view.held_out) != self._series:
             self._series = (view.losses, view.held_out)
             series = {"train": list(view.losses), "held out": list(view.held_out)}
@@ -172,7 +173,7 @@ def figures_text(run: Run, summary: RunSummary) -> str:
         parts.append(f"grad {number_text(summary.grad_norm)}")
     if summary.gpu_memory:
         parts.append(f"GPU {size_text(int(summary.gpu_memory))}")
-    return "  ".join(part for part in parts if part)
+    return " · ".join(part for part in parts if part)
 
 
 def _bar(progress: float) -> str:

@@ -1,0 +1,125 @@
+"""The app in a real terminal: it paints, it ends, and it leaves the terminal as it found it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.terminal import REPOSITORY, Terminal, app_command
+
+LEAVES_ALTERNATE_SCREEN = b"\x1b[?1049l"
+SHOWS_CURSOR = b"\x1b[?25h"
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    return {"XDG_STATE_HOME": str(tmp_path / "state")}
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, env: dict[str, str]) -> Iterator[Terminal]:
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    opened = Terminal(app_command(str(lab)), env=env)
+    yield opened
+    opened.close()
+
+
+def test_q_ends_with_0_and_a_clean_terminal(terminal: Terminal) -> None:
+    terminal.wait_for("How do you want to begin?")
+    terminal.press("q")
+    assert terminal.end() == 0
+    assert LEAVES_ALTERNATE_SCREEN in terminal.sent
+    assert SHOWS_CURSOR in terminal.sent
+    assert terminal.restored()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_leaves_a_clean_terminal_and_says_so_in_the_exit_code(
+    terminal: Terminal, number: signal.Signals
+) -> None:
+    terminal.wait_for("How do you want to begin?")
+    terminal.process.send_signal(number)
+    assert terminal.end() == 128 + number
+    assert LEAVES_ALTERNATE_SCREEN in terminal.sent
+    assert terminal.restored()
+
+
+def test_no_mouse_leaves_the_mouse_alone(tmp_path: Path, env: dict[str, str]) -> None:
+    terminal = Terminal(app_command(str(tmp_path), "--no-mouse"), env=env)
+    try:
+        terminal.wait_for("How do you want to begin?")
+        assert b"\x1b[?1000h" not in terminal.sent
+        terminal.press("\x11")
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
+
+
+def run_piped(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
+    return subprocess.run(
+        app_command(*arguments), capture_output=True, text=True, env=env, timeout=60, check=False
+    )
+
+
+def test_without_a_terminal_it_reports_and_names_the_command(tmp_path: Path) -> None:
+    result = run_piped(str(tmp_path))
+    assert result.returncode == 2
+    assert f"No lab at {tmp_path}" in result.stdout
+    assert "use qdl here" in result.stderr
+
+
+def test_a_dumb_terminal_gets_the_plain_report(tmp_path: Path, env: dict[str, str]) -> None:
+    terminal = Terminal(app_command(str(tmp_path)), env={**env, "TERM": "dumb"})
+    try:
+        assert terminal.end() == 2
+        assert b"\x1b" not in terminal.sent
+        assert b"No lab at" in terminal.sent
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize("option", ["--version", "--help", "--paths"])
+def test_small_questions_are_answered_without_textual(option: str) -> None:
+    code = (
+        "import sys, qdl_tui.__main__ as m\n"
+        "try: status = m.main([sys.argv[1]])\n"
+        "except SystemExit as end: status = end.code\n"
+        "loaded = {'textual', 'torch', 'pydantic'} & set(sys.modules)\n"
+        "print('LOADED', sorted(loaded), status)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, option],
+        capture_output=True, text=True, check=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert result.stdout.splitlines()[-1] == "LOADED [] 0"
+
+
+def test_the_app_and_every_screen_import_no_model_library() -> None:
+    code = (
+        "import sys, importlib\n"
+        "import qdl_tui.app, qdl_tui.create, qdl_tui.draft, qdl_tui.comparing, qdl_engine.demo.lab\n"
+        "from qdl_tui.screens import recipe, runs, training, compare\n"
+        "import qdl_engine.toml, qdl_engine.runs.launch\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'trl', 'peft', 'accelerate'} & set(sys.modules)\n"
+        "print(sorted(heavy))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_first_paint_needs_no_pydantic() -> None:
+    code = "import sys, qdl_tui.app; print('pydantic' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    assert result.stdout.strip() == "False"

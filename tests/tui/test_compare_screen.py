@@ -1,0 +1,113 @@
+"""The comparison: panes that say why, and a real worker process with tiny models that answer nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from qdl_engine.comparison import list_comparisons, load_comparison
+from qdl_engine.lab import Lab
+from qdl_tui.app import QdlApp
+from qdl_tui.screens.compare import CompareScreen
+from qdl_tui.widgets.answer_pane import AnswerPane
+from tests.tiny import make_tiny_model
+from tests.tui.screen import check_golden, screen_text, settled
+
+
+async def test_a_missing_model_says_why(lab: Lab) -> None:
+    lab.sample_prompts.write_text(
+        "# mine\nWhat is [bold]two[/] plus two?\n\nName a river.\n", encoding="utf-8"
+    )
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("6")
+        await settled(app, pilot)
+        shown = screen_text(app)
+        assert "Prompt 1/2" in shown
+        assert "[bold]two[/]" in shown
+        assert "Model not found" in shown
+        await pilot.press("right_square_bracket")
+        await pilot.pause()
+        assert "Name a river." in screen_text(app)
+        await pilot.press("right_square_bracket")
+        await pilot.pause()
+        assert "Prompt 1/2" in screen_text(app)
+
+
+async def test_an_answer_is_drawn_with_its_reasoning_folded_or_open(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("6")
+        await settled(app, pilot)
+        for other in app.screen.query(AnswerPane):
+            other.begin("waiting")
+        pane = app.screen.query_one("#answer-system2", AnswerPane)
+        pane.begin("waiting")
+        pane.add_text("<think>\none and one\x1b[2J makes two\n</think>\nIt is [b]two[/b].")
+        pane.finish({"tokens": 12, "seconds": 0.5, "tokens_per_second": 24.0, "stopped": "eos"})
+        await pilot.pause()
+        check_golden("compare-folded-80x24", screen_text(app), lab.root)
+        await pilot.press("t")
+        await pilot.pause()
+        check_golden("compare-open-80x24", screen_text(app), lab.root)
+
+
+@pytest.fixture
+def trained_lab(lab: Lab, tmp_path: Path) -> Lab:
+    """A lab whose models are tiny and random, and there."""
+    teacher = make_tiny_model(tmp_path / "teacher")
+    make_tiny_model(lab.system1_checkpoint, seed=1)
+    lab.settings_file.write_text(
+        f"[teacher]\nmodel = {json.dumps(str(teacher))}\nquantization = 'none'\n"
+        "[comparison]\nmax_new_tokens = 8\n",
+        encoding="utf-8",
+    )
+    lab.sample_prompts.write_text("Hello?\n", encoding="utf-8")
+    return lab
+
+
+async def test_the_models_answer_and_the_comparison_is_saved(trained_lab: Lab) -> None:
+    app = QdlApp(trained_lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("6")
+        await settled(app, pilot)
+        await pilot.press("enter")
+        screen = app.screen
+        assert isinstance(screen, CompareScreen)
+        for _ in range(600):
+            await pilot.pause(0.1)
+            if list_comparisons(trained_lab):
+                break
+        assert screen_text(app).count("tok/s") == 2
+        worker = screen.worker
+        assert worker is not None and worker.running
+    assert not worker.running
+    comparison = load_comparison(list_comparisons(trained_lab)[0])
+    assert sorted(comparison.models) == ["system1", "teacher"]
+    assert "Model not found" in comparison.skipped["system2"]
+
+
+async def test_a_worker_that_dies_leaves_the_app_standing(trained_lab: Lab) -> None:
+    app = QdlApp(trained_lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("6")
+        await settled(app, pilot)
+        await pilot.press("enter")
+        await pilot.pause()
+        screen = app.screen
+        assert isinstance(screen, CompareScreen) and screen.worker is not None
+        while screen.worker._process is None:
+            await asyncio.sleep(0.01)
+        screen.worker._process.kill()
+        for _ in range(100):
+            await pilot.pause(0.05)
+            if "process ended" in " ".join(screen_text(app).split()):
+                break
+        assert "failed" in screen_text(app)
