@@ -34,7 +34,7 @@ class Score:
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"{self.accuracy:.1%} ({low:.0%}-{high:.0%})".replace("%", " %")
+        return f"{_percent(self.accuracy)} ({100 * low:.0f}-{100 * high:.0f} %)"
 
 
 def score(marks: Marks, tasks: Iterable[str] | None = None) -> Score:
@@ -116,7 +116,7 @@ class DemoReport:
     def __str__(self) -> str:
         """The closing table."""
         lines = [
-            f"{'':<23}{'before':>7}{'after':>19}{'tokens':>8}{'tokens/s':>10}{'size':>9}",
+            f"{'':<22}{'before':>8}{'after':>20}{'tokens':>8}{'tokens/s':>10}{'size':>9}",
             _line("Teacher, reasoning", self.teacher),
             _line("Teacher, at once", self.teacher_direct),
             _line("System 1, all tasks", self.system1),
@@ -124,7 +124,7 @@ class DemoReport:
         if self.system1.simple and self.system1.before:
             before = score(self.system1.before, self.system1.simple)
             after = score(self.system1.marks, self.system1.simple)
-            lines.append(f"{'System 1, simple tasks':<23}{_short(before):>7}{after!s:>19}")
+            lines.append(f"{'System 1, simple tasks':<22}{_percent(before.accuracy):>8}{after!s:>20}")
         lines += [_line("System 2, all tasks", self.system2), ""]
         lines += ["tokens: of one answer, reasoning included; tokens/s: 64 answers at once."]
         lines += ["", HONESTY, f"{self.seconds:.0f} seconds. The lab is at {self.directory}"]
@@ -132,10 +132,10 @@ class DemoReport:
 
 
 def _line(name: str, figures: ModelFigures) -> str:
-    before = _short(score(figures.before)) if figures.before else ""
+    before = _percent(score(figures.before).accuracy) if figures.before else ""
     speed = f"{figures.tokens_per_answer:>8.1f}{figures.tokens_per_second:>10,.0f}"
-    return f"{name:<23}{before:>7}{score(figures.marks)!s:>19}{speed}{figures.bytes / 1e6:>6.1f} MB"
+    return f"{name:<22}{before:>8}{score(figures.marks)!s:>20}{speed}{figures.bytes / 1e6:>6.1f} MB"
 
 
-def _short(value: Score) -> str:
-    return f"{value.accuracy:.1%}".replace("%", " %")
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -35,6 +35,15 @@ REPORT_FILE: Final = "demo_report.json"
 ONE_THREAD: Final[Mapping[str, str]] = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 _TITLES: Final[Mapping[System, str]] = {"system1": "System 1", "system2": "System 2"}
+_STAGES: Final[Mapping[str, str]] = {
+    "prepare": "Preparing both data sets",
+    "label": "The teacher labels System 1's questions, reasoning first and stripped after",
+    "train system1": "System 1 trains on the teacher's answers",
+    "train system2": "System 2 trains on the teacher's chains",
+    "examine system1": "System 1 and the teacher answer held-out questions at once",
+    "examine system2": "System 2 and the teacher reason about held-out questions",
+    "compare": "All three answer the sample prompts",
+}
 
 
 def run_demo(directory: str | os.PathLike[str], on_event: EventSink = no_sink) -> DemoReport:
@@ -50,7 +59,8 @@ def run_demo(directory: str | os.PathLike[str], on_event: EventSink = no_sink) -
     began = time.monotonic()
     lab = create_demo_lab(directory)
     demo = _Demo(lab, load_settings(lab), on_event)
-    demo.say(HONESTY)
+    for line in HONESTY.splitlines():
+        demo.say(line)
     try:
         demo.prepare()
         marks = demo.distil()
@@ -217,10 +227,10 @@ class _Demo:
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
         began = time.monotonic()
-        self.say(f"{name} ...")
+        self.say(f"{_STAGES[name]} ...")
         yield
         self.stages[name] = time.monotonic() - began
-        self.say(f"{name}: {self.stages[name]:.0f} s")
+        self.say(f"{_STAGES[name]}: done in {self.stages[name]:.0f} s")
 
 
 def _succeeded(lane: "Future[dict[str, Marks]]") -> bool:
