@@ -72,6 +72,6 @@ def check_job_type(job_type: object, where: str) -> None:
         raise SettingsError(f"{where}: job_type is missing", f'Set it to "{TRAIN_ONLY}".')
     reason = _REFUSED.get(job_type)
     if reason is None:
-        hint = nearest(job_type, [TRAIN_ONLY, *_REFUSED]) or f'Use "{TRAIN_ONLY}".'
+        hint = nearest(job_type, [TRAIN_ONLY]) or nearest(job_type, _REFUSED) or f'Use "{TRAIN_ONLY}".'
         raise SettingsError(f"{where}: unknown job_type {job_type!r}", hint)
     raise SettingsError(f"{where}: job_type {job_type!r} is not something we start", reason)

@@ -48,6 +48,8 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
             control.should_save = True
             control.should_evaluate = False
             control.should_training_stop = True
+        if state.global_step >= state.max_steps:
+            control.should_log = True
 
     def on_log(
         self,

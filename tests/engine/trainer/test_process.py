@@ -1,0 +1,62 @@
+"""The runtime as a process of its own, under both launchers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qdl_engine.easydistill.command import build_command
+from qdl_engine.events import Event, parse_event
+from qdl_engine.runs.evidence import checkpoint_problem
+from qdl_engine.settings import RuntimeSettings
+from tests.engine.trainer.conftest import TinyLab
+
+pytestmark = pytest.mark.slow
+
+MakeLab = Callable[..., TinyLab]
+
+
+def read_events(path: Path) -> list[Event]:
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [event for line in lines if (event := parse_event(line)) is not None]
+
+
+@pytest.mark.parametrize("launcher", ["python", "accelerate"])
+def test_it_trains_stops_and_resumes(make_lab: MakeLab, launcher: str) -> None:
+    tiny = make_lab(epochs=2000.0, save_steps=100000, eval_steps=100000)
+    runtime = RuntimeSettings(launcher=launcher, threads=1)
+    command = build_command(tiny.config, runtime)
+    events = tiny.lab.root / "events.jsonl"
+    environment = os.environ | command.env | {"QDL_EVENTS": str(events)}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    process = subprocess.Popen(command.argv, env=environment, cwd=command.cwd, start_new_session=True)
+    deadline = time.monotonic() + 180
+    while not any(event["event"] == "metrics" for event in read_events(events)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait(60)
+    while read_events(events)[-1]["event"] != "stopped":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    if launcher == "python":
+        assert process.returncode == 3
+    step = read_events(events)[-1]["step"]
+
+    # The same steps, but an end in sight: a person would not wait for 2,000 epochs.
+    checkpoint = tiny.checkpoints / f"checkpoint-{step}"
+    assert (checkpoint / "trainer_state.json").is_file()
+    short = make_lab(name="short", max_steps=6)
+    done = build_command(short.config, runtime)
+    log = short.lab.root / "events.jsonl"
+    ended = subprocess.run(done.argv, env=environment | {"QDL_EVENTS": str(log)}, cwd=done.cwd, check=False)
+    assert ended.returncode == 0
+    assert [event["event"] for event in read_events(log)].count("finished") == 1
+    assert checkpoint_problem(short.output) == ""

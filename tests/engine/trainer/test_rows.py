@@ -1,0 +1,134 @@
+"""What is trained on, decoded from a real batch of the real trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qdl_engine.data.sources import SourceRow
+from qdl_engine.easydistill.config import read_config
+from qdl_engine.easydistill.template import parse_template
+from qdl_engine.events import no_sink
+from qdl_engine.prompts import format_prompt, training_template
+from qdl_engine.trainer.loop import LabTrainer, answer_loss
+from qdl_engine.trainer.plan import Plan, make_plan
+from qdl_engine.trainer.progress import ProgressCallback
+from qdl_engine.trainer.rows import IGNORED, EpochSampler, TokenRow, split_held_out, tokenise_rows
+from qdl_engine.trainer.session import make_trainer
+from qdl_engine.trainer.stop import StopRequest
+from qdl_engine.trainer.student import load_student, load_tokenizer
+from tests.engine.trainer.conftest import TinyLab, some_rows
+
+MakeLab = Callable[..., TinyLab]
+
+
+def trainer_of(tiny: TinyLab) -> tuple[Plan, LabTrainer]:
+    plan = make_plan(read_config(tiny.config), no_sink)
+    student = load_student(plan.config.student, plan.tokenizer, plan.precision, plan.config.extras.lora)
+    started = {"rows": 0, "device": "", "precision": ""}
+    return plan, make_trainer(plan, student, ProgressCallback(no_sink, StopRequest(), started))
+
+
+def test_the_loss_covers_the_answer_and_its_end_token_and_nothing_else(make_lab: MakeLab) -> None:
+    plan, trainer = trainer_of(make_lab(system_prompt="Be brief. It's {{ x }}."))
+    rows = {row["id"]: row for row in some_rows()}
+    batch = next(iter(trainer.get_train_dataloader()))
+    tokenizer = plan.tokenizer
+    assert batch["input_ids"].shape[0] == 4
+    for ids, labels, mask, index in zip(
+        batch["input_ids"], batch["labels"], batch["attention_mask"], batch["row_index"], strict=True
+    ):
+        row = rows[plan.rows[int(index)].id]
+        trained = labels[labels != IGNORED]
+        assert tokenizer.decode(trained) == row["output"] + "<|im_end|>"
+        assert trained[-1] == tokenizer.eos_token_id
+        prompt = ids[(labels == IGNORED) & mask.bool()]
+        asked = format_prompt(row["instruction"], system_prompt="Be brief. It's {{ x }}.")
+        assert tokenizer.decode(prompt).encode() == asked.encode()
+        assert prompt.tolist() == tokenizer(asked, add_special_tokens=False)["input_ids"]
+        # One piece: prompt, answer, padding.
+        assert labels[mask.bool()].ne(IGNORED).int().diff().ne(0).sum() == 1
+
+
+def test_the_loss_is_the_masked_cross_entropy(make_lab: MakeLab) -> None:
+    _, trainer = trainer_of(make_lab())
+    batch = next(iter(trainer.get_train_dataloader()))
+    with torch.no_grad():
+        logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        total, count = 0.0, 0
+        for row, labels in zip(logits.double(), batch["labels"], strict=True):
+            for at in range(1, len(labels)):
+                if labels[at] != IGNORED:
+                    total -= float(torch.log_softmax(row[at - 1], -1)[labels[at]])
+                    count += 1
+        by_hand = total / count
+        assert abs(float(answer_loss(trainer.model, batch)) - by_hand) < 1e-5
+        assert abs(float(trainer.compute_loss(trainer.model, dict(batch))) - by_hand) < 1e-5
+        trainer._direct = False  # TRL's own loss, which is kept on a GPU.
+        assert abs(float(trainer.compute_loss(trainer.model, dict(batch))) - by_hand) < 1e-5
+        halved = float(
+            trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=torch.tensor(2 * count))
+        )
+        assert abs(halved - by_hand / 2) < 1e-5
+
+
+def tokenise(student: Path, rows: list[Any], max_length: int | None = 256) -> Any:
+    template = parse_template(training_template("S"))
+    source = [SourceRow(at, row) for at, row in enumerate(rows, 1)]
+    return tokenise_rows(source, load_tokenizer(str(student), template), template, max_length)
+
+
+def test_long_and_broken_rows_are_dropped_counted_and_named(student: Path) -> None:
+    rows: list[Any] = [
+        {"instruction": "a", "output": "b"},
+        {"instruction": "a", "output": "b" * 300},
+        {"instruction": "a", "output": None},
+        {"instruction": " ", "output": "b"},
+        "no object",
+        {"instruction": "a", "output": "b<|im_end|>c"},
+        {"instruction": "a", "output": "b<|im_end|>"},
+    ]
+    kept, counts = tokenise(student, rows)
+    assert (counts.read, counts.kept, counts.broken, counts.too_long) == (7, 2, 4, 1)
+    assert "line 3: output is missing" in counts.dropped_in_words(256)
+    assert "1 over 256 tokens" in counts.dropped_in_words(256)
+    assert kept[0].input_ids == kept[1].input_ids, "an end token that is there already is not doubled"
+
+
+def test_a_row_of_exactly_the_limit_is_kept_whole(student: Path) -> None:
+    rows = [{"instruction": "a", "output": "b" * 50}]
+    length = len(tokenise(student, rows)[0][0].input_ids)
+    assert len(tokenise(student, rows, length)[0]) == 1
+    assert len(tokenise(student, rows, length - 1)[0]) == 0
+
+
+def test_held_out_rows_do_not_hang_on_the_order_of_the_file() -> None:
+    rows = [TokenRow(f"r{at}", [0] * 5, 1) for at in range(200)]
+    train, held = split_held_out(rows, 0.1, 42)
+    turned = split_held_out(rows[::-1], 0.1, 42)[1]
+    assert (len(train), len(held)) == (180, 20)
+    assert {row.id for row in held} == {row.id for row in turned}
+    assert {row.id for row in held} != {row.id for row in split_held_out(rows, 0.1, 43)[1]}
+    more = split_held_out([*rows, TokenRow("new", [0], 0)], 0.1, 42)[1]
+    assert len({row.id for row in held} & {row.id for row in more}) >= 19
+    assert split_held_out(rows[:1], 0.5, 1)[1] == []
+
+
+def test_the_sampler_visits_every_row_once_whatever_was_sampled_before() -> None:
+    lengths = [7 + (at * 37) % 90 for at in range(1003)]
+    sampler = EpochSampler(lengths, 8, 42, group_by_length=True)
+    first = list(sampler)
+    assert sorted(first) == list(range(1003))
+    assert list(EpochSampler(lengths, 8, 42, group_by_length=True)) == first
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    longest = [lengths[index] for index in first[:8]]
+    assert max(longest) == max(lengths)
+    padding = sum(
+        max(lengths[i] for i in batch) * len(batch) - sum(lengths[i] for i in batch)
+        for batch in (first[at : at + 8] for at in range(0, 1003, 8))
+    )
+    assert padding < 0.1 * sum(lengths)
