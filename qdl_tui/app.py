@@ -23,7 +23,6 @@ from qdl_tui import themes
 from qdl_tui.messages import LabCreated, RunStarted, Said
 from qdl_tui.palette import LabCommands
 from qdl_tui.screens.base import BaseScreen
-from qdl_tui.screens.help import HelpScreen
 from qdl_tui.screens.lab import LabHomeScreen
 from qdl_tui.state import UserState, load_state, log_file
 from qdl_tui.widgets.bars import MODE_TITLES
@@ -134,6 +133,8 @@ class QdlApp(App[None]):
         self.theme = "qdl-light" if self.current_theme.dark else "qdl-dark"
 
     def action_help(self) -> None:
+        from qdl_tui.screens.help import HelpScreen
+
         self.push_screen(HelpScreen(self.screen))
 
     def action_show_mode(self, mode: str) -> None:
@@ -179,7 +180,7 @@ class QdlApp(App[None]):
     @on(RunStarted)
     def run_started(self, message: RunStarted) -> None:
         self.run_id = message.run.id
-        self.notify(f"Started: qdl {' '.join(message.command)}  (5 shows it)", markup=False, timeout=4)
+        self.notify(f"Started: qdl {' '.join(message.command)}", markup=False, timeout=4)
         if isinstance(self.screen, BaseScreen):
             self.screen.tick()
 

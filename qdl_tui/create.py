@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from qdl_engine.errors import SettingsError
-from qdl_engine.lab import Lab, write_text_atomic
+from qdl_engine.lab import Lab
 
 
 def create_lab(lab: Lab, *, demo: bool) -> None:
@@ -12,14 +11,11 @@ def create_lab(lab: Lab, *, demo: bool) -> None:
     Raises:
         SettingsError: when there is one already; nothing is overwritten.
     """
-    if lab.settings_file.exists():
-        raise SettingsError(f"There is a lab at {lab.root} already", "Open it, or name another directory.")
     if demo:
         from qdl_engine.demo.lab import create_demo_lab
 
         create_demo_lab(lab.root)
-        return
-    from qdl_engine.toml import default_toml
+    else:
+        from qdl_engine.new_lab import make_lab
 
-    lab.create_directories()
-    write_text_atomic(lab.settings_file, default_toml())
+        make_lab(lab)

@@ -26,7 +26,6 @@ from qdl_engine.status import (
 from qdl_engine.text import printable
 from qdl_tui.messages import LabCreated, MachineRead, StatusRead
 from qdl_tui.screens.base import BaseScreen
-from qdl_tui.screens.dialogs import AskScreen
 from qdl_tui.widgets.nav_list import NavList
 
 STAGE_LOOKS = {
@@ -200,6 +199,8 @@ class LabHomeScreen(BaseScreen):
 
     def _ask_directory(self, question: str, *, demo: bool) -> None:
         """Here, when there is no lab here; else in a directory that is asked for."""
+        from qdl_tui.screens.dialogs import AskScreen
+
         if self.status is not None and not self.status.exists:
             self.lab_app.create_lab(self.lab, demo=demo)
             return
@@ -212,6 +213,8 @@ class LabHomeScreen(BaseScreen):
         self.app.push_screen(AskScreen(question, str(beside)), make)
 
     def action_open_lab(self) -> None:
+        from qdl_tui.screens.dialogs import AskScreen
+
         def open_it(answer: str | None) -> None:
             if answer:
                 self.lab_app.open_lab(Lab.at(Path(answer)))

@@ -24,9 +24,9 @@ class NavList(OptionList):
         super().__init__(id=id, markup=False)
 
     def show_options(self, options: list[tuple[str, Content]]) -> None:
-        """Replace the options, and keep the highlight on the same id where it is still there."""
+        """Replace the options. The highlight stays on its option; on the first place it stays on the first."""
         before = self.highlighted_option
-        kept = before.id if before is not None else None
+        kept = before.id if before is not None and self.highlighted else None
         self.set_options([Option(prompt, id=option_id) for option_id, prompt in options])
         ids = [option_id for option_id, _prompt in options]
         if ids:

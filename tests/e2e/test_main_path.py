@@ -1,0 +1,90 @@
+"""The whole job by keys alone, in a real terminal at 80x24: from an empty directory to a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qdl_engine.comparison import list_comparisons, load_comparison
+from qdl_engine.lab import Lab
+from qdl_engine.status import checkpoint_ready
+from tests.e2e.terminal import Terminal, app_command
+
+pytestmark = pytest.mark.slow
+
+MINUTES = 60.0
+ENTER = "\r"
+
+
+def first_step(shown: str) -> str:
+    """The row under `Next step`: the one that Enter does."""
+    lines = shown.splitlines()
+    titles = [number for number, line in enumerate(lines) if line.strip() == "Next step"]
+    return lines[titles[0] + 1] if titles else ""
+
+
+class Keyboard:
+    """Opens the app on one lab, again and again, as a person does."""
+
+    def __init__(self, root: Path, state: Path) -> None:
+        self.root, self.state = root, state
+        self.terminal = self._open()
+
+    def _open(self) -> Terminal:
+        return Terminal(
+            app_command(str(self.root)), env={"XDG_STATE_HOME": str(self.state), "OMP_NUM_THREADS": "1"}
+        )
+
+    def leave_and_come_back(self) -> None:
+        """`q`, then the app again; what was running must still run."""
+        self.terminal.press("q")
+        assert self.terminal.end() == 0
+        self.terminal.close()
+        self.terminal = self._open()
+
+    def do(self, command: str, seconds: float) -> None:
+        """Wait until `command` is the next step, and start it."""
+        self.terminal.wait_until(lambda shown: command in first_step(shown), seconds)
+        self.terminal.press(ENTER)
+        self.terminal.wait_until(lambda shown: command not in first_step(shown), 60)
+
+
+@pytest.fixture
+def keyboard(tmp_path: Path) -> Iterator[Keyboard]:
+    root = tmp_path / "lab"
+    root.mkdir()
+    opened = Keyboard(root, tmp_path / "state")
+    yield opened
+    opened.terminal.close()
+
+
+def test_from_an_empty_directory_to_a_comparison(keyboard: Keyboard) -> None:
+    keyboard.terminal.wait_for("How do you want to begin?")
+    keyboard.terminal.press("d")
+
+    keyboard.do("qdl prepare system1", 2 * MINUTES)
+    keyboard.do("qdl label", 2 * MINUTES)
+    keyboard.do("qdl train system1", 10 * MINUTES)
+    keyboard.terminal.press("5")
+    keyboard.terminal.wait_until(lambda shown: "loss" in shown and "tok/s" in shown, 5 * MINUTES)
+    keyboard.leave_and_come_back()
+    keyboard.terminal.wait_until(lambda shown: "train" in first_step(shown) or "system2" in first_step(shown))
+
+    keyboard.do("qdl prepare system2", 15 * MINUTES)
+    keyboard.do("qdl train system2", 2 * MINUTES)
+    keyboard.do("qdl compare", 15 * MINUTES)
+
+    keyboard.terminal.wait_for("Prompt 1/")
+    keyboard.terminal.press(ENTER)
+    shown = keyboard.terminal.wait_until(lambda shown: shown.count("tok/s") == 3, 3 * MINUTES)
+    assert "done" in shown
+    keyboard.terminal.press("q")
+    assert keyboard.terminal.end() == 0
+
+    lab = Lab.at(keyboard.root)
+    assert checkpoint_ready(lab.system1_checkpoint)
+    assert checkpoint_ready(lab.system2_checkpoint)
+    comparison = load_comparison(list_comparisons(lab)[0])
+    assert sorted(comparison.models) == ["system1", "system2", "teacher"]
