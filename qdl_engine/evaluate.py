@@ -54,7 +54,7 @@ def exact_match(
         samples: Pairs of instruction and right answer.
         mode: How the model is asked.
         system_prompt: Replaces the mode's own system prompt.
-        max_new_tokens: Longest completion; a cut one counts as wrong unless its answer is already right.
+        max_new_tokens: Longest completion; a cut one counts as wrong, even if the right answer stands in it.
         batch_size: Prompts generated together.
         normalise: Applied to both sides before they are compared.
         on_event: Takes `progress`.
@@ -70,7 +70,7 @@ def exact_match(
     )
     seconds = time.perf_counter() - started
     correct = sum(
-        normalise(split_completion(answer.text).answer) == normalise(expected)
+        not answer.reason and normalise(split_completion(answer.text).answer) == normalise(expected)
         for answer, (_, expected) in zip(answers, samples, strict=True)
     )
     tokens = sum(answer.tokens for answer in answers)

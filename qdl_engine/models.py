@@ -38,6 +38,7 @@ __all__ = [
     "load_student",
     "load_teacher",
     "pick_device",
+    "pick_dtype",
     "stream",
 ]
 

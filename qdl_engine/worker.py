@@ -57,7 +57,7 @@ class Worker:
                 request = json.loads(line)
                 operation = request["op"]
             except (ValueError, KeyError, TypeError):
-                self.send("error", id=None, name=None, message="Not a request", hint=repr(line[:200]))
+                self.send("error", message="Not a request", hint=repr(line[:200]))
                 continue
             if operation == "quit":
                 break
@@ -84,7 +84,7 @@ class Worker:
         """One request; whatever goes wrong with it is its own answer and leaves the worker standing."""
         operations = {"load": self._load, "ask": self._ask, "unload": self._unload}
         failure = "load_failed" if request["op"] == "load" else "error"
-        about = {"id": request.get("id"), "name": request.get("name")}
+        about = {key: request[key] for key in ("id", "name") if key in request}
         try:
             if request["op"] not in operations:
                 raise LabError(f"Unknown operation: {request['op']!r}", f"Known: {', '.join(operations)}")

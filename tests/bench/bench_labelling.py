@@ -18,7 +18,8 @@ from qdl_engine.prompts import format_prompt
 from tests.engine.test_models import set_stop_tokens
 from tests.tiny import make_tiny_model
 
-BATCH_SIZES = (1, 8, 32, 128)
+BATCH_SIZES = (1, 8, 32, 64)
+PROMPTS, LONGEST = 128, 64
 
 
 def library_generate(loaded: LoadedModel, prompts: list[str], batch_size: int) -> int:
@@ -26,7 +27,7 @@ def library_generate(loaded: LoadedModel, prompts: list[str], batch_size: int) -
     from transformers import GenerationConfig
 
     config = GenerationConfig(
-        max_new_tokens=128, do_sample=False, eos_token_id=sorted(loaded.stop_ids), pad_token_id=0
+        max_new_tokens=LONGEST, do_sample=False, eos_token_id=sorted(loaded.stop_ids), pad_token_id=0
     )
     tokens = 0
     ordered = sorted(prompts, key=len, reverse=True)
@@ -47,12 +48,12 @@ def test_batched_against_one_by_one(tmp_path: Path) -> None:
     directory = make_tiny_model(tmp_path, seed=3, hidden=128, layers=4, lively=True)
     set_stop_tokens(directory, [0, 2, 40, 90, 140])
     loaded = load_student(directory)
-    prompts = [format_prompt(f"Question {number} " + "and more " * (number % 9)) for number in range(256)]
+    prompts = [format_prompt(f"Question {number} " + "and more " * (number % 9)) for number in range(PROMPTS)]
     generate(loaded, prompts[:8], max_new_tokens=8)
     speeds = {}
     for batch_size in BATCH_SIZES:
         started = time.process_time()
-        answers = generate(loaded, prompts, max_new_tokens=128, batch_size=batch_size)
+        answers = generate(loaded, prompts, max_new_tokens=LONGEST, batch_size=batch_size)
         speeds[batch_size] = sum(answer.tokens for answer in answers) / (time.process_time() - started)
         ratio = speeds[batch_size] / speeds[1]
         print(

@@ -18,7 +18,8 @@ from qdl_engine.errors import DataError, LabError, SettingsError
 from qdl_engine.evaluate import exact_match, wilson_interval
 from qdl_engine.events import Event
 from qdl_engine.lab import Lab
-from qdl_engine.models import LoadedModel, infer_student, load_student
+from qdl_engine.models import LoadedModel, generate, infer_student, load_student
+from qdl_engine.prompts import format_prompt
 from tests.engine.test_models import set_stop_tokens
 from tests.tiny import make_tiny_model
 
@@ -110,14 +111,19 @@ def test_saved_comparisons_are_listed_newest_first(tmp_path: Path, student: Load
 
 
 def test_exact_match(student: LoadedModel) -> None:
-    questions = ["one", "two", "three", "four"]
-    answers = [infer_student(student, question, max_new_tokens=20) for question in questions]
-    samples = [(question, answer) for question, answer in zip(questions, answers, strict=True)]
-    samples[3] = ("four", "certainly not this")
-    score = exact_match(student, samples, max_new_tokens=20)
-    assert (score.correct, score.total, score.accuracy) == (3, 4, 0.75)
-    assert score.low < 0.75 < score.high
-    assert exact_match(student, samples, max_new_tokens=20, normalise=lambda _: "same").correct == 4
+    questions = [f"question {number}" for number in range(12)]
+    prompts = [format_prompt(question) for question in questions]
+    answers = generate(student, prompts, max_new_tokens=60)
+    sound = [(q, a.text) for q, a in zip(questions, answers, strict=True) if not a.reason]
+    cut = [(q, a.text) for q, a in zip(questions, answers, strict=True) if a.reason == "cut"]
+    assert len(sound) >= 3
+    samples = [*sound[:3], (sound[0][0], "certainly not this"), *cut]
+    score = exact_match(student, samples, max_new_tokens=60)
+    assert (score.correct, score.total) == (3, 4 + len(cut))
+    assert score.low < score.accuracy < score.high
+    assert score.mean_tokens > 0 and score.tokens_per_second > 0
+    same = exact_match(student, samples[:4], max_new_tokens=60, normalise=lambda _: "same")
+    assert (same.correct, same.accuracy) == (4, 1.0)
     assert exact_match(student, []).total == 0
 
 

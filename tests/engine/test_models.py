@@ -23,6 +23,7 @@ from qdl_engine.models import (
     infer_student,
     load_student,
     load_teacher,
+    pick_dtype,
     stream,
 )
 from qdl_engine.prompts import format_prompt
@@ -128,6 +129,15 @@ class TestLoading:
         weights = load_file(broken / "model.safetensors")
         change_weights(broken, {name: value.bfloat16() for name, value in weights.items()})
         assert load_student(broken, device="cpu").model.dtype == torch.float32
+
+    @pytest.mark.parametrize(
+        ("capability", "dtype"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)]
+    )
+    def test_fp16_before_ampere_and_bf16_since(
+        self, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+        assert pick_dtype("cuda:0") == dtype
 
     def test_the_teacher_in_8_bit_without_a_flood_of_warnings(
         self, wandering_path: Path, caplog: pytest.LogCaptureFixture

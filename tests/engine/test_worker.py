@@ -109,6 +109,7 @@ def test_a_model_that_is_not_there(worker: Process, tmp_path: Path) -> None:
     assert (failed["event"], failed["name"]) == ("load_failed", "system2")
     assert failed["message"] == f"Model not found at {tmp_path / 'gone'}"
     assert failed["hint"]
+    assert "id" not in failed
     worker.send(op="ask", id="4", name="system2", prompt="Hello")
     error = worker.receive()
     assert (error["event"], error["id"], error["message"]) == ("error", "4", "system2 is not loaded")
