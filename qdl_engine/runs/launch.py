@@ -20,6 +20,7 @@ from qdl_engine.runs.store import (
     SYSTEMS,
     Run,
     create_run,
+    delete_run,
     list_runs,
     refresh_run,
     save_run,
@@ -226,4 +227,9 @@ def start_job(lab: Lab, arguments: Sequence[str], *, name: str = "", note: str =
     if trains and system:
         run = replace(run, config=lab.config_file(system, run.id))
         save_run(run)
-    return start_run(run)
+    try:
+        return start_run(run)
+    except LabBusyError:
+        # A refused job is no run: leave no trace of it in the list.
+        delete_run(run)
+        raise

@@ -93,6 +93,10 @@ class Run:
         return self.state in FINAL_STATES
 
     @property
+    def resumable(self) -> bool:
+        return self.state in ("failed", "stopped", "lost")
+
+    @property
     def title(self) -> str:
         return self.name or " ".join(part for part in (self.kind, self.system) if part)
 

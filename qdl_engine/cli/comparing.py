@@ -1,0 +1,96 @@
+"""`compare`: teacher and students side by side."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qdl_engine.cli.context import Context
+from qdl_engine.cli.parser import Group
+from qdl_engine.cli.progress import Progress
+from qdl_engine.errors import SettingsError
+
+if TYPE_CHECKING:
+    from qdl_engine.comparison import Comparison
+    from qdl_engine.lab import Lab
+    from qdl_engine.settings import LabSettings
+
+MODELS = ("teacher", "system1", "system2")
+
+
+def add_commands(group: Group) -> None:
+    command = group.command("compare", compare, "ask teacher and students the same, and save the answers")
+    command.add_argument("prompts", nargs="*", metavar="PROMPT", help="what to ask")
+    command.add_argument(
+        "--file", metavar="FILE", help="prompts from a file, one a line (default: the lab's)"
+    )
+    command.add_argument(
+        "--only", metavar="NAMES", help="some of teacher,system1,system2 (default: all three)"
+    )
+    command.add_argument("--figures", action="store_true", help="only the figures, not the answers")
+
+
+def compare(context: Context, given: Namespace) -> int:
+    from qdl_engine.comparison import read_prompts, save_comparison
+
+    lab, settings = context.open_lab(), context.settings()
+    names = chosen_models(given.only)
+    prompts = list(given.prompts)
+    if given.file or not prompts:
+        prompts += read_prompts(Path(given.file).expanduser() if given.file else lab.sample_prompts)
+    with Progress() as progress:
+        from qdl_engine.compare import compare_models
+
+        comparison = compare_models(prompts, on_event=progress, **model_arguments(lab, settings, names))
+    path = save_comparison(lab, comparison)
+    answers = "" if given.figures else answers_text(comparison) + "\n\n"
+    context.emit(
+        {**comparison.to_dict(), "saved": str(path)}, f"{answers}{comparison.table()}\n\nSaved: {path}"
+    )
+    return 0 if comparison.models else 1
+
+
+def chosen_models(only: str | None) -> list[str]:
+    names = [name.strip() for name in only.split(",")] if only else list(MODELS)
+    for name in names:
+        if name not in MODELS:
+            raise SettingsError(f"--only: no model {name!r}", f"Accepted: {', '.join(MODELS)}.")
+    return names
+
+
+def model_arguments(lab: Lab, settings: LabSettings, names: list[str]) -> dict[str, Any]:
+    """What `compare_models` takes, from the lab's settings."""
+    from qdl_engine.easydistill.config import student_reference
+
+    asking = settings.comparison
+    paths: dict[str, str | Path] = {
+        "teacher": student_reference(lab, settings.teacher.model),
+        "system1": lab.system1_checkpoint,
+        "system2": lab.system2_checkpoint,
+    }
+    return {
+        **{f"{name}_path": paths[name] for name in names},
+        "max_new_tokens": asking.max_new_tokens,
+        "temperature": asking.temperature,
+        "teacher_mode": asking.teacher_mode,
+        "quantization": settings.teacher.quantization,
+        "system_prompts": {
+            "teacher": settings.recipe(asking.teacher_mode).system_prompt,
+            "system1": settings.system1.system_prompt,
+            "system2": settings.system2.system_prompt,
+        },
+    }
+
+
+def answers_text(comparison: Comparison) -> str:
+    """Every prompt with every model's answer; reasoning is set off by bars."""
+    blocks = []
+    for index, prompt in enumerate(comparison.prompts):
+        lines = [f"=== {prompt}"]
+        for name, answer in comparison.answers_to(index).items():
+            lines.append(f"--- {name}  ({answer.tokens} tokens, {answer.seconds:.1f} s)")
+            lines += [f"  | {line}" for line in answer.reasoning.splitlines()]
+            lines.append(answer.answer or f"(no answer: {answer.reason or answer.stopped})")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)

@@ -1,0 +1,68 @@
+"""What every command gets: the lab, the settings, two ways out: stdout for results, stderr for talk."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qdl_engine.lab import Lab
+from qdl_engine.text import printable
+
+if TYPE_CHECKING:
+    from qdl_engine.settings import LabSettings
+
+# Legal inside JSON strings, but obeyed by a terminal.
+_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Context:
+    """The options that every command shares."""
+
+    lab: Lab
+    """The lab's place; `open_lab` also makes sure there is one."""
+    overrides: tuple[str, ...]
+    """The words of `--set`, as given, so that they can be handed on to a run."""
+    as_json: bool = False
+
+    def open_lab(self) -> Lab:
+        return Lab.open(self.lab.root)
+
+    def settings(self) -> LabSettings:
+        """The lab's settings with `--set` applied."""
+        from qdl_engine.toml import apply_overrides, load_settings
+
+        settings = load_settings(self.open_lab())
+        return apply_overrides(settings, self.overrides) if self.overrides else settings
+
+    def emit(self, value: Any, text: str) -> None:
+        """The result: one JSON document, or text for a person."""
+        shown = dump_json(value) if self.as_json else printable(text)
+        if shown:
+            sys.stdout.write(shown if shown.endswith("\n") else shown + "\n")
+
+    def tell(self, text: str) -> None:
+        """A word beside the result."""
+        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.flush()
+
+
+def dump_json(value: Any) -> str:
+    """A JSON document that is strict (no NaN) and harmless on a terminal."""
+    text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, indent=1)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

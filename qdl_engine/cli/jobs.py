@@ -1,0 +1,181 @@
+"""`prepare`, `label` and `train`: work that takes a while, here or as a detached run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from qdl_engine.cli.context import Context
+from qdl_engine.cli.parser import SYSTEMS, Group, Parser
+from qdl_engine.cli.progress import Progress
+from qdl_engine.events import Event, EventSink, append_event
+from qdl_engine.lab import Lab
+
+if TYPE_CHECKING:
+    from qdl_engine.settings import LabSettings, System
+
+
+def add_commands(group: Group) -> None:
+    prepare_command = group.command(
+        "prepare", prepare, "read, filter, sample and count the rows of a student"
+    )
+    prepare_command.add_argument("system", choices=SYSTEMS)
+    label_command = group.command("label", label, "let the teacher write the answers of System 1's rows")
+    train_command = group.command(
+        "train",
+        train,
+        "train a student in a run that outlives this terminal",
+        "Prepare (and label) what is missing, write the EasyDistill config, and train, in one detached run. "
+        "Ctrl-C only stops watching it.",
+    )
+    train_command.add_argument("system", choices=SYSTEMS)
+    for command in (prepare_command, label_command, train_command):
+        _add_run_options(command)
+
+
+def _add_run_options(command: Parser) -> None:
+    command.add_argument(
+        "--detach", action="store_true", help="do it in a run of its own, and return at once"
+    )
+    command.add_argument("--name", default="", help="what the list of runs calls it")
+    # How a run calls `qdl` itself; not for people.
+    command.add_argument("--in-run", action="store_true", help=argparse.SUPPRESS)
+    command.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
+
+
+def prepare(context: Context, given: Namespace) -> int:
+    lab, settings = context.open_lab(), context.settings()
+    if given.detach:
+        return _detach(context, given, ["prepare", given.system])
+    with _sink(given) as sink:
+        report = prepare_data(lab, settings, given.system, sink)
+    context.emit(report.to_dict(), report.table())
+    return 0
+
+
+def label(context: Context, given: Namespace) -> int:
+    lab, settings = context.open_lab(), context.settings()
+    if given.detach:
+        return _detach(context, given, ["label"])
+    with _sink(given) as sink:
+        report = label_data(lab, settings, sink)
+    context.emit(report.to_dict(), report.table())
+    return 0
+
+
+def train(context: Context, given: Namespace) -> int:
+    from qdl_engine.cli.watching import follow
+
+    lab = context.open_lab()
+    settings = context.settings()
+    if given.in_run:
+        train_here(lab, settings, given.system, resume=given.resume)
+    arguments = ["train", given.system]
+    if given.detach:
+        return _detach(context, given, arguments)
+    return follow(context, _start(context, given, arguments))
+
+
+def prepare_data(lab: Lab, settings: LabSettings, system: System, sink: EventSink) -> Any:
+    from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
+
+    if system == "system1":
+        return prepare_system1_dataset(lab, settings.system1, on_event=sink)
+    return prepare_system2_dataset(lab, settings.system2, on_event=sink)
+
+
+def label_data(lab: Lab, settings: LabSettings, sink: EventSink) -> Any:
+    from qdl_engine.data.label import label_with_teacher
+
+    return label_with_teacher(lab, settings, mode=settings.system1.label_mode, on_event=sink)
+
+
+def ensure_data(lab: Lab, settings: LabSettings, system: System, sink: EventSink) -> None:
+    """Prepare and label what is not there yet; what is there is used as it is."""
+    labels = system == "system1" and settings.system1.label
+    if not (lab.train_instructions if labels else lab.training_data(system)).is_file():
+        print(prepare_data(lab, settings, system, sink).table(), flush=True)
+    if labels and not lab.train_labeled.is_file():
+        print(label_data(lab, settings, sink).table(), flush=True)
+
+
+def train_here(lab: Lab, settings: LabSettings, system: System, *, resume: bool) -> NoReturn:
+    """The whole of training inside a run: its process becomes the runtime once the data is there.
+
+    So the run has one process that can be stopped, one log, and no memory held by what came before.
+    """
+    from qdl_engine.easydistill.command import build_command
+    from qdl_engine.easydistill.config import write_system1_config, write_system2_config
+
+    with _in_run_sink() as sink:
+        config = _run_config()
+        if config is None or not (resume and config.is_file()):
+            ensure_data(lab, settings, system, sink)
+            write = write_system1_config if system == "system1" else write_system2_config
+            config_id = None if config is None else _id_of(lab, config, system)
+            config = write(lab, settings, config_id=config_id)
+            resume = False
+    command = build_command(config, settings.runtime, resume=resume)
+    print("+", " ".join(command.argv), flush=True)
+    os.chdir(command.cwd)
+    os.execvpe(command.argv[0], command.argv, {**os.environ, **command.env})
+
+
+def _run_config() -> Path | None:
+    """Where the run that we are in has its config; None outside one."""
+    from qdl_engine.runs.store import load_record
+
+    directory = os.environ.get("QDL_RUN_DIR")
+    return load_record(Path(directory)).config if directory else None
+
+
+def _id_of(lab: Lab, config: Path, system: System) -> str:
+    """`config_file`, read backwards."""
+    before, after = lab.config_file(system, "\0").name.split("\0")
+    return config.name.removeprefix(before).removesuffix(after)
+
+
+def _start(context: Context, given: Namespace, arguments: list[str]) -> Any:
+    from qdl_engine.runs.launch import start_job
+
+    for override in context.overrides:
+        arguments += ["--set", override]
+    return start_job(context.lab, arguments, name=given.name)
+
+
+def _detach(context: Context, given: Namespace, arguments: list[str]) -> Literal[0]:
+    run = _start(context, given, arguments)
+    context.emit(
+        run.to_dict(),
+        f"Run {run.id} is {run.state}.\nWatch it: qdl --lab {context.lab.root} attach {run.id}",
+    )
+    return 0
+
+
+@contextmanager
+def _sink(given: Namespace) -> Iterator[EventSink]:
+    """Where progress goes: to the run's events inside a run, else to the terminal."""
+    if given.in_run:
+        with _in_run_sink() as sink:
+            yield sink
+    else:
+        with Progress() as progress:
+            yield progress
+
+
+@contextmanager
+def _in_run_sink() -> Iterator[EventSink]:
+    events = os.environ.get("QDL_EVENTS")
+    with Progress() as progress:
+
+        def sink(event: Event) -> None:
+            if events:
+                append_event(Path(events), event)
+            progress(event)
+
+        yield sink

@@ -1,0 +1,164 @@
+"""`init`, `status`, `config` and `preview`: the lab and its settings."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qdl_engine.cli.context import Context
+from qdl_engine.cli.parser import SYSTEMS, Group
+from qdl_engine.errors import DataError, LabError, SettingsError
+from qdl_engine.lab import Lab, write_text_atomic
+from qdl_engine.text import one_line
+
+if TYPE_CHECKING:
+    from qdl_engine.settings import LabSettings
+
+
+def add_commands(group: Group) -> None:
+    command = group.command("init", init, "make a lab: a directory with a qdl.toml")
+    command.add_argument("directory", nargs="?", help="where (default: --lab)")
+    group.command("status", status, "show what of the lab is ready, and what is next")
+    config = group.group("config", "show, check or change the settings")
+    show = config.command("show", config_show, "show the settings in force")
+    show.add_argument("keys", nargs="*", metavar="KEY", help="only these, such as system1 or system1.rows")
+    validate = config.command("validate", config_validate, "check a settings file")
+    validate.add_argument("file", nargs="?", help="which file (default: the lab's qdl.toml)")
+    change = config.command("set", config_set, "change settings in the lab's qdl.toml")
+    change.add_argument("changes", nargs="+", metavar="KEY=VALUE")
+    command = group.command("preview", preview, "show prepared rows as the student meets them")
+    command.add_argument("system", choices=SYSTEMS)
+    command.add_argument("--start", type=int, default=0, metavar="N", help="first row, from 0 (default: 0)")
+    command.add_argument("--count", type=int, default=3, metavar="N", help="how many rows (default: 3)")
+
+
+def init(context: Context, given: Namespace) -> int:
+    from importlib import resources
+
+    from qdl_engine.toml import apply_overrides, default_toml, load_settings, save_settings
+
+    lab = Lab.at(given.directory) if given.directory else context.lab
+    if lab.settings_file.exists():
+        raise LabError(f"There is a lab at {lab.root} already", f"Look at it: qdl --lab {lab.root} status")
+    settings = None
+    if context.overrides:
+        from qdl_engine.settings import LabSettings
+
+        settings = apply_overrides(LabSettings(), context.overrides)
+    lab.create_directories()
+    if not lab.sample_prompts.exists():
+        prompts = resources.files("qdl_engine").joinpath("sample_prompts.txt").read_text(encoding="utf-8")
+        write_text_atomic(lab.sample_prompts, prompts)
+    write_text_atomic(lab.settings_file, default_toml())
+    if settings is not None:
+        save_settings(lab, settings)
+    load_settings(lab)
+    context.emit(
+        {"lab": str(lab.root), "settings": str(lab.settings_file)},
+        f"Made a lab. Its settings: {lab.settings_file}\nNext: qdl --lab {lab.root} train system1",
+    )
+    return 0
+
+
+def status(context: Context, given: Namespace) -> int:
+    from qdl_engine.status import lab_status, report_text
+
+    found = lab_status(context.open_lab())
+    context.emit(found.to_dict(), report_text(found))
+    return 0
+
+
+def config_show(context: Context, given: Namespace) -> int:
+    from qdl_engine.toml import all_fields
+
+    settings = context.settings()
+    values: dict[str, Any] = settings.model_dump()
+    wanted = _wanted_keys(settings, given.keys)
+    lines = []
+    for section in values:
+        infos = [info for info in all_fields(section) if info.key in wanted]
+        if not infos:
+            continue
+        lines.append(f"[{section}]")
+        for info in infos:
+            name = info.key.partition(".")[2]
+            value = values[section][name]
+            changed = "" if value == info.default else f"  (default: {one_line(_toml(info.default), 40)})"
+            lines.append(f"{name} = {_toml(value)}{changed}")
+        lines.append("")
+    kept = {
+        section: {name: value for name, value in fields.items() if f"{section}.{name}" in wanted}
+        for section, fields in values.items()
+    }
+    context.emit({section: fields for section, fields in kept.items() if fields}, "\n".join(lines).rstrip())
+    return 0
+
+
+def _wanted_keys(settings: LabSettings, asked: list[str]) -> set[str]:
+    from qdl_engine.toml import all_fields, set_values
+
+    keys = [info.key for section in type(settings).model_fields for info in all_fields(section)]
+    wanted = set()
+    for word in asked:
+        found = [key for key in keys if key == word or key.startswith(f"{word}.")]
+        if not found:
+            # Raises, naming the nearest key.
+            set_values(settings, {word: ""}, file="config show")
+        wanted.update(found)
+    return wanted or set(keys)
+
+
+def _toml(value: Any) -> str:
+    import tomlkit
+
+    if isinstance(value, dict):
+        inline = tomlkit.inline_table()
+        inline.update(value)
+        return str(inline.as_string())
+    return str(tomlkit.item(value).as_string())
+
+
+def config_validate(context: Context, given: Namespace) -> int:
+    from qdl_engine.toml import validate_file
+
+    path = Path(given.file).expanduser().absolute() if given.file else context.open_lab().settings_file
+    problems = validate_file(path)
+    context.emit(
+        {"file": str(path), "valid": not problems, "problems": [vars(problem) for problem in problems]},
+        "\n".join(str(problem) for problem in problems) or f"{path} is valid.",
+    )
+    return SettingsError.exit_code if problems else 0
+
+
+def config_set(context: Context, given: Namespace) -> int:
+    from qdl_engine.toml import apply_overrides, load_settings, save_settings
+
+    lab = context.open_lab()
+    changes = [*context.overrides, *given.changes]
+    save_settings(lab, apply_overrides(load_settings(lab), changes))
+    context.emit({"file": str(lab.settings_file), "changed": changes}, f"Saved {lab.settings_file}")
+    return 0
+
+
+def preview(context: Context, given: Namespace) -> int:
+    from qdl_engine.data.prepare import preview_rows
+    from qdl_engine.prompts import format_prompt
+
+    lab = context.open_lab()
+    if given.start < 0 or given.count < 1:
+        raise SettingsError("--start must be 0 or more, and --count 1 or more")
+    rows = preview_rows(lab, given.system, given.start, given.count)
+    if not rows:
+        raise DataError(
+            f"No prepared rows of {given.system} from row {given.start} on",
+            f"Prepare them: qdl --lab {lab.root} prepare {given.system}",
+        )
+    prompt = context.settings().recipe(given.system).system_prompt
+    text = "\n\n".join(
+        f"--- row {given.start + number}  ({row.get('id', '')})\n"
+        f"{format_prompt(row['instruction'], given.system, system_prompt=prompt)}{row.get('output') or ''}"
+        for number, row in enumerate(rows)
+    )
+    context.emit({"system": given.system, "start": given.start, "rows": rows}, text)
+    return 0

@@ -1,0 +1,178 @@
+"""Progress on stderr: one line redrawn in place on a terminal, now and then a plain line elsewhere."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TextIO
+
+from qdl_engine.events import Event, as_number
+from qdl_engine.text import one_line, printable
+
+_REDRAW_SECONDS = 0.1
+_PLAIN_SECONDS = 30.0
+_BAR = 24
+
+
+@dataclass
+class _Lane:
+    """What one student, or the only job, is doing."""
+
+    name: str
+    stage: str = ""
+    done: float | None = None
+    total: float | None = None
+    unit: str = ""
+    extra: dict[str, str] = field(default_factory=dict)
+    eta: float | None = None
+    began: float = field(default_factory=time.monotonic)
+    printed: tuple[str, int] = ("", -1)
+    printed_at: float = 0.0
+
+    def take(self, event: Event) -> None:
+        kind = event["event"]
+        if kind == "progress":
+            self._enter(str(event.get("stage") or self.stage))
+            self.done, self.total = as_number(event.get("done")), as_number(event.get("total"))
+            self.unit, self.eta = str(event.get("unit") or ""), as_number(event.get("eta_seconds"))
+        elif kind in ("started", "metrics", "evaluated", "finished"):
+            self._enter("train")
+            self._take_training(event)
+
+    def _enter(self, stage: str) -> None:
+        if stage != self.stage:
+            self.stage, self.began, self.extra, self.eta = stage, time.monotonic(), {}, None
+            self.done = self.total = None
+
+    def _take_training(self, event: Event) -> None:
+        self.unit = "steps"
+        self.total = as_number(event.get("total_steps")) or self.total
+        step = as_number(event.get("step"))
+        self.done = step if step is not None else (self.total if event["event"] == "finished" else self.done)
+        for key, label in (("loss", "loss"), ("held_out_loss", "held out")):
+            value = as_number(event.get(key))
+            if value is not None:
+                self.extra[label] = f"{label} {value:.3f}"
+        speed = as_number(event.get("tokens_per_second"))
+        if speed is not None and math.isfinite(speed):
+            self.extra["speed"] = f"{speed:,.0f} tokens/s"
+        self.eta = as_number(event.get("eta_seconds"))
+
+    @property
+    def fraction(self) -> float | None:
+        if self.done is None or not self.total:
+            return None
+        return max(0.0, min(1.0, self.done / self.total))
+
+    def text(self, bar: str = "") -> str:
+        parts = [f"{self.name} {self.stage}".strip()]
+        fraction = self.fraction
+        if bar and fraction is not None:
+            parts.append(bar)
+        if fraction is not None:
+            parts.append(
+                f"{self.done:,.0f}/{self.total:,.0f} {self.unit} ({fraction:.0%})".replace(" (", "  (")
+            )
+        elif self.done is not None:
+            parts.append(f"{self.done:,.0f} {self.unit}")
+        parts += self.extra.values()
+        eta = self._remaining()
+        if eta is not None:
+            parts.append(f"{duration(eta)} left")
+        return "  ".join(part for part in parts if part)
+
+    def _remaining(self) -> float | None:
+        if self.eta is not None and math.isfinite(self.eta):
+            return self.eta if self.eta > 0 else None
+        fraction, spent = self.fraction, time.monotonic() - self.began
+        if fraction is None or not 0.02 <= fraction < 1 or spent < 2:
+            return None
+        return spent * (1 - fraction) / fraction
+
+
+class Progress:
+    """An event sink that draws. Use it as a context manager, so that the line is gone afterwards."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._live = self._stream.isatty()
+        self._lanes: dict[str, _Lane] = {}
+        self._drawn_at = 0.0
+        self._drawn = False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.clear()
+
+    def __call__(self, event: Event) -> None:
+        """Take one event; events that carry a `system` beside others of another system get a lane each."""
+        if event["event"] == "note":
+            self.say(str(event.get("message") or ""))
+            return
+        name = str(event.get("system") or "")
+        lane = self._lanes.setdefault(name, _Lane(name))
+        lane.take(event)
+        if self._live:
+            self._redraw(final=event["event"] == "finished")
+        elif lane.stage:
+            self._print_plainly(lane)
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.clear()
+        self._stream.write(printable(text) + "\n")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Take the bar off the screen."""
+        if self._drawn:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._drawn = False
+
+    def _redraw(self, *, final: bool) -> None:
+        now = time.monotonic()
+        if not final and now - self._drawn_at < _REDRAW_SECONDS:
+            return
+        self._drawn_at = now
+        lanes = [lane for lane in self._lanes.values() if lane.stage]
+        single = len(lanes) == 1
+        line = " | ".join(lane.text(self._bar(lane) if single else "") for lane in lanes)
+        width = shutil.get_terminal_size().columns - 1
+        self._stream.write("\r\x1b[K" + one_line(line, width).replace("\n", " "))
+        self._stream.flush()
+        self._drawn = True
+
+    def _bar(self, lane: _Lane) -> str:
+        filled = round((lane.fraction or 0.0) * _BAR)
+        unicode = (self._stream.encoding or "").lower().replace("-", "") == "utf8"
+        full, empty = ("█", "░") if unicode else ("#", "-")
+        return full * filled + empty * (_BAR - filled)
+
+    def _print_plainly(self, lane: _Lane) -> None:
+        """A log is not a screen: a line for each stage, each tenth of it, and each half minute."""
+        tenth = -1 if lane.fraction is None else int(lane.fraction * 10)
+        now = time.monotonic()
+        if (lane.stage, tenth) == lane.printed and now - lane.printed_at < _PLAIN_SECONDS:
+            return
+        lane.printed, lane.printed_at = (lane.stage, tenth), now
+        self._stream.write(printable(lane.text()) + "\n")
+        self._stream.flush()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them: `42 s`, `3:07 min`, `2:05 h`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"

@@ -1,0 +1,148 @@
+"""`runs`, `attach`, `stop` and `resume`."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+from qdl_engine.cli.context import Context
+from qdl_engine.cli.parser import Group
+from qdl_engine.cli.progress import Progress, duration
+from qdl_engine.errors import RunError
+from qdl_engine.text import one_line
+
+if TYPE_CHECKING:
+    from qdl_engine.lab import Lab
+    from qdl_engine.runs.store import Run
+
+_POLL_SECONDS = 0.2
+INTERRUPTED = 130
+
+
+def add_commands(group: Group) -> None:
+    group.command("runs", runs, "list the runs of the lab, the newest first")
+    command = group.command("attach", attach, "watch a run to its end; Ctrl-C leaves it running")
+    command.add_argument("run", nargs="?", help="its number or id (default: the one running, else the last)")
+    command = group.command("stop", stop, "stop a run; it writes a checkpoint to resume from")
+    command.add_argument("run", nargs="?", help="its number or id (default: the one running)")
+    command.add_argument("--force", action="store_true", help="kill it at once, without a checkpoint")
+    command.add_argument(
+        "--grace", type=float, default=120.0, metavar="SECONDS", help="time for its checkpoint (default: 120)"
+    )
+    command = group.command("resume", resume, "go on with a stopped, failed or lost run")
+    command.add_argument("run", nargs="?", help="its number or id (default: the last that can be resumed)")
+    command.add_argument("--detach", action="store_true", help="return at once")
+
+
+def runs(context: Context, given: Namespace) -> int:
+    from qdl_engine.runs.reader import summarise
+    from qdl_engine.runs.store import list_runs
+
+    found = [(run, summarise(run)) for run in list_runs(context.open_lab())]
+    lines = [f"{'run':<22}{'state':<10}{'when':<13}{'took':<10}{'progress':<10}{'loss':<8}what"]
+    for run, summary in found:
+        progress = "" if summary.progress is None else f"{summary.progress:.0%}"
+        loss = "" if summary.loss is None else f"{summary.loss:.3f}"
+        when = time.strftime("%m-%d %H:%M", time.localtime(run.created))
+        took = "" if run.seconds is None else duration(run.seconds)
+        what = one_line(run.message or run.name or summary.stage, 60)
+        lines.append(f"{run.id:<22}{run.state:<10}{when:<13}{took:<10}{progress:<10}{loss:<8}{what}".rstrip())
+    text = "\n".join(lines) if found else "No runs yet. Start one: qdl train system1"
+    context.emit({"runs": [described(run, summary) for run, summary in found]}, text)
+    return 0
+
+
+def described(run: Run, summary: Any) -> dict[str, Any]:
+    return {**run.to_dict(), "summary": summary.to_dict()}
+
+
+def attach(context: Context, given: Namespace) -> int:
+    lab = context.open_lab()
+    return follow(context, _choose(lab, given.run, "active") or _last(lab))
+
+
+def stop(context: Context, given: Namespace) -> int:
+    from qdl_engine.runs.launch import stop_run, wait_for
+
+    lab = context.open_lab()
+    run = _choose(lab, given.run, "active")
+    if run is None:
+        raise RunError("No run is going on", f"List them: qdl --lab {lab.root} runs")
+    run = stop_run(run, force=given.force, grace=given.grace)
+    if run.active:
+        context.tell(f"Stopping run {run.id} ...")
+        run = wait_for(run)
+    context.emit(run.to_dict(), f"Run {run.id} is {run.state}. {run.message}".rstrip())
+    return 0
+
+
+def resume(context: Context, given: Namespace) -> int:
+    from qdl_engine.runs.launch import resume_run
+
+    lab = context.open_lab()
+    run = _choose(lab, given.run, "resumable")
+    if run is None:
+        raise RunError("No run can be resumed", "Only a stopped, failed or lost run can.")
+    run = resume_run(run)
+    if given.detach:
+        context.emit(run.to_dict(), f"Run {run.id} is {run.state}.")
+        return 0
+    return follow(context, run)
+
+
+def _choose(lab: Lab, name: str | None, need: str) -> Run | None:
+    """The run that is meant: the one named, or the newest that is as needed."""
+    from qdl_engine.runs.store import get_run, list_runs
+
+    if name:
+        return get_run(lab, name)
+    found = [run for run in list_runs(lab) if getattr(run, need)]
+    if need == "active" and len(found) > 1:
+        raise RunError("More than one run is going on", "Which one? " + ", ".join(run.id for run in found))
+    return found[0] if found else None
+
+
+def _last(lab: Lab) -> Run:
+    from qdl_engine.runs.store import get_run
+
+    return get_run(lab, "last")
+
+
+def follow(context: Context, run: Run) -> int:
+    """Show a run until it ends. Interrupted, it is left alone and the exit code says so."""
+    from qdl_engine.runs.reader import RunWatch
+
+    watch = RunWatch(run)
+    context.tell(f"Run {run.id}: {run.log_file}")
+    try:
+        with Progress() as progress:
+            first = True
+            while True:
+                for event in watch.refresh() if not first else watch.refresh()[-50:]:
+                    progress(event)
+                first = False
+                if watch.run.final:
+                    break
+                time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        context.tell(
+            f"Left run {run.id}; it goes on. Watch it again: qdl --lab {run.lab.root} attach {run.id}"
+        )
+        return INTERRUPTED
+    return _ended(context, watch.run, described(watch.run, watch.summary))
+
+
+def _ended(context: Context, run: Run, value: dict[str, Any]) -> int:
+    took = "" if run.seconds is None else f" after {duration(run.seconds)}"
+    lines = [f"Run {run.id} is {run.state}{took}."]
+    lines += [run.message] if run.message else []
+    lines += [run.hint] if run.hint else []
+    if run.state == "done":
+        held_out = value["summary"]["held_out_loss"]
+        lines += [] if held_out is None else [f"Held-out loss: {held_out:.3f}"]
+        lines += [f"Checkpoint: {run.output_dir}"] if run.output_dir else []
+    elif run.resumable:
+        lines.append(f"Go on with it: qdl --lab {run.lab.root} resume {run.id}")
+    context.emit(value, "\n".join(lines))
+    return 0 if run.state == "done" else 1

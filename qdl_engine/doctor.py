@@ -1,0 +1,209 @@
+"""What this machine and this lab have, what they lack, and how to get it. Imports no model library."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from qdl_engine.errors import LabError
+from qdl_engine.lab import Lab
+from qdl_engine.status import machine_status, size_text
+
+State = Literal["ok", "note", "missing"]
+
+PYTHONS = ((3, 11), (3, 13))
+REQUIRED = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "pydantic",
+    "textual",
+    "tomlkit",
+    "platformdirs",
+)
+ROOM_FOR_DEFAULTS = 30_000_000_000
+"""Bytes: a 7B teacher in the hub's cache, both students, and their checkpoints."""
+NOT_ON_THE_INDEX = "The package index's easydistill is an empty placeholder: never install it."
+INSTALL_HINT = "Install the lab again: pip install -e ."
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    state: State
+    detail: str
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class DoctorReport:
+    """All of it."""
+
+    checks: list[Check]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is missing that the lab cannot do without."""
+        return all(check.state != "missing" for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"healthy": self.healthy, "checks": [asdict(check) for check in self.checks]}
+
+    def table(self) -> str:
+        signs = {"ok": "ok", "note": "note", "missing": "MISSING"}
+        lines = []
+        for check in self.checks:
+            lines.append(f"{signs[check.state]:<9}{check.name:<15}{check.detail}")
+            if check.cure:
+                lines.append(f"{'':<24}{check.cure}")
+        lines.append("Everything needed is here." if self.healthy else "Something needed is missing.")
+        return "\n".join(lines)
+
+
+def examine(lab: Lab, *, ask_hub: bool = True) -> DoctorReport:
+    """Look at everything; takes a few seconds at most."""
+    return DoctorReport(
+        [
+            _python(),
+            *_packages(),
+            _bitsandbytes(),
+            _memory(),
+            _gpu(lab),
+            _easydistill(lab),
+            _disk(lab),
+            _hub(ask_hub),
+            _lab(lab),
+        ]
+    )
+
+
+def _python() -> Check:
+    version = platform.python_version()
+    low, high = PYTHONS
+    if low <= sys.version_info[:2] <= high:
+        return Check("python", "ok", f"{version}, {sys.executable}")
+    wanted = " to ".join(".".join(map(str, bound)) for bound in PYTHONS)
+    return Check("python", "missing", version, f"The lab needs Python {wanted}.")
+
+
+def _packages() -> Iterator[Check]:
+    for name in REQUIRED:
+        version = _version(name)
+        if version is None:
+            yield Check(name, "missing", "not installed", INSTALL_HINT)
+        else:
+            yield Check(name, "ok", version)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _bitsandbytes() -> Check:
+    version = _version("bitsandbytes")
+    if version is not None:
+        return Check("bitsandbytes", "ok", version)
+    cure = 'pip install bitsandbytes, or set teacher.quantization = "none".'
+    return Check("bitsandbytes", "note", "not installed: no teacher in 8 or 4 bits", cure)
+
+
+def _memory() -> Check:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return Check("machine", "ok", f"{os.cpu_count()} cores")
+    return Check(
+        "machine", "ok", f"{os.cpu_count()} cores, {size_text(size)} of memory, {platform.platform()}"
+    )
+
+
+def _gpu(lab: Lab) -> Check:
+    gpus = machine_status(lab.root).gpus
+    torch = _version("torch") or ""
+    if not gpus:
+        detail = "none seen by nvidia-smi; everything runs on the CPU"
+        return Check(
+            "gpu", "note", detail, "The demo needs none. A 7B teacher wants 16 GB: see teacher.quantization."
+        )
+    if "+cpu" in torch:
+        cure = "Install torch with CUDA from pytorch.org, into this environment."
+        return Check("gpu", "note", f"{'; '.join(gpus)}; but torch {torch} cannot use it", cure)
+    return Check("gpu", "ok", "; ".join(gpus))
+
+
+def _easydistill(lab: Lab) -> Check:
+    from qdl_engine.easydistill.find import find_easydistill
+
+    settings = _settings(lab)
+    wanted = settings is not None and settings.runtime.kind == "easydistill"
+    found = find_easydistill(settings.runtime.python or None if settings else None)
+    if settings is not None and wanted and settings.runtime.checkout:
+        script = Path(settings.runtime.checkout).expanduser() / "easydistill/kd/train.py"
+        if script.is_file():
+            return Check("easydistill", "ok", f"1.x at {settings.runtime.checkout}")
+    if found.kind == "1.x" and not found.missing:
+        return Check("easydistill", "ok", found.explain())
+    # The built-in runtime makes the job whole without it, so it is missing only where it was asked for.
+    cure = f"{NOT_ON_THE_INDEX} {found.cure()}"
+    return Check("easydistill", "missing" if wanted else "note", found.explain(), cure)
+
+
+def _settings(lab: Lab) -> Any:
+    from qdl_engine.toml import load_settings
+
+    try:
+        return load_settings(lab)
+    except LabError:
+        # `_lab` says what is wrong with them.
+        return None
+
+
+def _disk(lab: Lab) -> Check:
+    machine = machine_status(lab.root)
+    detail = f"{size_text(machine.disk_free)} free of {size_text(machine.disk_total)}"
+    if machine.disk_free >= ROOM_FOR_DEFAULTS:
+        return Check("disk", "ok", detail)
+    cure = f"The default models want {size_text(ROOM_FOR_DEFAULTS)}: set HF_HOME and --lab to a larger disk."
+    return Check("disk", "note", detail, cure)
+
+
+def _hub(ask: bool) -> Check:
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return Check(
+            "hub", "note", "not asked: HF_HUB_OFFLINE is set", "Models and data come from the cache."
+        )
+    if not ask:
+        return Check("hub", "note", "not asked")
+    from qdl_engine.checkpoints import hub_reachable
+
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    if hub_reachable():
+        return Check("hub", "ok", f"{endpoint} answers")
+    cure = "Set source and the models to local files, or HF_ENDPOINT to a mirror. The demo needs no hub."
+    return Check("hub", "note", f"{endpoint} does not answer", cure)
+
+
+def _lab(lab: Lab) -> Check:
+    from qdl_engine.toml import load_settings
+
+    if not lab.settings_file.is_file():
+        return Check("lab", "note", f"none at {lab.root}", f"Make one: qdl --lab {lab.root} init")
+    try:
+        load_settings(lab)
+    except LabError as error:
+        return Check("lab", "missing", error.message, error.hint)
+    return Check("lab", "ok", str(lab.root))

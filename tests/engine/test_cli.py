@@ -1,0 +1,284 @@
+"""`qdl`: what it prints where, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdl_engine.cli import main
+from qdl_engine.cli.context import dump_json
+from qdl_engine.cli.progress import Progress, duration
+from qdl_engine.events import make_event
+from qdl_engine.lab import Lab
+from qdl_engine.runs.launch import start_run, stop_run, wait_for
+from qdl_engine.runs.store import Run, create_run, get_run, list_runs
+from tests.engine.runs.conftest import program, until
+
+Capture = pytest.CaptureFixture[str]
+Qdl = Callable[..., int]
+
+
+@pytest.fixture
+def lab(tmp_path: Path, capsys: Capture) -> Any:
+    assert main(["init", str(tmp_path / "lab")]) == 0
+    capsys.readouterr()
+    lab = Lab.at(tmp_path / "lab")
+    yield lab
+    for run in list_runs(lab):
+        if run.active:
+            stop_run(run, force=True)
+
+
+@pytest.fixture
+def qdl(lab: Lab) -> Qdl:
+    return lambda *words: main(["--lab", str(lab.root), *words])
+
+
+def a_run(lab: Lab, body: str, **values: Any) -> Run:
+    return create_run(lab, "train", system="system1", argv=program(body), **values)
+
+
+def test_init_makes_a_lab_once(tmp_path: Path, capsys: Capture) -> None:
+    root = tmp_path / "new"
+    assert main(["--lab", str(root), "init", "--set", "system1.rows=7"]) == 0
+    lab = Lab.open(root)
+    assert lab.data.is_dir() and lab.sample_prompts.read_text(encoding="utf-8").strip()
+    assert "\nrows = 7\n" in lab.settings_file.read_text(encoding="utf-8")
+    assert main(["--lab", str(root), "init"]) == 1
+    assert "There is a lab at" in capsys.readouterr().err
+
+
+def test_a_mistake_in_init_leaves_nothing(tmp_path: Path) -> None:
+    assert main(["--lab", str(tmp_path / "new"), "init", "--set", "system1.rows=-7"]) == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_lab_is_a_usage_error_with_the_way_out(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["--lab", str(tmp_path), "runs"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and f"No lab at {tmp_path}" in shown.err and "init" in shown.err
+
+
+@pytest.mark.parametrize(
+    "words", [["frobnicate"], [], ["train"], ["train", "system3"], ["runs", "--lap", "x"]]
+)
+def test_usage_errors(words: list[str], capsys: Capture) -> None:
+    assert main(words) == 2
+    assert "usage: qdl" in capsys.readouterr().err
+    assert main([*words, "--json"]) == 2
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["error"]["message"].startswith("qdl") and shown.err == ""
+
+
+def test_options_stand_before_and_after_the_command(lab: Lab, capsys: Capture) -> None:
+    shared = ["--lab", str(lab.root), "--json", "--set", "system1.rows=7"]
+    for words in ([*shared, "config", "show"], ["config", *shared, "show"], ["config", "show", *shared]):
+        assert main(words) == 0
+        assert json.loads(capsys.readouterr().out)["system1"]["rows"] == 7
+
+
+def test_the_last_set_wins_wherever_it_stands(qdl: Qdl, capsys: Capture) -> None:
+    words = ["--set", "system1.rows=1", "config", "--set", "system1.rows=2", "show", "system1.rows"]
+    assert qdl(*words, "--set", "system1.seed=3", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"system1": {"rows": 2}}
+
+
+def test_config_show_validate_set(lab: Lab, qdl: Qdl, capsys: Capture) -> None:
+    assert qdl("config", "show", "system2.rv_min", "--set", "system2.rv_min=3") == 0
+    assert capsys.readouterr().out == "[system2]\nrv_min = 3  (default: 0)\n"
+    assert qdl("config", "show", "system2.rv_mim") == 2
+    assert "system2.rv_min" in capsys.readouterr().err
+    assert qdl("config", "set", "system2.rv_min=4", "system2.rv_max=6") == 0
+    capsys.readouterr()
+    assert qdl("config", "validate") == 0 and "is valid" in capsys.readouterr().out
+    lab.settings_file.write_text("[system1]\nrowz = 3\n", encoding="utf-8")
+    assert qdl("config", "validate", "--json") == 2
+    found = json.loads(capsys.readouterr().out)
+    assert not found["valid"] and found["problems"][0]["nearest"] == "system1.rows"
+    assert qdl("train", "system1") == 2 and list_runs(lab) == []
+    assert "rowz" in capsys.readouterr().err
+
+
+def test_status_and_runs_of_an_empty_lab(qdl: Qdl, capsys: Capture) -> None:
+    assert qdl("status") == 0 and "prepare system1" in capsys.readouterr().out
+    assert qdl("runs") == 0 and "No runs yet" in capsys.readouterr().out
+    assert qdl("runs", "--json") == 0 and json.loads(capsys.readouterr().out) == {"runs": []}
+
+
+def test_attach_follows_to_the_end(lab: Lab, qdl: Qdl, capsys: Capture) -> None:
+    body = """
+    event("started", total_steps=2); event("metrics", step=2, total_steps=2, loss=0.5)
+    checkpoint("student"); event("finished", path="student")
+    """
+    start_run(a_run(lab, body, output_dir=lab.root / "student"))
+    assert qdl("attach") == 0
+    shown = capsys.readouterr()
+    assert "Run 0001-train-system1 is done" in shown.out and str(lab.root / "student") in shown.out
+    assert "train  2/2 steps  (100%)  loss 0.500" in shown.err
+    assert qdl("attach", "1", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["state"], found["summary"]["loss"]) == ("done", 0.5)
+
+
+def test_a_failed_run_is_exit_code_1_and_shows_no_control_characters(
+    lab: Lab, qdl: Qdl, capsys: Capture
+) -> None:
+    run = a_run(lab, "event('failed', message='bad \\x1b[2J', hint='good'); sys.exit(1)")
+    wait_for(start_run(run), poll=0.02)
+    assert qdl("attach", "last") == 1
+    shown = capsys.readouterr().out
+    assert "bad ␛[2J" in shown and "good" in shown and "resume 0001-train-system1" in shown
+    assert qdl("runs") == 0 and "\x1b" not in capsys.readouterr().out
+
+
+def test_stop_and_resume(lab: Lab, qdl: Qdl, capsys: Capture) -> None:
+    body = """
+    if "--resume" in sys.argv: sys.exit(0)
+    Path("ready").touch(); time.sleep(600)
+    """
+    run = create_run(lab, "train", argv=[*program(body), "qdl_engine.trainer"])
+    start_run(run)
+    until((lab.root / "ready").exists)
+    assert qdl("stop") == 0
+    assert f"Run {run.id} is stopped" in capsys.readouterr().out
+    assert qdl("stop") == 1 and "No run is going on" in capsys.readouterr().err
+    assert qdl("resume", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "done"
+    assert qdl("resume") == 1 and "No run can be resumed" in capsys.readouterr().err
+
+
+def test_interrupting_attach_leaves_the_run(lab: Lab) -> None:
+    run = start_run(a_run(lab, "event('metrics', step=1, total_steps=9, loss=1.0); wait_for_file('enough')"))
+    watcher = subprocess.Popen(
+        [sys.executable, "-m", "qdl_engine.cli", "attach", "--lab", str(lab.root)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watcher.stderr is not None
+    assert "Run 0001" in watcher.stderr.readline() and "1/9 steps" in watcher.stderr.readline()
+    watcher.send_signal(signal.SIGINT)
+    assert "it goes on" in watcher.stderr.read()
+    assert watcher.wait() == 130
+    watcher.stderr.close()
+    assert get_run(lab, run.id).state == "running"
+    (lab.root / "enough").touch()
+    assert wait_for(run, poll=0.02).state == "done"
+
+
+def test_no_traceback_reaches_a_person(lab: Lab, qdl: Qdl, capsys: Capture) -> None:
+    lab.runs.rmdir()
+    lab.runs.write_text("not a directory", encoding="utf-8")
+    assert qdl("label", "--detach") == 1
+    shown = capsys.readouterr().err
+    assert "Unexpected" in shown and "Traceback" not in shown
+    (log,) = lab.logs.iterdir()
+    assert str(log) in shown and "Traceback" in log.read_text(encoding="utf-8")
+
+
+ROWS = [{"instruction": f"Say {word}.", "output": word} for word in ("one", "two\x1b[2J", "three", "four")]
+
+
+@pytest.fixture
+def ready(lab: Lab, qdl: Qdl) -> Lab:
+    """A lab with a tiny student and four rows."""
+    from tests.tiny import make_tiny_model
+
+    student = make_tiny_model(lab.root / "student")
+    (lab.root / "rows.json").write_text(json.dumps(ROWS), encoding="utf-8")
+    changes = [f"system1.student={student}", "system1.source=rows.json", "system1.held_out=0"]
+    assert qdl("config", "set", *changes, "system1.max_steps=1", "system1.rows=4") == 0
+    return lab
+
+
+def test_prepare_and_preview(ready: Lab, qdl: Qdl, capsys: Capture) -> None:
+    capsys.readouterr()
+    assert qdl("preview", "system1") == 1 and "prepare system1" in capsys.readouterr().err
+    assert qdl("prepare", "system1", "--json", "--set", "system1.rows=3") == 0
+    assert json.loads(capsys.readouterr().out)["kept"] == 3
+    assert qdl("prepare", "system1") == 0 and "Kept 4 of 4" in capsys.readouterr().out
+    assert qdl("preview", "system1", "--count", "9") == 0
+    shown = capsys.readouterr().out
+    assert "<|im_start|>user\nSay two␛[2J.<|im_end|>" in shown and "\x1b" not in shown
+
+
+def test_a_failing_job_says_why_to_whoever_attaches(ready: Lab, qdl: Qdl, capsys: Capture) -> None:
+    assert qdl("train", "system1", "--set", "system1.source=absent.json") == 1
+    shown = capsys.readouterr().out
+    assert "absent.json" in shown and "is failed" in shown
+    assert list_runs(ready)[0].argv[-3:] == ("--set", "system1.source=absent.json", "--in-run")
+
+
+@pytest.mark.slow
+def test_train_prepares_and_trains_in_one_run(ready: Lab, qdl: Qdl, capsys: Capture) -> None:
+    capsys.readouterr()
+    assert qdl("train", "system1", "--json", "--name", "the first") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["state"], found["name"], found["attempt"]) == ("done", "the first", 1)
+    assert Path(found["config"]).is_file() and Path(found["config"]).name.endswith("0001-train-system1.json")
+    assert (ready.system1_checkpoint / "model.safetensors").is_file()
+    assert len(list_runs(ready)) == 1
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_on_a_terminal_is_one_line_that_goes_away() -> None:
+    screen = Terminal()
+    with Progress(screen) as progress:
+        progress(make_event("progress", stage="label", done=5, total=10, unit="rows"))
+        progress(make_event("note", message="\x1b[2J"))
+    assert screen.getvalue().startswith("\r\x1b[Klabel ████████████░░░░░░░░░░░░ 5/10 rows (50%)")
+    assert screen.getvalue().endswith("\r\x1b[K␛[2J\n")
+
+
+def test_progress_elsewhere_is_plain_lines_one_a_tenth() -> None:
+    out = io.StringIO()
+    progress = Progress(out)
+    for done in range(101):
+        progress(make_event("progress", stage="read", done=done, total=100, unit="rows"))
+    assert len(out.getvalue().splitlines()) == 11 and "\x1b" not in out.getvalue()
+
+
+def test_two_students_share_the_line() -> None:
+    screen = Terminal()
+    progress = Progress(screen)
+    progress(make_event("progress", stage="label", done=1, total=10, unit="rows", system="system1"))
+    progress(make_event("finished", path="x", step=4, total_steps=4, system="system2"))
+    last = screen.getvalue().rsplit("\x1b[K", 1)[1]
+    assert "system1 label" in last and "system2 train 4/4" in last and " | " in last
+
+
+def test_duration() -> None:
+    assert [duration(value) for value in (4.4, 187, 7500)] == ["4 s", "3:07 min", "2:05 h"]
+
+
+def test_json_is_strict_and_harmless() -> None:
+    text = dump_json({"loss": float("nan"), "path": Path("x"), "text": "ü \x1b \x9b \u202e \udc80"})
+    assert json.loads(text) == {"loss": "nan", "path": "x", "text": "ü \x1b \x9b \u202e \udc80"}
+    assert text.isprintable() is False and all(c == "\n" or c.isprintable() for c in text) and "ü" in text
+
+
+def test_output_cut_off_by_its_reader_is_no_error(lab: Lab) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "qdl_engine.cli", "config", "show", "--lab", str(lab.root)],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")

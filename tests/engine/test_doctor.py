@@ -1,0 +1,70 @@
+"""The doctor finds what is missing and says how to get it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qdl_engine.cli import main
+from qdl_engine.doctor import Check, DoctorReport, examine
+from qdl_engine.lab import Lab
+
+
+def checks(lab: Lab) -> dict[str, Check]:
+    return {check.name: check for check in examine(lab, ask_hub=False).checks}
+
+
+def test_this_machine_is_fit(tmp_path: Path) -> None:
+    found = checks(Lab.at(tmp_path / "none"))
+    assert {
+        "python",
+        "torch",
+        "transformers",
+        "trl",
+        "gpu",
+        "easydistill",
+        "disk",
+        "hub",
+        "lab",
+    } <= found.keys()
+    assert found["python"].state == found["trl"].state == "ok"
+    assert found["lab"].state == "note" and "init" in found["lab"].cure
+
+
+def test_easydistill_is_explained(tmp_path: Path) -> None:
+    check = checks(Lab.at(tmp_path))["easydistill"]
+    assert "-b 1.0 https://github.com/modelscope/easydistill" in check.cure or check.state == "ok"
+    assert "empty placeholder" in check.cure or check.state == "ok"
+
+
+def test_a_broken_settings_file_and_a_checkout_that_is_asked_for(tmp_path: Path) -> None:
+    lab = Lab.at(tmp_path)
+    lab.settings_file.write_text("[system1]\nrowz = 1\n", encoding="utf-8")
+    assert "rowz" in checks(lab)["lab"].detail
+    lab.settings_file.write_text(
+        f'[runtime]\nkind = "easydistill"\ncheckout = "{tmp_path}"\n', encoding="utf-8"
+    )
+    assert checks(lab)["easydistill"].state == "missing"
+    script = tmp_path / "easydistill/kd/train.py"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    assert checks(lab)["easydistill"].state == "ok"
+
+
+def test_offline_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    report = examine(Lab.at(tmp_path))
+    assert "HF_HUB_OFFLINE" in next(check for check in report.checks if check.name == "hub").detail
+
+
+def test_missing_is_unhealthy() -> None:
+    assert DoctorReport([Check("a", "note", "")]).healthy
+    sick = DoctorReport([Check("a", "missing", "gone", "fetch it")])
+    assert not sick.healthy and "MISSING" in sick.table() and "fetch it" in sick.table()
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--offline", "--json", "--lab", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["healthy"] is True
