@@ -43,7 +43,7 @@ class LossChart(Widget, can_focus=True):
     """
     BINDINGS = [
         Binding("y", "scale", "Linear or log", show=False, id="chart-scale"),
-        Binding("s", "smooth", "Smoothing", show=False, id="chart-smooth"),
+        Binding("e", "smooth", "Smoothing", show=False, id="chart-smooth"),
     ]
 
     log_scale: reactive[bool] = reactive(False, init=False)

@@ -24,7 +24,7 @@ class NavList(OptionList):
         super().__init__(id=id, markup=False)
 
     def show_options(self, options: list[tuple[str, Content]]) -> None:
-        """Replace the options. The highlight stays on its option; on the first place it stays on the first."""
+        """Replace the options. The highlight stays on its option; a highlight on the first stays first."""
         before = self.highlighted_option
         kept = before.id if before is not None and self.highlighted else None
         self.set_options([Option(prompt, id=option_id) for option_id, prompt in options])

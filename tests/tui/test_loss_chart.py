@@ -186,9 +186,9 @@ async def test_keys_and_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
         assert chart.log_scale
         assert chart.text != linear
         assert "A train 9 " in chart.text[0]
-        await pilot.press("s")
+        await pilot.press("e")
         assert chart.smoothing == 0.6
-        await pilot.press("s", "s", "s")
+        await pilot.press("e", "e", "e")
         assert chart.smoothing == 0
         shown = ["".join(s.text for s in strip) for strip in app.screen._compositor.render_strips()]
         assert shown == chart.text
