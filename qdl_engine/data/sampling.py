@@ -39,9 +39,9 @@ class Candidate:
 def row_id(instruction: str, output: str) -> str:
     """The stable id of a row: it follows the row from the source to the batch.
 
-    A separator that text does not hold keeps ("ab", "c") apart from ("a", "bc").
+    The separator keeps ("ab", "c") apart from ("a", "bc").
     """
-    return hashlib.sha256(f"{instruction}\x1f{output}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{instruction}\0{output}".encode()).hexdigest()[:16]
 
 
 def candidate(line: int, chain: Chain, settings: System1Settings | System2Settings) -> Candidate | Drop:
@@ -97,7 +97,7 @@ def _system2(line: int, chain: Chain, settings: System2Settings) -> Candidate | 
 
 def _priority(row: Candidate, seed: int, by_instruction: bool) -> int:
     """A number made of the row and the seed alone: equal rows get equal numbers, others random ones."""
-    text = row.instruction if by_instruction else f"{row.instruction}\x1f{row.output}"
+    text = row.instruction if by_instruction else f"{row.instruction}\0{row.output}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, key=seed.to_bytes(8)).digest())
 
 
