@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import SYSTEMS, Group, Parser
 from qdl_engine.cli.progress import Progress
-from qdl_engine.events import Event, EventSink, append_event
+from qdl_engine.events import Event, EventSink, append_event, make_event
 from qdl_engine.lab import Lab
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ def train_here(lab: Lab, settings: LabSettings, system: System, *, resume: bool)
             config_id = None if config is None else _id_of(lab, config, system)
             config = write(lab, settings, config_id=config_id)
             resume = False
+        # Readers then know whether to expect events or to parse the console.
+        sink(make_event("runtime", runtime=settings.runtime.kind))
     command = build_command(config, settings.runtime, resume=resume)
     print("+", " ".join(command.argv), flush=True)
     os.chdir(command.cwd)

@@ -13,6 +13,7 @@ from typing import TextIO
 from qdl_engine.events import Event, as_number
 from qdl_engine.text import one_line, printable
 
+_DRAWN = frozenset({"progress", "started", "metrics", "evaluated", "finished"})
 _REDRAW_SECONDS = 0.1
 _PLAIN_SECONDS = 30.0
 _BAR = 24
@@ -116,6 +117,8 @@ class Progress:
         """Take one event; events that carry a `system` beside others of another system get a lane each."""
         if event["event"] == "note":
             self.say(str(event.get("message") or ""))
+            return
+        if event["event"] not in _DRAWN:
             return
         name = str(event.get("system") or "")
         lane = self._lanes.setdefault(name, _Lane(name))

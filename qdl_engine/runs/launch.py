@@ -14,7 +14,7 @@ from pathlib import Path
 from qdl_engine.errors import LabBusyError, RunError
 from qdl_engine.events import EventSink, no_sink
 from qdl_engine.lab import Lab, write_json_atomic
-from qdl_engine.runs.process import identity_of, is_alive, signal_group
+from qdl_engine.runs.process import group_alive, identity_of, is_alive, signal_group
 from qdl_engine.runs.reader import EventTail
 from qdl_engine.runs.store import (
     SYSTEMS,
@@ -139,7 +139,9 @@ def _refuse_shared_output(run: Run) -> None:
     if run.output_dir is None:
         return
     for other in list_runs(run.lab):
-        if other.id != run.id and other.active and other.output_dir == run.output_dir:
+        if other.id == run.id or not other.active or other.output_dir is None:
+            continue
+        if other.output_dir.resolve() == run.output_dir.resolve():
             raise LabBusyError(
                 f"{run.output_dir} is being written by run {other.id} (process {other.pid})",
                 f"Wait for it, or stop it: qdl stop {other.id}",
@@ -159,7 +161,9 @@ def stop_run(run: Run, *, force: bool = False, grace: float = STOP_GRACE_SECONDS
     Raises:
         RunError: when it is not running.
     """
-    current = refresh_run(run)
+    with store_lock(run.lab):
+        # A run that is being started cannot be signalled yet; its starter holds the lock.
+        current = refresh_run(run)
     if current.state == "queued":
         stopped = replace(current, state="stopped", ended=time.time(), message="Stopped before it began.")
         save_run(stopped)
@@ -176,8 +180,8 @@ def stop_run(run: Run, *, force: bool = False, grace: float = STOP_GRACE_SECONDS
 
 
 def _end_by(run: Run, deadline: float) -> None:
-    while is_alive(run.pid, run.identity):
-        if run.pid is not None and time.time() >= deadline:
+    while run.pid is not None and (is_alive(run.pid, run.identity) or group_alive(run.pid)):
+        if time.time() >= deadline:
             signal_group(run.pid, signal.SIGKILL)
         time.sleep(0.05)
 

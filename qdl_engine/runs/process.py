@@ -53,10 +53,25 @@ def is_alive(pid: int | None, identity: str | None) -> bool:
     return pid is not None and identity is not None and identity_of(pid) == identity
 
 
-def signal_group(leader: int, number: signal.Signals) -> bool:
-    """Signal every process of the group that `leader` leads; False when none is left."""
+def group_alive(leader: int) -> bool:
+    """Whether any process of the group that `leader` led still does something."""
+    stats = list(_PROC.glob("[0-9]*/stat"))
+    if not stats:
+        return signal_group(leader, None)
+    for path in stats:
+        try:
+            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if fields[2:3] == [str(leader)] and fields[0] not in "ZXx":
+            return True
+    return False
+
+
+def signal_group(leader: int, number: signal.Signals | None) -> bool:
+    """Signal every process of the group that `leader` leads (None only asks); False when none is left."""
     try:
-        os.killpg(leader, number)
+        os.killpg(leader, number or 0)
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -6,33 +6,46 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from qdl_engine.easydistill.output import ConsoleParser, is_foreign
 from qdl_engine.events import Event, as_number, parse_event
 from qdl_engine.runs.store import Run, refresh_run
 
 
-class EventTail:
-    """The events of a file that another process is still writing; each `read` gives those that are new."""
+class FileTail:
+    """The end of a file that another process is still writing; each `read` gives the new whole lines."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._offset = 0
         self._inode = 0
 
-    def read(self) -> list[Event]:
-        """New whole lines as events. A line without its end waits; a broken one is skipped."""
+    def read(self) -> bytes:
+        """A line without its end waits for the next time."""
         try:
             handle = open(self.path, "rb")  # noqa: SIM115 - the `with` below closes it
         except FileNotFoundError:
-            return []
+            return b""
         with handle:
             status = os.fstat(handle.fileno())
             if status.st_ino != self._inode or status.st_size < self._offset:
                 self._inode, self._offset = status.st_ino, 0
             handle.seek(self._offset)
             fresh = handle.read()
-        whole, newline, _ = fresh.rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        events = (parse_event(line) for line in whole.split(b"\n") if line)
+        # A progress bar ends its lines with a carriage return.
+        end = max(fresh.rfind(b"\n"), fresh.rfind(b"\r")) + 1
+        self._offset += end
+        return fresh[:end]
+
+
+class EventTail:
+    """The events of a file that another process is still writing; each `read` gives those that are new."""
+
+    def __init__(self, path: Path) -> None:
+        self._tail = FileTail(path)
+
+    def read(self) -> list[Event]:
+        """New events, in their order; a broken line is skipped."""
+        events = (parse_event(line) for line in self._tail.read().split(b"\n") if line)
         return [event for event in events if event is not None]
 
 
@@ -86,6 +99,8 @@ class RunWatch:
         self.losses: list[tuple[int, float]] = []
         self.held_out: list[tuple[int, float]] = []
         self._tail = EventTail(run.events_file)
+        self._log = FileTail(run.log_file)
+        self._console = ConsoleParser() if is_foreign(run.argv) else None
 
     def refresh(self) -> list[Event]:
         """Take in what is new and return it; the other attributes are then up to date."""
@@ -95,6 +110,10 @@ class RunWatch:
     def read_events(self) -> list[Event]:
         """Take in new events, without judging the run's state again."""
         events = self._tail.read()
+        if any(event["event"] == "runtime" and event.get("runtime") == "easydistill" for event in events):
+            self._console = self._console or ConsoleParser()
+        if self._console is not None:
+            events += self._console.feed(self._log.read())
         for event in events:
             self._take(event)
         return events

@@ -6,6 +6,7 @@ The supervisor is a daemon of its own session, and the program has another. The 
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -15,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from qdl_engine.lab import read_json
-from qdl_engine.runs.process import identity_of, signal_group
+from qdl_engine.runs.process import group_alive, identity_of, signal_group
 from qdl_engine.runs.store import Run, load_record, save_run, settle
 
 _POLL_SECONDS = 0.5
+_LEFT_BEHIND_SECONDS = 5.0
 
 
 def main(arguments: list[str]) -> int:
@@ -54,8 +56,7 @@ def supervise(run: Run, started: int) -> int:
     os.write(started, b"1")
     os.close(started)
     exit_code = _wait(run, child)
-    # Whatever the program left behind in its group still holds memory, on the GPU too.
-    signal_group(child.pid, signal.SIGKILL)
+    _end_group(run, child.pid)
     save_run(settle(run, exit_code))
     return 0
 
@@ -85,8 +86,24 @@ def _wait(run: Run, child: subprocess.Popen[bytes]) -> int:
         try:
             return child.wait(timeout=_POLL_SECONDS)
         except subprocess.TimeoutExpired:
-            if run.stop_file.exists() and time.time() >= float(read_json(run.stop_file)["deadline"]):
+            if time.time() >= stop_deadline(run, default=math.inf):
                 signal_group(child.pid, signal.SIGKILL)
+
+
+def _end_group(run: Run, leader: int) -> None:
+    """End what the program left behind: it still holds memory, on the GPU too.
+
+    A launcher dies of the SIGTERM that lets its workers write their checkpoint: they get their grace first.
+    """
+    limit = stop_deadline(run, default=time.time() + _LEFT_BEHIND_SECONDS)
+    while group_alive(leader) and time.time() < limit:
+        time.sleep(_POLL_SECONDS / 5)
+    signal_group(leader, signal.SIGKILL)
+
+
+def stop_deadline(run: Run, *, default: float) -> float:
+    """When a run that was asked to stop must have ended; `default` when nobody asked."""
+    return float(read_json(run.stop_file)["deadline"]) if run.stop_file.exists() else default
 
 
 if __name__ == "__main__":

@@ -185,6 +185,29 @@ def test_stop_kills_the_whole_group_after_its_grace(lab: Lab, make_run: MakeRun)
     until(lambda: not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text())
 
 
+def test_workers_outlive_their_launcher_until_their_checkpoint_is_written(
+    lab: Lab, make_run: MakeRun
+) -> None:
+    run = start_run(
+        make_run(
+            """
+            if os.fork():
+                time.sleep(600)  # the launcher: SIGTERM ends it at once
+            def stop(*_):
+                wait_for_file("enough"); event("stopped", step=3, path="checkpoint-3"); os._exit(3)
+            signal.signal(signal.SIGTERM, stop); Path("ready").touch(); time.sleep(600)
+            """
+        )
+    )
+    until((lab.root / "ready").exists)
+    stop_run(run)
+    until(lambda: not is_alive(run.pid, run.identity))
+    assert refresh_run(run).state == "stopping"
+    (lab.root / "enough").touch()
+    ended = wait_for(run, poll=0.02, timeout=PATIENCE)
+    assert ended.state == "stopped" and "with a checkpoint" in ended.message
+
+
 def test_stop_without_a_supervisor(lab: Lab, make_run: MakeRun) -> None:
     run = start_run(make_run("signal.signal(15, signal.SIG_IGN); Path('ready').touch(); time.sleep(600)"))
     until((lab.root / "ready").exists)
