@@ -28,10 +28,11 @@ from qdl_tui.state import UserState, load_state, log_file
 from qdl_tui.widgets.bars import MODE_TITLES
 
 if TYPE_CHECKING:
+    from qdl_engine.settings import System
     from qdl_tui.draft import Draft
 
 
-def _recipe(system: str) -> Screen[None]:
+def _recipe(system: System) -> Screen[None]:
     from qdl_tui.screens.recipe import RecipeScreen
 
     return RecipeScreen(system)

@@ -10,7 +10,7 @@ from typing import Any
 from qdl_engine.comparison import Answer, ComparedModel, Comparison, read_prompts
 from qdl_engine.errors import DataError
 from qdl_engine.events import Event
-from qdl_engine.lab import Lab
+from qdl_engine.lab import Lab, write_text_atomic
 from qdl_engine.status import SYSTEM_NAMES, checkpoint_ready
 
 MODELS = ("teacher", "system1", "system2")
@@ -116,6 +116,13 @@ def _prompts(path: Path) -> tuple[str, ...]:
         return tuple(read_prompts(path))
     except DataError:
         return ()
+
+
+def append_prompt(path: Path, prompt: str) -> None:
+    """Add one prompt at the end of the file."""
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    gap = "" if not before or before.endswith("\n") else "\n"
+    write_text_atomic(path, f"{before}{gap}{prompt}\n")
 
 
 def comparison_of(

@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qdl_engine.errors import SettingsError
+from qdl_engine.errors import LabError, SettingsError
 from qdl_engine.lab import Lab
 
 if TYPE_CHECKING:
     from qdl_engine.field_info import FieldInfo
-    from qdl_engine.settings import LabSettings
+    from qdl_engine.settings import LabSettings, System
 
 
 def value_text(value: object) -> str:
@@ -120,6 +120,27 @@ class Draft:
             self._history.append((key, self.current))
             self.current = changed
 
+    def use_preset(self, system: System, name: str) -> None:
+        """Lay a preset over one recipe, as one edit."""
+        from qdl_engine.presets import apply_preset
+
+        changed = apply_preset(self.current, system, name)
+        if changed != self.current:
+            self._history.append((system, self.current))
+            self.current = changed
+
+    def config_text(self, system: System) -> str:
+        """The EasyDistill config as training would write it now, and the command that takes it."""
+        from qdl_engine.easydistill.command import build_command
+        from qdl_engine.easydistill.config import build_config
+
+        config = build_config(self.lab, self.current, system)
+        try:
+            command = " ".join(build_command(self.lab.config_file(system, "ID"), self.current.runtime).argv)
+        except LabError as error:
+            command = f"cannot be built: {error.message}"
+        return f"{json.dumps(config, ensure_ascii=False, indent=2)}\n\n{command}"
+
     def undo(self) -> str:
         """Take back the last edit and name its key; empty when there is none."""
         if not self._history:
@@ -127,8 +148,9 @@ class Draft:
         key, self.current = self._history.pop()
         return key
 
-    def changes(self, keys: list[str]) -> list[tuple[str, str, str]]:
-        """Key, saved and new text of every changed setting among `keys`."""
+    def changes(self) -> list[tuple[str, str, str]]:
+        """Key, saved and new text of every changed setting."""
+        keys = [f"{table}.{name}" for table, values in self.current.model_dump().items() for name in values]
         return [(key, self.saved_text(key), self.text(key)) for key in keys if self.is_changed(key)]
 
     @property

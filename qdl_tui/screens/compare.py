@@ -17,7 +17,8 @@ from textual.widgets import Input, Static
 from qdl_engine.comparison import Comparison, save_comparison
 from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab
-from qdl_tui.comparing import MODELS, TITLES, Contestant, Setting, comparison_of, read_setting
+from qdl_tui.comparing import MODELS, TITLES, Contestant, Setting, append_prompt, comparison_of, read_setting
+from qdl_tui.messages import Said
 from qdl_tui.model_worker import ModelWorker
 from qdl_tui.screens.base import BaseScreen
 from qdl_tui.screens.dialogs import LineInput
@@ -63,6 +64,7 @@ class CompareScreen(BaseScreen):
             tooltip="Previous prompt",
         ),
         Binding("t", "reasoning", "Reasoning", tooltip="Fold or open the reasoning", id="compare.reasoning"),
+        Binding("a", "add_prompt", "Add the prompt to sample_prompts.txt", show=False, id="compare.add"),
         Binding("c", "cancel", "Cancel the answers", show=False, id="compare.cancel"),
     ]  # fmt: skip
 
@@ -140,6 +142,18 @@ class CompareScreen(BaseScreen):
     def action_move(self, prompts: int) -> None:
         self.position += prompts
         self._show_prompt()
+
+    def action_add_prompt(self) -> None:
+        prompt = self.query_one(PromptInput).value.strip()
+        known = self.setting.prompts if self.setting is not None else ()
+        if prompt and prompt not in known:
+            self.add_prompt(self.lab, prompt)
+
+    @work(thread=True, group="prompts", exit_on_error=False)
+    def add_prompt(self, lab: Lab, prompt: str) -> None:
+        append_prompt(lab.sample_prompts, prompt)
+        self.app.post_message(Said("Added to sample_prompts.txt"))
+        self.post_message(SettingRead(lab, read_setting(lab)))
 
     def action_edit(self) -> None:
         self.query_one(PromptInput).focus()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.widgets import Input, OptionList, Static
 
 from qdl_engine.text import printable
 from qdl_tui.widgets.bars import KeyBar
+from qdl_tui.widgets.nav_list import NavList
 
 
 class ConfirmScreen(ModalScreen[bool]):
@@ -35,6 +37,77 @@ class ConfirmScreen(ModalScreen[bool]):
 
     def action_answer(self, answer: bool) -> None:
         self.dismiss(answer)
+
+
+class TextScreen(ModalScreen[None]):
+    """Shows a longer text, to be scrolled by keys."""
+
+    BINDINGS = [
+        Binding("escape,q,enter", "close", "Close", key_display="esc", id="text.close"),
+        Binding("j,down", "scroll(1)", "Down", key_display="j", id="text.down"),
+        Binding("k,up", "scroll(-1)", "Up", key_display="k", id="text.up"),
+        Binding("ctrl+d,pagedown", "scroll(10)", "Page down", show=False, id="text.page_down"),
+        Binding("ctrl+u,pageup", "scroll(-10)", "Page up", show=False, id="text.page_up"),
+    ]
+
+    def __init__(self, title: str, text: str) -> None:
+        super().__init__()
+        self.heading = title
+        self.text = text
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide"):
+            yield Static(printable(self.heading), markup=False, classes="dialog-title")
+            with VerticalScroll(can_focus=False):
+                yield Static(printable(self.text), markup=False)
+            yield KeyBar()
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def action_close(self) -> None:
+        self.dismiss()
+
+
+class ChooseScreen(ModalScreen[str]):
+    """One of a few things, each with what it is for; an empty answer means the user went back."""
+
+    BINDINGS = [Binding("escape,q", "back", "Back", key_display="esc", id="choose.back")]
+
+    def __init__(self, question: str, options: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self.question = question
+        self.options = options
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide"):
+            yield Static(printable(self.question), markup=False, classes="dialog-title")
+            yield ChoiceList(id="choices")
+            yield KeyBar()
+
+    def on_mount(self) -> None:
+        width = max(len(name) for name, _purpose in self.options) + 2
+        choices = self.query_one(ChoiceList)
+        choices.show_options(
+            [
+                (name, Content(f"{printable(name):{width}}{printable(purpose)}"))
+                for name, purpose in self.options
+            ]
+        )
+        choices.focus()
+
+    @on(OptionList.OptionSelected)
+    def chosen(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option_id or "")
+
+    def action_back(self) -> None:
+        self.dismiss("")
+
+
+class ChoiceList(NavList):
+    """The things to choose from."""
+
+    BINDINGS = [Binding("enter", "select", "Choose", key_display="enter", id="choose.take")]
 
 
 class LineInput(Input):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.binding import Binding
@@ -12,16 +13,18 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
 
 from qdl_engine.errors import LabError, SettingsError
 from qdl_engine.lab import Lab
 from qdl_engine.status import SYSTEM_NAMES
 from qdl_engine.text import printable
-from qdl_tui.draft import Draft, Field, fields_of
-from qdl_tui.screens.base import BaseScreen
-from qdl_tui.screens.dialogs import ConfirmScreen, LineInput
-from qdl_tui.widgets.nav_list import NavList
+from qdl_tui.draft import Draft, Field, fields_of, value_text
+from qdl_tui.screens.dialogs import LineInput
+from qdl_tui.screens.recipe_actions import DraftScreen
+from qdl_tui.widgets.field_list import FieldList, ValueInput
+
+if TYPE_CHECKING:
+    from qdl_engine.settings import System
 
 SHARED = ("teacher", "runtime", "comparison")
 
@@ -36,90 +39,11 @@ class DraftRead(Message):
     problem: str = ""
 
 
-@dataclass
-class DraftSaved(Message):
-    """`qdl.toml` is written; `then` is the job that waited for it."""
-
-    then: tuple[str, ...] = ()
-
-
-class FieldList(NavList):
-    """The settings by group; Enter edits one, or turns to its next choice."""
-
-    BINDINGS = [
-        Binding(
-            "enter,space",
-            "select",
-            "Edit",
-            key_display="enter",
-            tooltip="Edit, or next choice",
-            id="form.edit",
-        ),
-        Binding(
-            "backspace", "default", "Default", show=False, tooltip="Back to the default", id="form.default"
-        ),
-    ]
-
-    def show_fields(self, fields: list[Field], draft: Draft) -> None:
-        """Show `fields` under their groups, and keep the highlight where it is."""
-        before = self.highlighted_option
-        kept = before.id if before is not None else None
-        options: list[Option] = []
-        group = ""
-        for field in fields:
-            if field.group != group:
-                group = field.group
-                options.append(Option(Content.styled(group, "bold $accent"), disabled=True))
-            options.append(Option(self._line(field, draft), id=field.key))
-        self.set_options(options)
-        ids = [option.id for option in options]
-        if kept is not None and kept in ids:
-            self.highlighted = ids.index(kept)
-        elif len(ids) > 1:
-            self.highlighted = 1
-
-    def update_field(self, field: Field, draft: Draft) -> None:
-        self.replace_option_prompt(field.key, self._line(field, draft))
-
-    def _line(self, field: Field, draft: Draft) -> Content:
-        changed = draft.is_changed(field.key)
-        value = " ".join(printable(draft.text(field.key)).split()) or "(empty)"
-        mark = ("* ", "bold $warning") if changed else "  "
-        room = max(8, self.size.width - 28) if self.size.width else 24
-        shown = value if len(value) <= room else f"{value[: room - 1]}…"
-        unit = f" {field.info.unit}" if field.info.unit and len(shown) + len(field.info.unit) < room else ""
-        return Content.assemble(
-            mark, f"{field.name:23}", (shown, "bold" if changed else ""), (unit, "$text-muted")
-        )
-
-    def action_default(self) -> None:
-        option = self.highlighted_option
-        if option is not None and option.id:
-            self.post_message(self.ToDefault(option.id))
-
-    @dataclass
-    class ToDefault(Message):
-        """Back to its default with this setting."""
-
-        key: str
-
-
-class ValueInput(LineInput):
-    """The value being typed: checked at every key."""
-
-    BINDINGS = [Binding("escape", "screen.leave_edit", "Back", key_display="esc", id="form.back")]
-
-
-class RecipeScreen(BaseScreen):
+class RecipeScreen(DraftScreen):
     """The settings of one student, with help for the one under the cursor."""
 
     TICK = 2.0
     BINDINGS = [
-        Binding("ctrl+s", "save", "Save", tooltip="Write the changes to qdl.toml", id="recipe.save"),
-        Binding("ctrl+z", "undo", "Undo", tooltip="Take back the last edit", id="recipe.undo"),
-        Binding("r", "run", "Run", tooltip="Prepare, label where asked, and train", id="recipe.run"),
-        Binding("p", "prepare", "Prepare the data", show=False, id="recipe.prepare"),
-        Binding("l", "label", "Let the teacher label", show=False, id="recipe.label"),
         Binding(
             "slash",
             "search",
@@ -132,17 +56,10 @@ class RecipeScreen(BaseScreen):
         Binding("f5", "reload", "Read again", show=False, tooltip="Read qdl.toml again", id="recipe.reload"),
     ]
 
-    def __init__(self, system: str) -> None:
-        self.MODE = system
-        super().__init__()
-        self.system = system
+    def __init__(self, system: System) -> None:
+        super().__init__(system)
         self.fields: dict[str, Field] = {}
         self.needle = ""
-
-    @property
-    def draft(self) -> Draft | None:
-        draft = self.lab_app.draft
-        return draft if draft is not None and draft.lab == self.lab else None
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", markup=False, id="form-title")
@@ -227,7 +144,7 @@ class RecipeScreen(BaseScreen):
         if draft is None:
             text = Content.assemble((f"{name}  ", "bold $accent"), ("no settings read", "$text-muted"))
         else:
-            changed = len(draft.changes(list(self.fields)))
+            changed = len([key for key, _old, _new in draft.changes() if key in self.fields])
             state = f"{changed} changed, not saved" if changed else "as saved in qdl.toml"
             text = Content.assemble(
                 (f"{name}  ", "bold $accent"), (state, "$warning" if changed else "$text-muted")
@@ -250,7 +167,7 @@ class RecipeScreen(BaseScreen):
         info = field.info
         rows = [("unit", info.unit), ("accepts", info.bounds_text)]
         rows += [
-            ("default", printable(_default_text(info.default))),
+            ("default", printable(value_text(info.default))),
             ("saved", printable(draft.saved_text(field.key))),
         ]
         lines = [Content.styled(field.key, "bold $accent"), Content(info.help), Content("")]
@@ -320,7 +237,7 @@ class RecipeScreen(BaseScreen):
     def back_to_default(self, message: FieldList.ToDefault) -> None:
         field = self.fields.get(message.key)
         if field is not None:
-            self._take(field, _default_text(field.info.default))
+            self._take(field, value_text(field.info.default))
 
     def action_leave_edit(self) -> None:
         self._show_editor(False)
@@ -350,76 +267,17 @@ class RecipeScreen(BaseScreen):
         self._show_rows()
         self.query_one(FieldList).focus()
 
-    def action_undo(self) -> None:
-        draft = self.draft
-        key = draft.undo() if draft is not None else ""
-        if not key:
-            self.notify("Nothing to undo", markup=False, timeout=2)
-        elif key in self.fields and draft is not None:
-            self.query_one(FieldList).update_field(self.fields[key], draft)
-        self._show_title()
+    def draft_changed(self) -> None:
+        self._show_rows()
 
     def action_reload(self) -> None:
         self.lab_app.draft = None
         self.read_draft()
 
-    def action_save(self) -> None:
-        """Show what will change, and write it once that is agreed to."""
-        self._save_then(())
-
-    def _save_then(self, command: tuple[str, ...]) -> None:
-        draft = self.draft
-        if draft is None:
-            return
-        if not draft.dirty:
-            self.post_message(DraftSaved(command))
-            return
-        changes = draft.changes(list(self.fields))
-        detail = "\n".join(f"{key}: {before} -> {after}" for key, before, after in changes)
-        warning = (
-            "\nqdl.toml changed outside; your changes are laid over it." if draft.changed_outside else ""
-        )
-
-        def answered(agreed: bool | None) -> None:
-            if agreed:
-                self.save_draft(draft, command)
-
-        self.app.push_screen(
-            ConfirmScreen(f"Save {len(changes)} changes to qdl.toml?", detail + warning), answered
-        )
-
-    @work(thread=True, group="save", exit_on_error=False)
-    def save_draft(self, draft: Draft, then: tuple[str, ...]) -> None:
-        draft.save()
-        self.post_message(DraftSaved(then))
-
-    @on(DraftSaved)
-    def draft_saved(self, message: DraftSaved) -> None:
-        self._show_rows()
-        if message.then:
-            self.lab_app.start_job(message.then)
-        else:
-            self.notify("Saved", markup=False, timeout=2)
-
-    def action_run(self) -> None:
-        self._save_then(("train", self.system))
-
-    def action_prepare(self) -> None:
-        self._save_then(("prepare", self.system))
-
-    def action_label(self) -> None:
-        self._save_then(("label",))
-
 
 def _typed(text: str) -> str:
     """What was typed on one line, with `\\n` for a line break."""
     return text.replace("\\n", "\n")
-
-
-def _default_text(default: object) -> str:
-    from qdl_tui.draft import value_text
-
-    return value_text(default)
 
 
 def _choices(field: Field) -> list[str]:

@@ -156,8 +156,6 @@ def figures_text(run: Run, summary: RunSummary) -> str:
         )
     elif summary.step is not None:
         parts.append(f"step {summary.step}{f'/{summary.total_steps}' if summary.total_steps else ''}")
-    if summary.epoch is not None:
-        parts.append(f"epoch {summary.epoch:.2f}")
     if summary.loss is not None:
         parts.append(f"loss {number_text(summary.loss)}")
     if summary.held_out_loss is not None:
@@ -167,6 +165,8 @@ def figures_text(run: Run, summary: RunSummary) -> str:
     if summary.tokens_per_second is not None:
         parts.append(f"{summary.tokens_per_second:,.0f} tok/s")
     parts.append(f"time {duration_text(run.seconds)}" if run.seconds is not None else "")
+    if summary.epoch is not None:
+        parts.append(f"epoch {summary.epoch:.2f}")
     if summary.learning_rate is not None:
         parts.append(f"lr {number_text(summary.learning_rate)}")
     if summary.grad_norm is not None:

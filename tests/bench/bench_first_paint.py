@@ -79,9 +79,7 @@ def measure(directory: Path) -> tuple[float, float]:
 @pytest.mark.bench
 def test_first_paint(tmp_path: Path) -> None:
     bare, ours = measure(tmp_path)
-    print(
-        f"\nfirst full paint, 80x24, lab with {RUNS} runs: {ours:.3f} s; bare: {bare:.3f} s; {ours / bare:.2f} x"
-    )
+    print(f"\nfirst full paint, lab with {RUNS} runs: {ours:.3f} s; bare: {bare:.3f} s; {ours / bare:.2f} x")
 
 
 if __name__ == "__main__":

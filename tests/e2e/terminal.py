@@ -40,7 +40,8 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.before = termios.tcgetattr(slave)
         environment = {**os.environ, "TERM": "xterm-256color", **(env or {})}
-        environment.pop("NO_COLOR", None)
+        if "NO_COLOR" not in (env or {}):
+            environment.pop("NO_COLOR", None)
         environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
             argv, stdin=slave, stdout=slave, stderr=slave, env=environment, cwd=cwd, preexec_fn=_own_terminal

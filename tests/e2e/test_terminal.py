@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -123,3 +124,44 @@ def test_the_first_paint_needs_no_pydantic() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
     assert result.stdout.strip() == "False"
+
+
+COLOURS = {
+    "direct": re.compile(rb"[34]8;2;"),
+    "256": re.compile(rb"[34]8;5;"),
+}
+
+
+@pytest.mark.parametrize(
+    ("environment", "used"),
+    [
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, "direct"),
+        ({"TERM": "xterm-256color", "COLORTERM": ""}, "256"),
+        ({"TERM": "screen-256color", "COLORTERM": ""}, "256"),
+        ({"TERM": "linux", "COLORTERM": ""}, ""),
+    ],
+)
+def test_it_paints_in_the_colours_that_the_terminal_has(
+    tmp_path: Path, env: dict[str, str], environment: dict[str, str], used: str
+) -> None:
+    terminal = Terminal(app_command(str(tmp_path)), env={**env, **environment})
+    try:
+        shown = terminal.wait_for("How do you want to begin?")
+        assert "[1 Lab]" in shown
+        assert {name for name, pattern in COLOURS.items() if pattern.search(terminal.sent)} == {used} - {""}
+    finally:
+        terminal.close()
+
+
+def test_no_color_shows_greys_and_nothing_black_on_black(tmp_path: Path, env: dict[str, str]) -> None:
+    terminal = Terminal(app_command(str(tmp_path)), env={**env, "NO_COLOR": "1", "COLORTERM": "truecolor"})
+    try:
+        terminal.wait_for("How do you want to begin?")
+        triples = re.findall(rb"[34]8;2;(\d+);(\d+);(\d+)", terminal.sent)
+        assert triples and all(red == green == blue for red, green, blue in triples)
+        cells = [
+            cell for row in terminal.screen.buffer.values() for cell in row.values() if cell.data.strip()
+        ]
+        assert all(cell.fg != cell.bg for cell in cells)
+    finally:
+        terminal.close()

@@ -111,3 +111,15 @@ async def test_a_worker_that_dies_leaves_the_app_standing(trained_lab: Lab) -> N
             if "process ended" in " ".join(screen_text(app).split()):
                 break
         assert "failed" in screen_text(app)
+
+
+async def test_a_typed_prompt_can_be_kept(lab: Lab) -> None:
+    lab.sample_prompts.write_text("# mine\nOne?", encoding="utf-8")
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("6")
+        await settled(app, pilot)
+        await pilot.press("i", "ctrl+u", *"Two?", "escape", "a")
+        await settled(app, pilot)
+        assert lab.sample_prompts.read_text(encoding="utf-8") == "# mine\nOne?\nTwo?\n"

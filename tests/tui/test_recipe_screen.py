@@ -97,3 +97,23 @@ async def test_a_broken_file_is_told_and_the_app_goes_on(lab: Lab) -> None:
         await pilot.press("4")
         await settled(app, pilot)
         assert "[4 Runs]" in screen_text(app)
+
+
+async def test_a_preset_is_one_edit_and_the_config_shows_it(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("3")
+        await settled(app, pilot)
+        await pilot.press("P")
+        await pilot.pause()
+        assert "T4 16 GB" in screen_text(app)
+        await pilot.press("j", "enter")
+        await settled(app, pilot)
+        assert app.draft is not None and app.draft.current.system2.lora_rank == 16
+        await pilot.press("c")
+        await settled(app, pilot)
+        assert '"kd_black_box_train_only"' in screen_text(app)
+        await pilot.press("escape", "ctrl+z")
+        await settled(app, pilot)
+        assert not app.draft.dirty
