@@ -94,8 +94,10 @@ def fingerprint(path: str) -> str:
 def load_error(name: str, role: Role, error: Exception, *, reachable: bool) -> ModelError:
     """What to say when the libraries refuse a model: a hub that cannot be reached is not a wrong name."""
     if not reachable:
-        return invalid_model(
-            name, role, "not a directory here, not in the cache, and the hub cannot be reached. Copy one here"
+        return ModelError(
+            f"Invalid {role} model: {name}",
+            "It is no directory here and not in the cache, and the hub cannot be reached. Copy a checkpoint to "
+            f"this machine and give its directory; with a network, {EXAMPLES[role]} works.",
         )
     causes = _causes(error)
     if "GatedRepoError" in causes:
