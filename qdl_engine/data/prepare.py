@@ -7,6 +7,7 @@ is read only as far as the rows asked for need.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from array import array
 from collections.abc import Iterable, Iterator
@@ -88,13 +89,16 @@ def load_tokenizer(lab: Lab, student: str) -> Tokenizer:
 
     local = lab.root / Path(student).expanduser()
     try:
-        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(str(local) if local.is_dir() else student)
+        tokenizer = AutoTokenizer.from_pretrained(str(local) if local.is_dir() else student)
     except (OSError, ValueError, KeyError) as cause:
         raise ModelError(
             f"Invalid student model: {student}",
             "Use a hub id such as Qwen/Qwen2.5-0.5B-Instruct (network or cache), or a local model directory.",
         ) from cause
-    return tokenizer
+    # It only warns about longer texts; here `max_length` is the limit, and longer rows are counted.
+    tokenizer.model_max_length = sys.maxsize
+    loaded: Tokenizer = tokenizer
+    return loaded
 
 
 def _prepare(

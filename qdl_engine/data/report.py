@@ -10,16 +10,16 @@ from typing import Any
 EXAMPLES_KEPT = 20
 
 STEPS: dict[str, str] = {
-    "broken": "no JSON object, a column that is no text, or chat control tokens inside the text",
+    "broken": "no JSON object, no text, or chat control tokens in it",
     "multi-turn": "a conversation of more than one turn",
     "empty": "instruction or answer is missing or blank",
-    "no reasoning": "a System 2 row needs reasoning; none was found, or it was never closed",
+    "no reasoning": "System 2 needs reasoning; there is none, or it never ends",
     "found wrong": "the answer was checked and found wrong",
-    "no level": "the filter is narrower than 0 to 9, and the chain carries no level",
+    "no level": "no level to filter by, and the bounds are narrower than 0 to 9",
     "outside RV": "Reasoning Verbosity outside rv_min..rv_max",
     "outside CD": "Cognitive Difficulty outside cd_min..cd_max",
     "duplicate": "the same instruction and output came before",
-    "over max_length": "prompt and answer together are longer than max_length tokens",
+    "over max_length": "prompt and answer are longer than max_length",
     "not sampled": "good rows beyond the number asked for",
 }
 SYSTEM2_STEPS = ("no reasoning", "no level", "outside RV", "outside CD")
@@ -113,16 +113,17 @@ class PrepareReport:
         return asdict(self)
 
     def table(self) -> str:
-        """The report as plain text for a terminal."""
+        """The report as plain text for a terminal: the steps that took rows, with their first examples."""
         noun = "chains" if self.system == "system2" else "rows"
         lines = [
             f"Source  {printable(self.source, 200)}  ({self.fields} fields, {self.source_rows:,} rows read)"
         ]
         lines.append(f"{'step':<16}{'dropped':>10}{'remaining':>11}  why")
         for step in self.steps:
+            if not step.dropped and step.name != "read":
+                continue
             lines.append(f"{step.name:<16}{step.dropped:>10,}{step.remaining:>11,}  {step.why}")
-            if step.examples and step.name in ("broken", "empty"):
-                lines.extend(f"{'':<16}line {item.line}: {item.detail}" for item in step.examples[:3])
+            lines.extend(f"{'':<16}line {item.line}: {item.detail}" for item in step.examples[:2])
         t = self.tokens
         lines.append(f"Kept {self.kept:,} of {self.wanted:,} {noun} asked for, in {self.seconds:.1f} s.")
         lines.append(
