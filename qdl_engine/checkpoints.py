@@ -96,8 +96,8 @@ def load_error(name: str, role: Role, error: Exception, *, reachable: bool) -> M
     if not reachable:
         return ModelError(
             f"Invalid {role} model: {name}",
-            "It is no directory here and not in the cache, and the hub cannot be reached. Copy a checkpoint to "
-            f"this machine and give its directory; with a network, {EXAMPLES[role]} works.",
+            "It is no directory here and not in the cache, and the hub cannot be reached. Copy a checkpoint "
+            f"to this machine and give its directory; with a network, {EXAMPLES[role]} works.",
         )
     causes = _causes(error)
     if "GatedRepoError" in causes:
