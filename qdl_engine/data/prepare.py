@@ -188,12 +188,13 @@ def _candidates(
 ) -> Iterator[Candidate]:
     """The rows that pass the recipe's filter; each of the others is counted under its step."""
     for row in rows:
+        place = (row.line, row.row)
         found = [Drop("broken", row.problem)] if row.problem else chains_of(row.value, schema)
         for chain in found:
             tally.units += 1
-            result = chain if isinstance(chain, Drop) else candidate(row.line, chain, settings)
+            result = chain if isinstance(chain, Drop) else candidate(place, chain, settings)
             if isinstance(result, Drop):
-                tally.drop(result.step, row.line, result.detail)
+                tally.drop(result.step, place, result.detail)
             else:
                 yield result
 
@@ -231,7 +232,7 @@ def _within_length(
         encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
         for row, tokens in zip(batch, encoded, strict=True):
             if len(tokens) > settings.max_length:
-                tally.drop("over max_length", row.line, f"{len(tokens):,} tokens: {row.instruction}")
+                tally.drop("over max_length", row.place, f"{len(tokens):,} tokens: {row.instruction}")
             else:
                 lengths.append(len(tokens))
                 yield row

@@ -33,10 +33,16 @@ def printable(text: str, limit: int = 80) -> str:
 
 @dataclass(frozen=True)
 class Example:
-    """One row that was left out: its line in the source and what was wrong with it."""
+    """One row that was left out: its place in the source and what was wrong with it."""
 
     line: int
+    row: int
+    """Its number in a JSON array, where many rows may share a line; 0 elsewhere."""
     detail: str
+
+    @property
+    def place(self) -> str:
+        return f"line {self.line}, row {self.row}" if self.row else f"line {self.line}"
 
 
 @dataclass
@@ -49,10 +55,10 @@ class Tally:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STEPS, 0))
     examples: dict[str, list[Example]] = field(default_factory=lambda: {name: [] for name in STEPS})
 
-    def drop(self, step: str, line: int, detail: str) -> None:
+    def drop(self, step: str, place: tuple[int, int], detail: str) -> None:
         self.counts[step] += 1
         if len(self.examples[step]) < EXAMPLES_KEPT:
-            self.examples[step].append(Example(line, printable(detail)))
+            self.examples[step].append(Example(*place, printable(detail)))
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class PrepareReport:
             if not step.dropped and step.name != "read":
                 continue
             lines.append(f"{step.name:<16}{step.dropped:>10,}{step.remaining:>11,}  {step.why}")
-            lines.extend(f"{'':<16}line {item.line}: {item.detail}" for item in step.examples[:2])
+            lines.extend(f"{'':<16}{item.place}: {item.detail}" for item in step.examples[:2])
         t = self.tokens
         lines.append(f"Kept {self.kept:,} of {self.wanted:,} {noun} asked for, in {self.seconds:.1f} s.")
         lines.append(

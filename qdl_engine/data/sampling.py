@@ -25,7 +25,8 @@ _BUFFER_ROWS = 10_000
 class Candidate:
     """A row that passed the filter, as it will be trained on."""
 
-    line: int
+    place: tuple[int, int]
+    """Line and row of the source, for the report."""
     instruction: str
     output: str
     rv: float | None = None
@@ -44,7 +45,9 @@ def row_id(instruction: str, output: str) -> str:
     return hashlib.sha256(f"{instruction}\0{output}".encode()).hexdigest()[:16]
 
 
-def candidate(line: int, chain: Chain, settings: System1Settings | System2Settings) -> Candidate | Drop:
+def candidate(
+    place: tuple[int, int], chain: Chain, settings: System1Settings | System2Settings
+) -> Candidate | Drop:
     """The trained row of one chain, or the step that drops it. Steps are tried in the report's order."""
     for name, text in (
         ("instruction", chain.instruction),
@@ -56,12 +59,12 @@ def candidate(line: int, chain: Chain, settings: System1Settings | System2Settin
     if not chain.instruction.strip():
         return Drop("empty", "no instruction")
     if isinstance(settings, System2Settings):
-        return _system2(line, chain, settings)
+        return _system2(place, chain, settings)
     if not chain.answer.strip() and not settings.label:
         return Drop("empty", f"no answer to: {chain.instruction}")
     if chain.verified is False and not settings.label:
         return Drop("found wrong", chain.instruction)
-    return Candidate(line, chain.instruction, chain.answer)
+    return Candidate(place, chain.instruction, chain.answer)
 
 
 def _unusable(text: str) -> str | None:
@@ -75,7 +78,7 @@ def _unusable(text: str) -> str | None:
     return None
 
 
-def _system2(line: int, chain: Chain, settings: System2Settings) -> Candidate | Drop:
+def _system2(place: tuple[int, int], chain: Chain, settings: System2Settings) -> Candidate | Drop:
     if chain.cut:
         return Drop("no reasoning", f"reasoning never closed: {chain.instruction}")
     if not chain.answer.strip():
@@ -92,7 +95,9 @@ def _system2(line: int, chain: Chain, settings: System2Settings) -> Candidate | 
             return Drop("no level", f"no {name}: {chain.instruction}")
         if level is not None and not low <= level <= high:
             return Drop(f"outside {name}", f"{name} {level:g}: {chain.instruction}")
-    return Candidate(line, chain.instruction, join_reasoning(chain.thought, chain.answer), chain.rv, chain.cd)
+    return Candidate(
+        place, chain.instruction, join_reasoning(chain.thought, chain.answer), chain.rv, chain.cd
+    )
 
 
 def _priority(row: Candidate, seed: int, by_instruction: bool) -> int:
@@ -122,7 +127,8 @@ def sampled_from_all(
 
         def fetch(index: int) -> Candidate:
             spool.seek(offsets[index])
-            return Candidate(*json.loads(spool.readline()))
+            place, *rest = json.loads(spool.readline())
+            return Candidate(tuple(place), *rest)
 
         keys = np.frombuffer(priorities, dtype=np.uint64)
         order = np.argsort(keys, kind="stable")
@@ -130,7 +136,7 @@ def sampled_from_all(
         repeated[1:] = keys[order[1:]] == keys[order[:-1]]
         for index in np.sort(order[repeated])[:EXAMPLES_KEPT]:
             again = fetch(int(index))
-            tally.drop("duplicate", again.line, again.instruction)
+            tally.drop("duplicate", again.place, again.instruction)
         tally.counts["duplicate"] = int(repeated.sum())
         for index in order[~repeated]:
             yield fetch(int(index))
@@ -138,7 +144,7 @@ def sampled_from_all(
 
 def _pack(row: Candidate) -> bytes:
     return (
-        json.dumps([row.line, row.instruction, row.output, row.rv, row.cd], ensure_ascii=False).encode()
+        json.dumps([row.place, row.instruction, row.output, row.rv, row.cd], ensure_ascii=False).encode()
         + b"\n"
     )
 
@@ -172,7 +178,7 @@ def _unique(rows: Iterable[Candidate], seed: int, by_instruction: bool, tally: T
     for row in rows:
         key = _priority(row, seed, by_instruction)
         if key in seen:
-            tally.drop("duplicate", row.line, row.instruction)
+            tally.drop("duplicate", row.place, row.instruction)
             continue
         seen.add(key)
         yield row

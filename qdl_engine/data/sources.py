@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,11 +22,14 @@ _LONGEST_ROW = 1 << 25
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """One row as read: the line (or row number) it stands on, and its value or what is wrong with it."""
+    """One row as read: where it stands, and its value or what is wrong with it."""
 
     line: int
+    """The line it begins on; in a Parquet file or a stream the number of the row."""
     value: Any
     problem: str = ""
+    row: int = 0
+    """Its number among the elements of a JSON array, which may all stand on one line; 0 elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -176,10 +180,10 @@ def read_json_array(path: Path) -> Iterator[SourceRow]:
         reader.skip("[")
         if reader.next_character() == "]":
             return
-        while True:
+        for number in itertools.count(1):
             reader.next_character()
             line = reader.line
-            yield SourceRow(line, reader.element())
+            yield SourceRow(line, reader.element(), row=number)
             if reader.next_character() == "]":
                 return
             reader.skip(",")

@@ -318,3 +318,12 @@ def test_defaults_are_the_published_recipes() -> None:
         0,
         9,
     )
+
+
+def test_rows_that_share_a_line_are_named_by_their_number(lab: Lab, tmp_path: Path) -> None:
+    rows = [{"instruction": "a", "output": "b"}, {"instruction": "c", "output": ""}]
+    source = tmp_path / "r.json"
+    source.write_text(json.dumps(rows))
+    report = prepare_system1_dataset(lab, system1(source), tokenizer=WORDS)
+    (example,) = next(step for step in report.steps if step.name == "empty").examples
+    assert example.place == "line 1, row 2" and example.place in report.table()
