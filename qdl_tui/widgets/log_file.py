@@ -32,12 +32,12 @@ class Change(Enum):
 class Blocks:
     """The file as it was when the snapshot was taken, for a worker thread.
 
-    It owns a descriptor of its own, so that a rotation noticed meanwhile cannot close the file under the
-    worker.
+    It owns a descriptor, so that a rotation noticed meanwhile cannot close the file under the worker. Not
+    entered by a worker cancelled before it starts, it is closed when it is collected.
     """
 
     def __init__(self, descriptor: int, size: int) -> None:
-        self._descriptor = descriptor
+        self._handle = open(descriptor, "rb", buffering=0)  # noqa: SIM115
         self.size = size
 
     def __enter__(self) -> Blocks:
@@ -46,11 +46,11 @@ class Blocks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._descriptor)
+        self._handle.close()
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer when the file was cut meanwhile."""
-        return os.pread(self._descriptor, size, offset)
+        return os.pread(self._handle.fileno(), size, offset)
 
 
 class LogFile:

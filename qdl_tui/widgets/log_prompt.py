@@ -8,6 +8,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
+from textual.events import Key
 from textual.message import Message
 from textual.widgets import Input, Static
 
@@ -26,7 +27,6 @@ class LogPrompt(Horizontal):
     LogPrompt {
         height: 1;
         display: none;
-        &.-open { display: block; }
         & > Static { width: auto; text-style: bold; }
         & > Input { width: 1fr; }
     }
@@ -64,9 +64,13 @@ class LogPrompt(Horizontal):
         self._kind = kind
         self._input.value = ""
         self._input.placeholder = HINTS[kind]
-        self.add_class("-open")
+        self.display = True
         self._show_sign()
-        self._input.focus()
+        self.screen.set_focus(self._input)
+
+    def type(self, event: Key) -> None:
+        """Take a key that was meant for the prompt but sent before it had the focus."""
+        self._input.post_message(Key(event.key, event.character))
 
     def _show_sign(self) -> None:
         self._sign.update(SIGNS[self._kind] + ("re " if self._regex and self._kind != "line" else ""))
@@ -78,11 +82,11 @@ class LogPrompt(Horizontal):
 
     def action_cancel(self) -> None:
         """Close without an answer."""
-        self.remove_class("-open")
+        self.display = False
         self.post_message(self.Cancelled())
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self.remove_class("-open")
+        self.display = False
         self.post_message(self.Answered(self._kind, event.value, self._regex))

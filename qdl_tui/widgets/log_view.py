@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.segment import Segment
+from rich.style import Style
 from textual import on, work
+from textual.events import Key
 from textual.message import Message
 from textual.strip import Strip
 from textual.worker import get_current_worker
@@ -22,8 +24,8 @@ from qdl_tui.widgets.log_text import line_text
 
 HERTZ = 10
 """How often the file is looked at. Twice as often costs twice as much and nobody reads faster."""
-KEPT = 1000
-"""Finished strips kept."""
+KEPT = 300
+"""Finished strips kept: a few pages, so that scrolling back and forth makes none anew."""
 
 
 class LogView(LogScroll):
@@ -48,9 +50,12 @@ class LogView(LogScroll):
         self.mark: Pattern | None = None
         self.current: int | None = None
         """The line of the last match, underlined."""
+        self.first_look: Callable[[Key], bool] | None = None
+        """Asked about each key before any binding; True takes it."""
         self._strips: dict[int, Strip] = {}
         self._page: list[Strip] | None = None
         self._page_top = 0
+        self._base = Style.null()
         self._when_whole: Callable[[], None] | None = None
 
     def on_mount(self) -> None:
@@ -61,6 +66,12 @@ class LogView(LogScroll):
     def on_unmount(self) -> None:
         """Give the file back."""
         self.lines.close()
+
+    def on_key(self, event: Key) -> None:
+        """Keys that came in one burst are all here before the first one's binding runs."""
+        if self.first_look is not None and self.first_look(event):
+            event.stop()
+            event.prevent_default()
 
     # What is shown ---------------------------------------------------------------------------------------
 
@@ -212,8 +223,8 @@ class LogView(LogScroll):
         page = self._lay_out()
         width = self.scrollable_content_region.width
         start = 0 if self.wrap else self.shift
-        strip = page[y] if y < len(page) else Strip.blank(width, self.rich_style)
-        return strip.crop_extend(start, start + width, self.rich_style)
+        strip = page[y] if y < len(page) else Strip.blank(width, self._base)
+        return strip.crop_extend(start, start + width, self._base)
 
     def page_top(self) -> int:
         """The row at the top of the page laid out."""
@@ -223,6 +234,7 @@ class LogView(LogScroll):
     def _lay_out(self) -> list[Strip]:
         """The strips in view, made once for all the rows of a paint."""
         if self._page is None:
+            self._base = self.rich_style  # Asked for once a page: it walks up the tree each time.
             height, rows = self.height, self.row_count
             if self.wrap and self.follow:
                 self._page_top, self._page = self._wrapped_from_end(max(0, rows - height), rows, height)
@@ -254,9 +266,10 @@ class LogView(LogScroll):
         lines = [self.lines.line_of(row) for row in range(start, stop)]
         raw = self.lines.read([line for line in lines if line not in self._strips])
         underline = self.get_component_rich_style("log-view--current", partial=True)
+        mark = self.get_component_rich_style("log-view--match", partial=True)
         strips = []
         for line in lines:
-            strip = self._strips.pop(line, None) or self._strip(raw.get(line, b""))
+            strip = self._strips.pop(line, None) or self._strip(raw.get(line, b""), mark)
             if self.lines.is_finished(line):
                 self._strips[line] = strip  # Put last again: the first ones have gone unused for longest.
             strips.append(strip.apply_style(underline) if line == self.current else strip)
@@ -264,9 +277,8 @@ class LogView(LogScroll):
             del self._strips[next(iter(self._strips))]
         return strips
 
-    def _strip(self, line: bytes) -> Strip:
-        style = self.get_component_rich_style("log-view--match", partial=True)
-        text = line_text(line, self.mark.display if self.mark else None, style)
+    def _strip(self, line: bytes, mark: Style) -> Strip:
+        text = line_text(line, self.mark.display if self.mark else None, mark)
         if not text.spans:  # Most lines of most logs, at a third of the cost.
-            return Strip([Segment(text.plain, self.rich_style)])
-        return Strip(text.render(self.app.console), text.cell_len).apply_style(self.rich_style)
+            return Strip([Segment(text.plain, self._base)])
+        return Strip(text.render(self.app.console), text.cell_len).apply_style(self._base)

@@ -185,6 +185,9 @@ def test_search_anchors_case_round_and_errors() -> None:
     assert at(Pattern("ERROR")) == data.index(b"ERROR")
     assert at(Pattern("^error", regex=True), 1) == data.index(b"ERROR")
     assert at(Pattern("one$", regex=True)) == 6
+    assert at(Pattern(r"\Serror", regex=True)) is None
+    assert at(Pattern(r"\serr[o]r", regex=True)) == 12
+    assert at(Pattern("TWO")) is None
     assert at(Pattern("absent")) is None
     hit = search_round(Pattern("Error"), read, 5, len(data), backward=False, cancelled=never)
     assert hit is not None and hit.round and hit.offset == 0

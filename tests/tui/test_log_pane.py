@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from textual.app import App, ComposeResult
+from textual.events import Key
 from textual.pilot import Pilot
 
 from qdl_tui.widgets import log_file
@@ -165,6 +166,21 @@ async def test_filter_hides_lines_and_keeps_up(log: Path) -> None:
         assert not app.escaped
         await pilot.press("escape")
         assert app.escaped
+
+
+async def test_keys_sent_in_one_burst_reach_the_prompt(log: Path) -> None:
+    app = PaneApp(log)
+    async with app.run_test(size=(36, 8)) as pilot:
+        await settle(pilot)
+        pane = app.query_one(LogPane)
+        for key, character in [("slash", "/"), *((c, c) for c in "line"), ("space", " "), ("7", "7")]:
+            app.post_message(Key(key, character))
+        await settle(pilot)
+        assert screen(app)[7] == "/line 7"
+        app.post_message(Key("enter", "\r"))
+        await settle(pilot)
+        await settle(pilot)
+        assert pane.view.current == 78
 
 
 async def test_keys_typed_into_the_prompt_stay_there(log: Path) -> None:
