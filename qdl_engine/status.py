@@ -229,7 +229,7 @@ def _checkpoint_stage(lab: Lab, system: str) -> Stage:
 
 def _comparison_stage(lab: Lab, system: str) -> Stage:
     found = list(lab.comparisons.glob("*.json")) if lab.comparisons.is_dir() else []
-    if not found:
+    if not found or not checkpoint_ready(lab.checkpoint(system)):
         return Stage("comparison", "missing", "none yet")
     newest = max(path.stat().st_mtime for path in found)
     config = lab.checkpoint(system) / "config.json"

@@ -50,7 +50,7 @@ class BaseScreen(Screen[None]):
         yield TabBar(self.MODE)
         yield from self.compose_body()
         yield KeyBar()
-        yield TooSmall(id="too-small")
+        yield TooSmall()
 
     def compose_body(self) -> Iterable[Widget]:
         """The widgets between the two bars."""

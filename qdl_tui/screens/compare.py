@@ -55,6 +55,7 @@ class CompareScreen(BaseScreen):
 
     MODE = "compare"
     TICK = 0.0
+    CSS_PATH = "compare.tcss"
     BINDINGS = [
         Binding("enter", "ask", "Ask", key_display="enter", tooltip="Ask every model", id="compare.ask"),
         Binding("i", "edit", "Edit", tooltip="Edit the prompt", id="compare.edit"),

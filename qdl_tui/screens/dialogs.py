@@ -18,6 +18,7 @@ from qdl_tui.widgets.nav_list import NavList
 class ConfirmScreen(ModalScreen[bool]):
     """Asks before something is stopped or deleted."""
 
+    CSS_PATH = "dialogs.tcss"
     BINDINGS = [
         Binding("y,enter", "answer(True)", "Yes", key_display="y", id="confirm.yes"),
         Binding("n,escape,q", "answer(False)", "No", key_display="n", id="confirm.no"),
@@ -42,6 +43,7 @@ class ConfirmScreen(ModalScreen[bool]):
 class TextScreen(ModalScreen[None]):
     """Shows a longer text, to be scrolled by keys."""
 
+    CSS_PATH = "dialogs.tcss"
     BINDINGS = [
         Binding("escape,q,enter", "close", "Close", key_display="esc", id="text.close"),
         Binding("j,down", "scroll(1)", "Down", key_display="j", id="text.down"),
@@ -72,6 +74,7 @@ class TextScreen(ModalScreen[None]):
 class ChooseScreen(ModalScreen[str]):
     """One of a few things, each with what it is for; an empty answer means the user went back."""
 
+    CSS_PATH = "dialogs.tcss"
     BINDINGS = [Binding("escape,q", "back", "Back", key_display="esc", id="choose.back")]
 
     def __init__(self, question: str, options: list[tuple[str, str]]) -> None:
@@ -123,6 +126,7 @@ class LineInput(Input):
 class AskScreen(ModalScreen[str]):
     """Asks for one line; an empty answer means the user went back."""
 
+    CSS_PATH = "dialogs.tcss"
     BINDINGS = [
         Binding("escape", "back", "Back", id="ask.back"),
     ]

@@ -15,6 +15,7 @@ from qdl_tui.widgets.bars import KeyBar, described_bindings
 class HelpScreen(ModalScreen[None]):
     """Every key of one screen, of the widgets on it, and of the app."""
 
+    CSS_PATH = "dialogs.tcss"
     BINDINGS = [
         Binding("escape,question_mark,q,f1", "close", "Close", key_display="esc", id="help.close"),
         Binding("j,down", "scroll(1)", "Down", key_display="j", id="help.down"),

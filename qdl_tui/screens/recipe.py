@@ -43,6 +43,7 @@ class RecipeScreen(DraftScreen):
     """The settings of one student, with help for the one under the cursor."""
 
     TICK = 2.0
+    CSS_PATH = "recipe.tcss"
     BINDINGS = [
         Binding(
             "slash",

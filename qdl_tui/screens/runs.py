@@ -55,6 +55,7 @@ class RunsScreen(RunActionsScreen):
 
     MODE = "runs"
     TICK = 1.0
+    CSS_PATH = "runs.tcss"
     BINDINGS = [
         Binding("x", "delete", "Delete", tooltip="Delete the run; its checkpoint stays", id="runs.delete")
     ]

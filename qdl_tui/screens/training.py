@@ -52,6 +52,7 @@ class TrainingScreen(RunActionsScreen):
 
     MODE = "training"
     TICK = 1.0
+    CSS_PATH = "training.tcss"
     BINDINGS = [
         Binding(
             "z",

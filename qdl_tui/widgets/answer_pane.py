@@ -89,7 +89,7 @@ class AnswerPane(Vertical):
         parts.append(f"first {first:.2f} s" if first is not None and self.size.width >= 36 else "")
         self._figures = " ".join(part for part in parts if part)
         stopped = str(answer.get("stopped", ""))
-        self.show_state({"length": "cut at the limit", "cancelled": "cancelled"}.get(stopped, "done"))
+        self.show_state({"length": "cut", "cancelled": "cancelled"}.get(stopped, "done"))
 
     def toggle_reasoning(self, shown: bool) -> None:
         self.open = shown
@@ -123,6 +123,8 @@ class AnswerPane(Vertical):
             pieces.append(Content.styled(f"[t] reasoning: {words} words{still}", "$text-muted"))
         if parts.answer:
             pieces.append(Content(_cut(parts.answer)))
+        elif self._figures and not parts.reasoning:
+            pieces.append(Content.styled("(an empty answer)", "$text-muted"))
         return Content("\n\n").join(pieces)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Container
 from textual.content import Content
 from textual.dom import DOMNode
 from textual.screen import Screen
@@ -107,11 +105,11 @@ class KeyBar(Static):
             self.update(content)
 
 
-class TooSmall(Container):
+class TooSmall(Static):
     """Covers the screen below 60x20 and says what it needs, instead of drawing rubbish."""
 
-    def compose(self) -> ComposeResult:
-        yield Static("This app needs 60x20.\nMake the terminal larger.", markup=False)
+    def __init__(self) -> None:
+        super().__init__("This app needs 60x20.\nMake the terminal larger.", markup=False, id="too-small")
 
 
 def described_bindings(node: DOMNode) -> dict[str, list[Binding]]:
