@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group
 from qdl_engine.cli.progress import Progress
-from qdl_engine.errors import SettingsError
+from qdl_engine.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
     from qdl_engine.comparison import Comparison
@@ -43,12 +43,15 @@ def compare(context: Context, given: Namespace) -> int:
         from qdl_engine.compare import compare_models
 
         comparison = compare_models(prompts, on_event=progress, **model_arguments(lab, settings, names))
+    if not comparison.models:
+        reasons = "\n".join(f"{name}: {reason}" for name, reason in comparison.skipped.items())
+        raise ModelError("No model could answer", reasons)
     path = save_comparison(lab, comparison)
     answers = "" if given.figures else answers_text(comparison) + "\n\n"
     context.emit(
         {**comparison.to_dict(), "saved": str(path)}, f"{answers}{comparison.table()}\n\nSaved: {path}"
     )
-    return 0 if comparison.models else 1
+    return 0
 
 
 def chosen_models(only: str | None) -> list[str]:

@@ -98,7 +98,11 @@ def label_data(lab: Lab, settings: LabSettings, sink: EventSink) -> Any:
 def ensure_data(lab: Lab, settings: LabSettings, system: System, sink: EventSink) -> None:
     """Prepare and label what is not there yet; what is there is used as it is."""
     labels = system == "system1" and settings.system1.label
-    if not (lab.train_instructions if labels else lab.training_data(system)).is_file():
+    data = lab.train_instructions if labels else lab.training_data(system)
+    if data.is_file():
+        hint = f"to prepare it anew: qdl prepare {system}"
+        sink(make_event("note", message=f"Training on {data.name} as it is; {hint}"))
+    else:
         print(prepare_data(lab, settings, system, sink).table(), flush=True)
     if labels and not lab.train_labeled.is_file():
         print(label_data(lab, settings, sink).table(), flush=True)

@@ -48,7 +48,11 @@ def decide(
     last = last_terminal_event(events_file, since=started)
     kind = last["event"] if last else None
     if exit_code == STOPPED_EXIT_CODE or (kind == "stopped" and exit_code != 0):
-        return Verdict("stopped", "Stopped on request, with a checkpoint to go on from.")
+        step = last.get("step") if last else None
+        where = (
+            f" at step {step}, with a checkpoint to go on from" if step and last and last.get("path") else ""
+        )
+        return Verdict("stopped", f"Stopped on request{where}.")
     ended_well = exit_code == 0 or (exit_code is None and kind == "finished")
     if ended_well:
         problem = "" if output_dir is None else checkpoint_problem(output_dir, since=started)

@@ -210,6 +210,14 @@ def test_prepare_and_preview(ready: Lab, qdl: Qdl, capsys: Capture) -> None:
     assert "<|im_start|>user\nSay two␛[2J.<|im_end|>" in shown and "\x1b" not in shown
 
 
+def test_a_comparison_that_nobody_answers_is_not_saved(lab: Lab, qdl: Qdl, capsys: Capture) -> None:
+    assert qdl("compare", "Who?", "--only", "system1,system2") == 1
+    shown = capsys.readouterr()
+    assert f"Model not found at {lab.system1_checkpoint}" in shown.err and shown.out == ""
+    assert list(lab.comparisons.iterdir()) == []
+    assert qdl("compare", "Who?", "--only", "system3") == 2
+
+
 def test_a_failing_job_says_why_to_whoever_attaches(ready: Lab, qdl: Qdl, capsys: Capture) -> None:
     assert qdl("train", "system1", "--set", "system1.source=absent.json") == 1
     shown = capsys.readouterr().out
