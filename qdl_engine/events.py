@@ -27,6 +27,7 @@ EventSink = Callable[[Event], None]
 `finished`   path, seconds, final metrics
 `failed`     message, hint
 `note`       message (something a person may want to know)
+`runtime`    runtime: which one a training becomes; a foreign one's console is parsed instead
 """
 
 
