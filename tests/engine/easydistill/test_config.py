@@ -24,10 +24,11 @@ from qdl_engine.settings import LabSettings, System
 
 # SFTConfig of trl 0.17 under transformers 4.51, as far as a config of ours may use it.
 KEYS_OF_1_0 = {
-    "output_dir", "num_train_epochs", "max_steps", "per_device_train_batch_size", "learning_rate", "warmup_ratio",
-    "gradient_accumulation_steps", "lr_scheduler_type", "weight_decay", "adam_beta2", "max_length", "bf16",
-    "fp16", "gradient_checkpointing", "group_by_length", "logging_steps", "logging_first_step", "save_strategy",
-    "logging_nan_inf_filter", "save_steps", "save_total_limit", "seed", "report_to",
+    "output_dir", "num_train_epochs", "max_steps", "per_device_train_batch_size",
+    "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type", "warmup_ratio", "weight_decay",
+    "adam_beta2", "max_length", "bf16", "fp16", "gradient_checkpointing", "group_by_length",
+    "logging_steps", "logging_first_step", "logging_nan_inf_filter", "save_strategy", "save_steps",
+    "save_total_limit", "seed", "report_to",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -29,8 +30,8 @@ def read_events(path: Path) -> list[Event]:
 
 
 @pytest.mark.parametrize("launcher", ["python", "accelerate"])
-def test_it_trains_stops_and_resumes(make_lab: MakeLab, launcher: str) -> None:
-    tiny = make_lab(epochs=2000.0, save_steps=100000, eval_steps=100000)
+def test_it_trains_stops_and_resumes(make_lab: MakeLab, launcher: Literal["python", "accelerate"]) -> None:
+    tiny = make_lab(epochs=1000.0, save_steps=100000, eval_steps=100000)
     runtime = RuntimeSettings(launcher=launcher, threads=1)
     command = build_command(tiny.config, runtime)
     events = tiny.lab.root / "events.jsonl"
@@ -50,7 +51,7 @@ def test_it_trains_stops_and_resumes(make_lab: MakeLab, launcher: str) -> None:
         assert process.returncode == 3
     step = read_events(events)[-1]["step"]
 
-    # The same steps, but an end in sight: a person would not wait for 2,000 epochs.
+    # The same steps, but an end in sight: a person would not wait for 1,000 epochs.
     checkpoint = tiny.checkpoints / f"checkpoint-{step}"
     assert (checkpoint / "trainer_state.json").is_file()
     short = make_lab(name="short", max_steps=6)
