@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, nan
+from math import inf, nan
 
 FAN = 16
 """Points, or entries of the level below, that share an entry."""
@@ -46,12 +46,12 @@ class Curve:
 
     def append(self, x: float, y: float | None) -> None:
         """Add a point. A step back (a run resumed from a checkpoint) replaces what came after."""
-        if not isfinite(x):
+        if not _drawable(x):
             return
         if self.x and x < self.x[-1]:
             self.cut(bisect_left(self.x, x))
         index = len(self.x)
-        value = float(y) if y is not None and isfinite(y) else nan
+        value = float(y) if y is not None and _drawable(y) else nan
         self.x.append(x)
         self.y.append(value)
         low, high = value, value
@@ -128,7 +128,7 @@ class Curve:
     @property
     def last(self) -> float | None:
         """The last value; None when it is a gap or there is none."""
-        return self.y[-1] if self.y and isfinite(self.y[-1]) else None
+        return self.y[-1] if self.y and self.y[-1] == self.y[-1] else None
 
 
 class Series:
@@ -163,7 +163,7 @@ class Series:
     def _same(self, index: int, points: Sequence[Point]) -> bool:
         x, y = points[index]
         value = self.raw.y[index]
-        return self.raw.x[index] == x and (value == y or (value != value and (y is None or not isfinite(y))))
+        return self.raw.x[index] == x and (value == y or (value != value and (y is None or not _drawable(y))))
 
     def append(self, x: float, y: float | None) -> None:
         """Add a point."""
@@ -188,12 +188,17 @@ class Series:
         return curve
 
     def _extend(self, curve: Curve, x: float, y: float | None) -> None:
-        if y is None or not isfinite(y):
+        if y is None or not _drawable(y):
             curve.append(x, nan)
             return
         self._mean = self._weight * self._mean + (1 - self._weight) * y
         self._share = self._weight * self._share + (1 - self._weight)
         curve.append(x, self._mean / self._share)
+
+
+def _drawable(value: float) -> bool:
+    """No NaN, no infinity, and nothing so big that the difference of two would be infinite."""
+    return -1e300 < value < 1e300
 
 
 def _wider(low: float, high: float, other_low: float, other_high: float) -> tuple[float, float]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf, log10
 
+from rich.cells import cell_len
+
 from qdl_tui.widgets.chart_data import Column, Curve
 
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
@@ -211,22 +213,38 @@ def text_row(text: str, width: int) -> Row:
     return [Cell(character) for character in text[:width].ljust(width)]
 
 
+def named(text: str, number: int) -> Row:
+    """The cells of a text of a series: a wide character takes its own and an empty one."""
+    row: Row = []
+    for character in text:
+        width = cell_len(character)
+        row += [Cell(character if not nth else "", number) for nth in range(width)]
+    return row
+
+
+def cut(row: Row, width: int) -> Row:
+    """The first cells of a row, without half a wide character at the end."""
+    halved = width < len(row) and not row[width].character
+    return row[: width - halved]
+
+
 def legend(lines: Sequence[Line], width: int, note: str) -> Row:
     """Letter, name and last value of each series, shortened until all fit; then a note."""
     shown = [line for line in lines if not line.faint]
-    names = [(line.number, LETTERS[line.number % len(LETTERS)] + " " + line.name) for line in shown]
-    texts = [(number, f"{name} {_last(line)}") for (number, name), line in zip(names, shown, strict=True)]
-    if sum(len(text) + 2 for _, text in texts) - 2 > width:
+    names = [named(f"{LETTERS[line.number % len(LETTERS)]} {line.name}", line.number) for line in shown]
+    texts = [name + named(f" {_last(line)}", line.number) for name, line in zip(names, shown, strict=True)]
+    if sum(len(text) + 2 for text in texts) - 2 > width:
         texts = names
-    if sum(len(text) + 2 for _, text in texts) - 2 > width:
+    if sum(len(text) + 2 for text in texts) - 2 > width:
         room = max(1, (width + 2) // len(texts) - 2)
-        texts = [(number, text[:room].rstrip()) for number, text in texts]
+        texts = [cut(text, room) for text in texts]
     row: Row = []
-    for number, text in texts:
-        row += [Cell(character, number) for character in text] + [Cell(" "), Cell(" ")]
+    for text in texts:
+        row += [*text, Cell(" "), Cell(" ")]
     if len(row) + len(note) <= width:
         row += text_row(note.rjust(width - len(row)), width - len(row))
-    return (row + text_row("", width))[:width]
+    row = cut(row, width)
+    return row + text_row("", width - len(row))
 
 
 def _last(line: Line) -> str:

@@ -13,7 +13,6 @@ from textual.events import Key
 from textual.message import Message
 from textual.widgets import Static
 
-from qdl_engine.text import printable
 from qdl_tui.widgets.log_finder import LogFinder
 from qdl_tui.widgets.log_prompt import SIGNS, LogPrompt
 from qdl_tui.widgets.log_search import PatternError
@@ -34,12 +33,12 @@ class LogPane(LogFinder):
     }
     """
     BINDINGS = [
-        Binding("slash", "search", "Search", key_display="/", id="log-search"),
-        Binding("n", "find(False)", "Next match", show=False, id="log-next"),
-        Binding("N", "find(True)", "Previous match", show=False, id="log-previous"),
-        Binding("ampersand", "filter", "Filter", key_display="&", id="log-filter"),
-        Binding("colon", "line", "Go to line", key_display=":", show=False, id="log-line"),
-        Binding("escape", "back", "Drop the filter, then the marks", show=False, id="log-back"),
+        Binding("slash", "search", "Search", key_display="/", id="log.search"),
+        Binding("n", "find(False)", "Next match", show=False, id="log.next"),
+        Binding("N", "find(True)", "Previous match", show=False, id="log.previous"),
+        Binding("ampersand", "filter", "Filter", key_display="&", id="log.filter"),
+        Binding("colon", "line", "Go to line", key_display=":", show=False, id="log.line"),
+        Binding("escape", "back", "Drop the filter, then the marks", show=False, id="log.back"),
     ]
 
     def __init__(
@@ -183,5 +182,5 @@ class LogPane(LogFinder):
 
     def show_status(self) -> None:
         """Write the status row."""
-        text, badge = self.view.describe(printable(self.notice))
+        text, badge = self.view.describe(self.notice)
         self._status.update(Content.assemble((text[:badge], "reverse bold"), text[badge:]))

@@ -25,17 +25,17 @@ class LogScroll(ScrollView, can_focus=True, inherit_bindings=False):
     }
     """
     BINDINGS = [
-        Binding("up,k", "move(-1)", "Line up", show=False, id="log-up"),
-        Binding("down,j", "move(1)", "Line down", show=False, id="log-down"),
-        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False, id="log-page-up"),
-        Binding("pagedown,ctrl+f,space", "page(1)", "Page down", show=False, id="log-page-down"),
-        Binding("ctrl+u", "page(-0.5)", "Half a page up", show=False, id="log-half-up"),
-        Binding("ctrl+d", "page(0.5)", "Half a page down", show=False, id="log-half-down"),
-        Binding("home,g", "top", "Start of the log", show=False, id="log-start"),
-        Binding("end,G", "follow", "Follow the end", show=False, id="log-follow"),
-        Binding("left,h", "pan(-1)", "Scroll left", show=False, id="log-left"),
-        Binding("right,l", "pan(1)", "Scroll right", show=False, id="log-right"),
-        Binding("w", "wrap", "Wrap lines", show=False, id="log-wrap"),
+        Binding("up,k", "move(-1)", "Line up", show=False, id="log.up"),
+        Binding("down,j", "move(1)", "Line down", show=False, id="log.down"),
+        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False, id="log.page-up"),
+        Binding("pagedown,ctrl+f,space", "page(1)", "Page down", show=False, id="log.page-down"),
+        Binding("ctrl+u", "page(-0.5)", "Half a page up", show=False, id="log.half-up"),
+        Binding("ctrl+d", "page(0.5)", "Half a page down", show=False, id="log.half-down"),
+        Binding("home,g", "top", "Start of the log", show=False, id="log.start"),
+        Binding("end,G", "follow", "Follow the end", show=False, id="log.follow"),
+        Binding("left,h", "pan(-1)", "Scroll left", show=False, id="log.left"),
+        Binding("right,l", "pan(1)", "Scroll right", show=False, id="log.right"),
+        Binding("w", "wrap", "Wrap lines", show=False, id="log.wrap"),
     ]
 
     follow: reactive[bool] = reactive(True, init=False)

@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.worker import get_current_worker
 
+from qdl_engine.text import one_line
 from qdl_tui.widgets.log_file import Blocks, Change
 from qdl_tui.widgets.log_index import count_blocks
 from qdl_tui.widgets.log_rows import LogRows
@@ -126,7 +127,7 @@ class LogView(LogScroll):
             parts.append(f"→{self.shift}")
         if notice:
             parts.insert(0, notice)
-        return badge + " " + " · ".join(parts), len(badge)
+        return f"{badge} {one_line(' · '.join(parts), 300)}", len(badge)
 
     def reveal(self, line: int, *, current: bool = True, at_top: bool = False) -> None:
         """Bring a line into view, in the upper third unless it is in view already, and hold there."""

@@ -14,7 +14,7 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 
-from qdl_engine.text import printable
+from qdl_engine.text import one_line
 from qdl_tui.widgets.chart_data import Point, Series
 from qdl_tui.widgets.chart_plot import Cell, Line, Row, plot
 
@@ -42,8 +42,8 @@ class LossChart(Widget, can_focus=True):
     }
     """
     BINDINGS = [
-        Binding("y", "scale", "Linear or log", show=False, id="chart-scale"),
-        Binding("e", "smooth", "Smoothing", show=False, id="chart-smooth"),
+        Binding("y", "scale", "Linear or log", show=False, id="chart.scale"),
+        Binding("e", "smooth", "Smoothing", show=False, id="chart.smooth"),
     ]
 
     log_scale: reactive[bool] = reactive(False, init=False)
@@ -142,7 +142,7 @@ class LossChart(Widget, can_focus=True):
 
     def _lines(self) -> list[Line]:
         """The raw curves first, faint where a smooth one lies over them."""
-        named = [(number, printable(name), it) for number, (name, it) in enumerate(self._series.items())]
+        named = [(number, one_line(name, 24), it) for number, (name, it) in enumerate(self._series.items())]
         if not self.smoothing:
             return [Line(number, name, series.smoothed(0.0)) for number, name, series in named]
         faint = [Line(number, name, series.raw, faint=True) for number, name, series in named]

@@ -195,6 +195,20 @@ async def test_keys_typed_into_the_prompt_stay_there(log: Path) -> None:
         assert not app.escaped
 
 
+async def test_a_keymap_moves_the_keys_by_their_ids(log: Path) -> None:
+    app = PaneApp(log)
+    async with app.run_test(size=(36, 8)) as pilot:
+        app.set_keymap({"log.search": "s", "log.up": "u", "log.follow": "f"})
+        await settle(pilot)
+        pane = app.query_one(LogPane)
+        await pilot.press("u")
+        assert not pane.follow
+        await pilot.press("f")
+        assert pane.follow
+        await pilot.press("s", "s")
+        assert screen(app)[7] == "/s"
+
+
 @pytest.mark.parametrize(("where", "first"), [("20", "line 20"), ("50%", "line 51"), ("999", "line 94")])
 async def test_go_to_line(log: Path, where: str, first: str) -> None:
     app = PaneApp(log)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
+from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
 from qdl_tui.widgets.chart_data import Curve, Point, Series
@@ -123,6 +124,7 @@ def test_any_size(width: int, height: int) -> None:
         [5e-324, 1.0],
         [-3.0, -2.0],
         [0.0, 1e-3, 10.0],
+        [1.7e308, -1.7e308, 1.0],
     ],
 )
 @pytest.mark.parametrize("log", [False, True])
@@ -148,6 +150,15 @@ def test_series_differ_without_colour() -> None:
     assert solid > dashed >= dotted > 0
     narrow = plot(lines, 24, 8, log=False, x_label="step", note="")
     assert all(letter in "".join(cell.character for cell in narrow[0]) for letter in "ABC")
+
+
+@pytest.mark.parametrize("width", range(16, 40))
+def test_wide_names_keep_the_rows_in_line(width: int) -> None:
+    lines = [
+        Line(n, name, curve([(0, 1.0), (1, 2.0)])) for n, name in enumerate(["训练损失", "e\u0301val", "x"])
+    ]
+    for row in plot(lines, width, 6, log=False, x_label="step", note="log"):
+        assert cell_len("".join(cell.character for cell in row)) == width == len(row)
 
 
 def test_numbers_are_short() -> None:
