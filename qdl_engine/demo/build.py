@@ -1,13 +1,13 @@
-"""`python -m qdl_engine.demo.build tokenizer|teacher|student|chains|all`: makes what ships in
-`qdl_engine/demo/assets`.
+"""`python -m qdl_engine.demo.build all`: makes what ships in `qdl_engine/demo/assets`.
 
-One thread on purpose: the models are too small to share a step between cores. The teacher takes about 25
-minutes and the student about 5 on one core of 2024; set OMP_WAIT_POLICY=PASSIVE when the other cores are
-busy.
+Or a part of it: `tokenizer`, `student`, `teacher`, then `refinement` (the teacher's second course), and
+`chains` (its completions for System 2's source). One thread on purpose: the models are too small to share a
+step between cores. The teacher takes about 30 minutes and the student about 5 on one core of 2024; set
+OMP_WAIT_POLICY=PASSIVE when the other cores are busy.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -26,7 +26,11 @@ from qdl_engine.demo.world import ALL_TASKS, SYSTEM_PROMPTS, Style, chat_prompt
 from qdl_engine.lab import read_json, write_json_atomic
 from qdl_engine.models import generate, load_student
 
-Who = Literal["teacher", "student"]
+Who = Literal["student", "teacher", "refinement"]
+
+SHIPPED: Final[Mapping[Who, str]] = {"student": "student", "teacher": "teacher", "refinement": "teacher"}
+"""The directory of each training; the refinement goes on with the teacher."""
+COMMANDS: Final = ("tokenizer", *SHIPPED, "chains")
 
 CARD: Final = "card.json"
 EXAM_PER_TASK: Final = 100
@@ -36,24 +40,26 @@ CHAIN_SEED: Final = 0
 
 def build_tokenizer(assets: Path) -> None:
     """Writes the one tokenizer into both model directories."""
-    for who in ("teacher", "student"):
+    for who in sorted(set(SHIPPED.values())):
         save_tokenizer(assets / who)
 
 
 def build_model(assets: Path, who: Who, seconds: float | None = None) -> None:
     """Trains one model, saves it in half precision, examines what was saved, and notes it on the card."""
-    torch.set_num_threads(1)
+    directory = assets / SHIPPED[who]
     recipe, lessons = _course(who)
-    directory = assets / who
     tokenizer = AutoTokenizer.from_pretrained(directory)
-    model = new_model(tokenizer, recipe.architecture, recipe.seed)
+    if who == "refinement":
+        model = load_student(directory).model
+    else:
+        model = new_model(tokenizer, recipe.architecture, recipe.seed)
     outcome = train(model, tokenizer, lessons, recipe, seconds)
     model.to(torch.bfloat16).save_pretrained(directory)
     (directory / "model.safetensors").chmod(0o644)
+    method = {"optimizer": "Muon on matrices, AdamW elsewhere", "threads": 1, "dtype": "float32"}
     entry = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "recipe": asdict(recipe)
-        | {"optimizer": "Muon on matrices, AdamW elsewhere", "threads": 1, "dtype": "float32"},
+        "recipe": asdict(recipe) | method,
         "training": asdict(outcome),
         "test": examine_saved(directory),
     }
@@ -62,7 +68,6 @@ def build_model(assets: Path, who: Who, seconds: float | None = None) -> None:
 
 def build_chains(assets: Path) -> None:
     """The teacher's completions that System 2's source is made of: reasoned ones and direct ones."""
-    torch.set_num_threads(1)
     teacher_model = load_student(assets / "teacher")
     samples = system2_samples(CHAIN_QUESTIONS, CHAIN_SEED)
     chains: dict[str, Any] = {"seed": CHAIN_SEED}
@@ -86,9 +91,12 @@ def _examine(directory: Path, style: Style) -> dict[str, Any]:
 
 
 def _course(who: Who) -> tuple[Recipe, Iterator[Lesson]]:
+    if who == "student":
+        return student.RECIPE, student.lessons(student.RECIPE.seed)
     if who == "teacher":
         return teacher.RECIPE, teacher.lessons(teacher.RECIPE.seed)
-    return student.RECIPE, student.lessons(student.RECIPE.seed)
+    recipe = teacher.REFINEMENT
+    return recipe, teacher.lessons(recipe.seed, teacher.REFINEMENT_WEIGHTS)
 
 
 def _note(path: Path, who: Who, entry: dict[str, Any]) -> None:
@@ -100,17 +108,18 @@ def _note(path: Path, who: Who, entry: dict[str, Any]) -> None:
 def main() -> None:
     """Parses the command line and builds."""
     parser = argparse.ArgumentParser(prog="python -m qdl_engine.demo.build", description=__doc__)
-    parser.add_argument("what", choices=("tokenizer", "teacher", "student", "chains", "all"))
+    parser.add_argument("what", choices=(*COMMANDS, "all"))
     parser.add_argument("--out", type=Path, default=ASSETS, help="where the model directories go")
     parser.add_argument("--seconds", type=float, help="a trial: CPU seconds instead of the recipe's steps")
     arguments = parser.parse_args()
-    if arguments.what in ("tokenizer", "all"):
+    torch.set_num_threads(1)
+    wanted = COMMANDS if arguments.what == "all" else (arguments.what,)
+    if "tokenizer" in wanted:
         build_tokenizer(arguments.out)
-    if arguments.what in ("student", "all"):
-        build_model(arguments.out, "student", arguments.seconds)
-    if arguments.what in ("teacher", "all"):
-        build_model(arguments.out, "teacher", arguments.seconds)
-    if arguments.what in ("chains", "all"):
+    for who in SHIPPED:
+        if who in wanted:
+            build_model(arguments.out, who, arguments.seconds)
+    if "chains" in wanted:
         build_chains(arguments.out)
 
 

@@ -22,12 +22,20 @@ WEIGHTS: Final[Mapping[Style, Mapping[str, float]]] = {
     },
 }  # fmt: skip
 
+# After the first course, counting letters with reasoning was right in 58 % only and units in 93 %; all other
+# tasks were at 98 % or more. The second course goes on from there, mostly with these two.
+REFINEMENT: Final = Recipe(RECIPE.architecture, steps=2_400, seed=1, muon_lr=0.003, adamw_lr=0.003, decay=0.5)
+REFINEMENT_WEIGHTS: Final[Mapping[Style, Mapping[str, float]]] = {
+    "system1": {task: weight / 2 for task, weight in WEIGHTS["system1"].items()} | {"count": 0.2},
+    "system2": {**WEIGHTS["system2"], "count": 14.0, "unit": 3.0},
+}
 
-def lessons(seed: int) -> Iterator[Lesson]:
+
+def lessons(seed: int, practice: Mapping[Style, Mapping[str, float]] = WEIGHTS) -> Iterator[Lesson]:
     """Endless fresh lessons, each style and task as often as its weight says."""
     rng = Random(f"teacher/{seed}")
-    choices: list[tuple[Style, str]] = [(style, task) for style in WEIGHTS for task in ALL_TASKS]
-    weights = [WEIGHTS[style][task] for style, task in choices]
+    choices: list[tuple[Style, str]] = [(style, task) for style in practice for task in ALL_TASKS]
+    weights = [practice[style][task] for style, task in choices]
     while True:
         style, task = rng.choices(choices, weights)[0]
         sample = draw(rng, task, "train")
