@@ -100,6 +100,8 @@ class QdlApp(App[None]):
         """The run the training screen shows; empty is the newest one."""
         self.draft: Draft | None = None
         """The settings being edited: one draft, whichever recipe is on show."""
+        self.wanted_setting = ""
+        """The setting that the next recipe on show puts its cursor on."""
         self._demo = demo
         for theme in (themes.DARK, themes.LIGHT):
             self.register_theme(theme)
@@ -142,6 +144,18 @@ class QdlApp(App[None]):
         """Go to a screen, unless a dialog waits for an answer."""
         if isinstance(self.screen, BaseScreen):
             self.switch_mode(mode)
+
+    def show_setting(self, key: str) -> None:
+        """Go to one setting; those that both recipes share are on either's screen."""
+        section = key.split(".", 1)[0]
+        here = self.screen.MODE if isinstance(self.screen, BaseScreen) else ""
+        shared = here if here in ("system1", "system2") else "system1"
+        self.wanted_setting = key
+        mode = section if section in ("system1", "system2") else shared
+        if mode == here and isinstance(self.screen, BaseScreen):
+            self.screen.tick()
+        else:
+            self.action_show_mode(mode)
 
     def open_lab(self, lab: Lab) -> None:
         self.lab = lab

@@ -1,4 +1,4 @@
-"""ctrl+p: every action of the screen and the app, every screen, every run."""
+"""ctrl+p: every action of the screen and the app, every screen, every run, every setting."""
 
 from __future__ import annotations
 
@@ -25,9 +25,19 @@ class LabCommands(Provider):
     """Reads the same bindings as the footer and the help, so the three cannot drift."""
 
     _runs: list[Run]
+    _settings: list[tuple[str, str]]
 
     async def startup(self) -> None:
         self._runs = await asyncio.to_thread(self._read_runs)
+        self._settings = await asyncio.to_thread(self._read_settings)
+
+    def _read_settings(self) -> list[tuple[str, str]]:
+        """Key and help of every setting. The settings models cost 0.1 s, once, in a thread."""
+        from qdl_engine.field_info import all_fields, sections
+
+        if not self._app.lab.settings_file.is_file():
+            return []
+        return [(info.key, info.help) for section in sections() for info in all_fields(section)]
 
     def _read_runs(self) -> list[Run]:
         from qdl_engine.runs.store import list_runs
@@ -63,7 +73,11 @@ class LabCommands(Provider):
             )
             for run in self._runs
         ]
-        return [*self._actions(), *runs]
+        settings: list[Command] = [
+            (f"Set {key}", help_text, partial(self._app.show_setting, key))
+            for key, help_text in self._settings
+        ]
+        return [*self._actions(), *runs, *settings]
 
     async def discover(self) -> Hits:
         for title, help_text, act in self._commands():

@@ -86,6 +86,7 @@ class RecipeScreen(DraftScreen):
 
     def tick(self) -> None:
         self._show_title()
+        self._go_to_wanted()
         if self.fields and self.draft is not None:
             self._refresh_rows()
 
@@ -114,6 +115,16 @@ class RecipeScreen(DraftScreen):
             self.lab_app.draft = message.draft
         self.fields = {field.key: field for field in message.fields}
         self._show_rows()
+        self._go_to_wanted()
+
+    def _go_to_wanted(self) -> None:
+        """Put the cursor on the setting that the palette asked for, once the form is there."""
+        key = self.lab_app.wanted_setting
+        if key in self.fields:
+            self.lab_app.wanted_setting = ""
+            self.needle = ""
+            self._show_rows()
+            self.query_one(FieldList).go_to(key)
 
     def _visible(self) -> list[Field]:
         needle = self.needle.casefold()

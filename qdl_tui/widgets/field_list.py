@@ -50,6 +50,12 @@ class FieldList(NavList):
         elif len(ids) > 1:
             self.highlighted = 1
 
+    def go_to(self, key: str) -> None:
+        """Put the cursor on a setting."""
+        self.highlighted = self.get_option_index(key)
+        self.scroll_to_highlight()
+        self.focus()
+
     def update_field(self, field: Field, draft: Draft) -> None:
         self.replace_option_prompt(field.key, self._line(field, draft))
 
