@@ -26,15 +26,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("qwen-distillation-lab")
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def _plain_reason() -> str:
     """Why no screen can be drawn here; empty when one can."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -66,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Start the app; the exit code is 0 after `q`, 2 without a terminal, 143 or 129 after a signal."""
     options = _parser().parse_args(arguments)
     if options.version:
-        print(f"qdl-tui {_version()}")
+        from qdl_engine import __version__
+
+        print(f"qdl-tui {__version__}")
         return 0
     if options.paths:
         from qdl_tui.state import paths_text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 import traceback
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,6 +31,10 @@ from qdl_tui.widgets.bars import MODE_TITLES
 if TYPE_CHECKING:
     from qdl_engine.settings import System
     from qdl_tui.draft import Draft
+
+
+TELL_AGAIN = 30.0
+"""Seconds before the same trouble is told again."""
 
 
 def _recipe(system: System) -> Screen[None]:
@@ -103,6 +108,7 @@ class QdlApp(App[None]):
         self.wanted_setting = ""
         """The setting that the next recipe on show puts its cursor on."""
         self._demo = demo
+        self._told: dict[str, float] = {}
         for theme in (themes.DARK, themes.LIGHT):
             self.register_theme(theme)
         known = self.state.theme in self.available_themes
@@ -218,8 +224,7 @@ class QdlApp(App[None]):
     def tell_error(self, error: BaseException) -> None:
         """What went wrong, as a person reads it; the traceback of a defect goes to a file that is named."""
         if isinstance(error, LabError):
-            text = f"{error.message}. {error.hint}" if error.hint else error.message
-            self.notify(printable(text), severity="error", markup=False, timeout=10)
+            self._tell_once(f"{error.message}. {error.hint}" if error.hint else error.message)
             return
         trace = "".join(traceback.format_exception(error))
         try:
@@ -227,9 +232,14 @@ class QdlApp(App[None]):
             where = f"The details are in {log_file()}"
         except OSError:
             where = "The details could not be written"
-        self.notify(
-            printable(f"{type(error).__name__}: {error}. {where}"), severity="error", markup=False, timeout=10
-        )
+        self._tell_once(f"{type(error).__name__}: {error}. {where}")
+
+    def _tell_once(self, text: str) -> None:
+        """Say it; what fails at every tick is said once in a while, not at every tick."""
+        now = time.monotonic()
+        if now - self._told.get(text, -TELL_AGAIN) >= TELL_AGAIN:
+            self._told[text] = now
+            self.notify(printable(text), severity="error", markup=False, timeout=10)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:

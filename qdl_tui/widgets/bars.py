@@ -40,18 +40,16 @@ class TabBar(Static):
             self.on_resize()
 
     def on_resize(self) -> None:
+        gap = "" if self.size.width < 64 else " "
         parts: list[Content | str | tuple[str, str]] = []
         for number, (mode, title) in enumerate(MODE_TITLES.items(), 1):
             here = mode == self.mode
-            parts.append(
-                (f"[{number} {title}]" if here else f" {number} {title} ", "reverse bold" if here else "")
-            )
+            parts.append((f"[{number} {title}]", "reverse bold") if here else f"{gap}{number} {title} ")
         tabs = Content.assemble(*parts)
-        room = self.size.width - tabs.cell_length - 1
-        name = printable(self.lab_name)
-        if room > 0:
-            shown = name if len(name) <= room else f"…{name[1 - room :]}" if room > 4 else ""
-            tabs = Content.assemble(tabs, " " * (room - len(shown)), (shown, "$text-muted"))
+        room = self.size.width - tabs.cell_length - 2
+        if room >= 4:
+            name = Content(printable(self.lab_name)).truncate(room, ellipsis=True)
+            tabs = Content.assemble(tabs, " " * (room - name.cell_length + 1), name.stylize("$text-muted"))
         self.update(tabs)
 
 

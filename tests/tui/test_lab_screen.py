@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab
 from qdl_tui.app import QdlApp
 from qdl_tui.state import UserState, load_state
@@ -72,3 +73,27 @@ async def test_a_name_with_escapes_and_markup_is_shown_not_obeyed(tmp_path: Path
         shown = screen_text(app)
     assert "[red]x␛[2J" in shown
     assert "[bold]␛]0;title␇" in shown
+
+
+async def test_all_screens_are_named_at_60_columns(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await settled(app, pilot)
+        for key, name in enumerate(
+            ("[1 Lab]", "[2 System 1]", "[3 System 2]", "[4 Runs]", "[5 Training]"), 1
+        ):
+            await pilot.press(str(key))
+            await settled(app, pilot)
+            top = screen_text(app).splitlines()[0]
+            assert name in top
+            assert "6 Compare" in top
+
+
+async def test_the_same_trouble_is_told_once(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        for _ in range(3):
+            app.tell_error(LabError("The disk is full", "Delete something"))
+        await pilot.pause()
+        assert [item.message for item in app._notifications] == ["The disk is full. Delete something"]
