@@ -74,7 +74,7 @@ def test_base_student_knows_none_of_the_tasks() -> None:
 
 def test_card_says_what_the_models_were_measured_at() -> None:
     card = json.loads((ASSETS / "card.json").read_text(encoding="utf-8"))
-    assert card["teacher"]["test"]["system2"]["accuracy"] > 0.95
+    assert card["refinement"]["test"]["system2"]["accuracy"] > 0.95
     assert card["student"]["test"]["system2"]["accuracy"] < 0.05
     for entry in card.values():
         assert entry["training"]["steps"] == entry["recipe"]["steps"]
