@@ -28,7 +28,12 @@ class Contestant:
     mode: str
     system_prompt: str
     stamp: float
-    """When its weights were written: a newer training is loaded anew."""
+    """When its weights were written."""
+
+    @property
+    def weights(self) -> tuple[str, float]:
+        """Tells these weights from others: a newer training, or another lab's, is loaded anew."""
+        return self.path, self.stamp
 
 
 @dataclass(frozen=True)
@@ -69,17 +74,14 @@ def read_setting(lab: Lab) -> Setting:
     Raises:
         SettingsError: when `qdl.toml` cannot be accepted.
     """
+    from qdl_engine.easydistill.config import student_reference
     from qdl_engine.toml import load_settings
 
     settings = load_settings(lab)
+    teacher_path = student_reference(lab, settings.teacher.model)
     mode = settings.comparison.teacher_mode
     teacher = Contestant(
-        "teacher",
-        settings.teacher.model,
-        "",
-        mode,
-        settings.recipe(mode).system_prompt,
-        _stamp(Path(settings.teacher.model)),
+        "teacher", teacher_path, "", mode, settings.recipe(mode).system_prompt, _stamp(Path(teacher_path))
     )
     students = (
         _student(lab, "system1", settings.system1.system_prompt),

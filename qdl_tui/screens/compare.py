@@ -74,7 +74,8 @@ class CompareScreen(BaseScreen):
         self.worker: ModelWorker | None = None
         self.setting: Setting | None = None
         self.position = 0
-        self._loaded: dict[str, float] = {}
+        self._loaded: dict[str, tuple[str, float]] = {}
+        """Path and stamp of what the worker holds under each name."""
         self._question = 0
         self._prompt = ""
         self._about: dict[str, dict[str, Any]] = {}
@@ -192,14 +193,14 @@ class CompareScreen(BaseScreen):
         there = [item for item in setting.contestants if not item.missing]
         self._waiting = {item.name for item in there}
         for item in there:
-            known = worker.running and self._loaded.get(item.name) == item.stamp
+            known = worker.running and self._loaded.get(item.name) == item.weights
             self.query_one(f"#answer-{item.name}", AnswerPane).begin("waiting" if known else "loading")
         for item in there:
             if not worker.running:
                 self._loaded = {}
-            if self._loaded.get(item.name) != item.stamp:
+            if self._loaded.get(item.name) != item.weights:
                 await worker.send(setting.load_request(item))
-                self._loaded[item.name] = item.stamp
+                self._loaded[item.name] = item.weights
             await worker.send(setting.ask_request(item, prompt, f"{self._question}-{item.name}"))
 
     def _hear(self, event: dict[str, Any]) -> None:
