@@ -22,6 +22,7 @@ from qdl_engine.runs.store import Run, create_run
 from qdl_engine.settings import RuntimeSettings
 
 _TRAIN_SCRIPT = Path("easydistill/kd/train.py")
+_LAUNCH_OPTIONS = ("--num_machines", "1", "--dynamo_backend", "no", "--mixed_precision", "no")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def build_command(config_path: Path, runtime: RuntimeSettings, *, resume: bool =
     config_path = config_path.expanduser().absolute()
     python = str(Path(runtime.python).expanduser()) if runtime.python else sys.executable
     env = _environment(runtime, python)
+    accelerated = runtime.launcher == "accelerate"
     if runtime.kind == "easydistill":
         if resume:
             raise SettingsError(
@@ -56,19 +58,15 @@ def build_command(config_path: Path, runtime: RuntimeSettings, *, resume: bool =
         checkout = _checkout(runtime, python)
         # Its script, not its CLI: that goes through a shell, asks for eight GPUs and exits 0 on a failure.
         program = [str(checkout / _TRAIN_SCRIPT), "--config", str(config_path)]
-        return Command([python, *_launcher(runtime), *program], env, checkout)
+        launcher = ["-m", "accelerate.commands.launch", "--quiet", *_LAUNCH_OPTIONS]
+        return Command([python, *(launcher if accelerated else []), *program], env, checkout)
     arguments = ["--config", str(config_path), *(["--resume"] if resume else [])]
-    if runtime.launcher == "accelerate":
-        module = ["--module", "qdl_engine.trainer"]
-        return Command([python, *_launcher(runtime), *module, *arguments], env, config_path.parent)
+    if accelerated:
+        # The launched interpreter too must not import what lies beside the config.
+        env["PYTHONSAFEPATH"] = "1"
+        launch = ["-P", "-m", "qdl_engine.trainer.launch", *_LAUNCH_OPTIONS, "--module", "qdl_engine.trainer"]
+        return Command([python, *launch, *arguments], env, config_path.parent)
     return Command([python, "-P", "-m", "qdl_engine.trainer", *arguments], env, config_path.parent)
-
-
-def _launcher(runtime: RuntimeSettings) -> list[str]:
-    if runtime.launcher == "python":
-        return []
-    # `--quiet`: without it a program that ends by design with code 3 is reported with a traceback.
-    return ["-m", "accelerate.commands.launch", "--quiet", "--num_machines", "1", "--dynamo_backend", "no"]
 
 
 def _environment(runtime: RuntimeSettings, python: str) -> dict[str, str]:

@@ -62,6 +62,8 @@ def train(config_path: Path, *, resume: bool = False, sink: EventSink = no_sink)
 
 def _train(config_path: Path, resume: bool, sink: EventSink, stop: StopRequest) -> int:
     config = read_config(config_path)
+    if os.environ.get("RANK", "0") == "0":
+        sink(make_event("progress", stage="load", done=0, total=None, unit="rows"))
     # Only now the model libraries: a config that is refused must not cost their ten seconds.
     from qdl_engine.trainer.device import find_device, is_out_of_memory, keep_one_gpu, out_of_memory_cure
 

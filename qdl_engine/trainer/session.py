@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from pathlib import Path
@@ -42,6 +43,8 @@ def run_session(config: TrainConfig, *, resume: bool, sink: EventSink, stop: Sto
     """
     began = time.monotonic()
     quiet_libraries()
+    # A launcher's own choice would otherwise go before the config's.
+    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
     if config.extras.threads:
         torch.set_num_threads(config.extras.threads)
     main = bool(PartialState(cpu=wants_cpu(config)).is_main_process)
@@ -63,6 +66,7 @@ def run_session(config: TrainConfig, *, resume: bool, sink: EventSink, stop: Sto
     if plan.held_out and (progress.held_out is None or progress.held_out[0] != step):
         trainer.evaluate()
     metrics = _final_metrics(progress, step, began)
+    notify(make_event("progress", stage="save", done=step, total=step, unit="steps"))
     if main:
         model = trainer.accelerator.unwrap_model(trainer.model)
         publish(

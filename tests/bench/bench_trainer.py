@@ -23,7 +23,7 @@ import pytest
 
 from tests.tiny import make_tiny_model
 
-ROWS, EPOCHS, BATCH = 1500, 2, 8
+ROWS, EPOCHS, BATCH = 800, 1, 8
 
 
 def make_rows() -> list[dict[str, str]]:

@@ -32,7 +32,7 @@ def test_the_built_in_runtime_is_a_list_of_arguments(tmp_path: Path) -> None:
 
 def test_accelerate_launches_the_same_module(tmp_path: Path) -> None:
     argv = build_command(tmp_path / "c.json", RuntimeSettings(launcher="accelerate")).argv
-    assert argv[:3] == [sys.executable, "-m", "accelerate.commands.launch"]
+    assert argv[:4] == [sys.executable, "-P", "-m", "qdl_engine.trainer.launch"]
     assert argv[argv.index("--module") + 1 :] == ["qdl_engine.trainer", "--config", str(tmp_path / "c.json")]
 
 

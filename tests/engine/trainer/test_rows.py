@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,13 +107,13 @@ def test_a_row_of_exactly_the_limit_is_kept_whole(student: Path) -> None:
 
 
 def test_held_out_rows_do_not_hang_on_the_order_of_the_file() -> None:
-    rows = [TokenRow(f"r{at}", [0] * 5, 1) for at in range(200)]
+    rows = [TokenRow(f"r{at}", array("i", [0] * 5), 1) for at in range(200)]
     train, held = split_held_out(rows, 0.1, 42)
     turned = split_held_out(rows[::-1], 0.1, 42)[1]
     assert (len(train), len(held)) == (180, 20)
     assert {row.id for row in held} == {row.id for row in turned}
     assert {row.id for row in held} != {row.id for row in split_held_out(rows, 0.1, 43)[1]}
-    more = split_held_out([*rows, TokenRow("new", [0], 0)], 0.1, 42)[1]
+    more = split_held_out([*rows, TokenRow("new", array("i", [0]), 0)], 0.1, 42)[1]
     assert len({row.id for row in held} & {row.id for row in more}) >= 19
     assert split_held_out(rows[:1], 0.5, 1)[1] == []
 
