@@ -1,4 +1,4 @@
-"""Pictures of the app for the README, from a lab as it stands: `python scripts/screenshots.py LAB [DIR]`.
+"""Pictures of the app for the README, from a lab as it stands: `python -m tests.tui.pictures LAB [DIR]`.
 
 Each screen is drawn by the app itself and saved as SVG. On the comparison the first prompt is asked, so the
 lab's models must be there; `qdl demo DIR` makes such a lab.
@@ -21,6 +21,8 @@ from qdl_tui.screens.compare import CompareScreen
 from qdl_tui.state import UserState
 
 SIZE = (110, 32)
+SHOWN = ("lab", "training", "compare")
+"""Those that show no path of the machine they were taken on."""
 ANSWER_SECONDS = 300
 
 
@@ -43,7 +45,7 @@ async def take(lab: Lab, directory: Path) -> list[Path]:
     app = QdlApp(lab, state=UserState())
     taken = []
     async with app.run_test(size=SIZE) as pilot:
-        for key, name in enumerate(("lab", "recipe", "recipe-system2", "runs", "training", "compare"), 1):
+        for key, name in enumerate(("lab", "system1", "system2", "runs", "training", "compare"), 1):
             await _settle(app, pilot)
             await pilot.press(str(key))
             await _settle(app, pilot)
@@ -51,6 +53,8 @@ async def take(lab: Lab, directory: Path) -> list[Path]:
                 await _answered(app, pilot)
                 await pilot.press("t")
                 await _settle(app, pilot)
+            if name not in SHOWN:
+                continue
             path = directory / f"{name}.svg"
             path.write_text(app.export_screenshot(title=f"qdl-tui {lab.root.name}"), encoding="utf-8")
             taken.append(path)
@@ -60,9 +64,11 @@ async def take(lab: Lab, directory: Path) -> list[Path]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("lab", help="a lab with trained students")
-    parser.add_argument("directory", nargs="?", default="docs/screens", help="where the pictures go")
+    parser.add_argument(
+        "directory", nargs="?", default=Path(__file__).parent, type=Path, help="where the pictures go"
+    )
     options = parser.parse_args()
-    directory = Path(options.directory)
+    directory: Path = options.directory
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as state:
         os.environ["XDG_STATE_HOME"] = state
