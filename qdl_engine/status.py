@@ -160,6 +160,9 @@ def _labels_stage(lab: Lab, system: str, labelled: bool) -> Stage:
     if not labelled:
         return Stage("labels", "skipped", "in the data")
     if lab.train_labeled.is_file():
+        labelled_at = lab.train_labeled.stat().st_mtime
+        if lab.train_instructions.is_file() and lab.train_instructions.stat().st_mtime > labelled_at:
+            return Stage("labels", "missing", "older than the data")
         return Stage("labels", "ready", f"by the teacher, {size_text(lab.train_labeled.stat().st_size)}")
     return Stage("labels", "missing", "teacher not asked")
 
@@ -279,6 +282,8 @@ def _again(status: SystemStatus) -> list[Step]:
     again = []
     if status.stage("data").state == "ready":
         again.append(Step(f"Prepare the data of {name} again", ("prepare", system)))
+    if status.stage("labels").state == "ready":
+        again.append(Step(f"Let the teacher label the data of {name} again", ("label",)))
     if status.stage("checkpoint").state == "ready" and status.stage("run").state != "failed":
         again.append(Step(f"Train {name} again", ("train", system)))
     return again

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from qdl_tui.draft import Draft
 
 
+AFTER_FIRST_PAINT = 0.5
+"""Seconds after which what nobody waits for is done."""
 TELL_AGAIN = 30.0
 """Seconds before the same trouble is told again."""
 
@@ -124,7 +126,11 @@ class QdlApp(App[None]):
         if self._demo and not self.lab.settings_file.exists():
             self.create_lab(self.lab, demo=True)
         elif self.lab.settings_file.exists():
-            self._remember()
+            self.state.remember_lab(self.lab.root)
+            self.set_timer(AFTER_FIRST_PAINT, self.save_state)
+
+    def on_unmount(self) -> None:
+        self.state.save()
 
     def _remember(self) -> None:
         self.state.remember_lab(self.lab.root)

@@ -115,7 +115,6 @@ class LabHomeScreen(BaseScreen):
     def lab_opened(self) -> None:
         self.status = None
         self.query_one("#where", Static).update(Content.styled(printable(str(self.lab.root)), "$text-muted"))
-        self.read_machine()
 
     def tick(self) -> None:
         self.read_status()
@@ -133,6 +132,9 @@ class LabHomeScreen(BaseScreen):
     def show_status(self, message: StatusRead) -> None:
         if message.lab != self.lab or message.status == self.status:
             return
+        if self.status is None:
+            # GPU and disk come after what the first paint waits for: threads share one interpreter.
+            self.read_machine()
         self.status = message.status
         self.set_class(not message.status.exists, "empty")
         if message.status.exists:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,10 @@ def test_labels_are_a_step_only_where_the_recipe_asks_for_them(lab: Lab) -> None
     assert next_command(lab) == ("label",)
     write_json_atomic(lab.train_labeled, [])
     assert next_command(lab) == ("train", "system1")
+    now = lab.train_labeled.stat().st_mtime
+    os.utime(lab.train_instructions, (now + 5, now + 5))
+    assert lab_status(lab).systems[0].stage("labels").detail == "older than the data"
+    assert next_command(lab) == ("label",)
 
 
 def test_a_failed_run_is_shown_with_its_reason_and_can_be_tried_again(lab: Lab) -> None:
