@@ -37,8 +37,8 @@ class LogRows:
         return self.file.generation if self.file else 0
 
     def line_of(self, row: int) -> int:
-        """The line shown in a row."""
-        if self.filter is None or self.file is None:
+        """The line shown in a row; the row before the first one gives the line before the first one."""
+        if self.filter is None or self.file is None or row < 0:
             return row
         lines = self.filter.lines
         return lines[row] if row < len(lines) else self.file.lines - 1

@@ -187,8 +187,8 @@ class LineFilter:
             data = read(self.end, min(step, stop - self.end))
             cut = data.rfind(b"\n") + 1
             if not cut:
-                if len(data) < min(step, stop - self.end):
-                    break  # Cut short meanwhile; the next poll resets.
+                if len(data) < step:
+                    break  # Not the file that was counted any more; the next poll notices.
                 step *= 2
                 continue
             self._take(data[:cut])

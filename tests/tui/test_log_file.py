@@ -221,6 +221,13 @@ def test_filter_keeps_the_right_lines_however_they_come(
     assert list(kept.lines) == [n for n, line in enumerate(lines) if (b"warn" in line) != invert]
 
 
+@pytest.mark.parametrize("data", [b"", b"short", b"x" * 100, b"a\nb\n" + b"y" * 100])
+def test_filter_ends_on_a_file_that_is_not_the_one_counted(data: bytes) -> None:
+    kept = LineFilter(Pattern("b"))
+    kept.scan(lambda offset, size: data[offset : offset + size], 100)
+    assert list(kept.lines) in ([], [1])
+
+
 def test_rows_follow_a_filtered_file(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     path.write_bytes(b"loss 1\nnoise\nloss 2\nlo")
@@ -236,7 +243,42 @@ def test_rows_follow_a_filtered_file(tmp_path: Path) -> None:
     rows.poll()
     assert [rows.line_of(row) for row in range(len(rows))] == [0, 2, 3]
     assert rows.row_of(1) == 1
+    assert rows.line_of(-1) == -1
     assert rows.read([0, 3]) | {1: b"", 2: b""} == {0: b"loss 1", 1: b"", 2: b"", 3: b"loss 3"}
     path.write_bytes(b"loss new\n")
     rows.poll()
     assert len(rows) == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_to_the_file_the_rows_are_its_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(log_file, "EAGER", 3 * BLOCK)
+    monkeypatch.setattr(log_file, "TAIL", BLOCK)
+    chance, path = random.Random(seed), tmp_path / "run.log"
+    rows = LogRows(path)
+    rows.filter = LineFilter(Pattern("keep"), invert=chance.random() < 0.5)
+    for number in range(80):
+        choice = chance.random()
+        if choice < 0.05:
+            path.write_bytes(b"cut %d\n" % number)
+        elif choice < 0.1:
+            (tmp_path / "other").write_bytes(b"new %d keep\n" % number * chance.choice([1, 40_000]))
+            os.replace(tmp_path / "other", path)
+        else:
+            parts = [b"keep\n", b"drop", b"\n", b"\rkeep", b"x" * 9000 + b"\n"]
+            append(path, b"".join(chance.choices(parts, k=chance.choice([1, 50]))))
+        rows.poll()
+        file = rows.file
+        assert file is not None
+        file.adopt(file.generation, count_blocks(file.read, file.index.first_block, never))
+        if chance.random() < 0.5:
+            continue
+        rows.poll()
+        lines = path.read_bytes().split(b"\n")
+        lines = lines if lines[-1] else lines[:-1]
+        kept = [n for n, line in enumerate(lines) if (b"keep" in line) != rows.filter.invert]
+        assert file.lines == len(lines)
+        assert [rows.line_of(row) for row in range(len(rows))] == kept
+        assert rows.read(kept[:30]).items() >= {n: lines[n] for n in kept[:30]}.items()
