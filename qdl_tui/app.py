@@ -104,7 +104,7 @@ class QdlApp(App[None]):
         self.lab = lab
         self.state = load_state() if state is None else state
         self.run_id = self.state.last_run.get(str(lab.root), "")
-        """The run the training screen shows; empty is the newest one."""
+        """The run the training screen shows; empty is the one to watch."""
         self.draft: Draft | None = None
         """The settings being edited: one draft, whichever recipe is on show."""
         self.wanted_setting = ""

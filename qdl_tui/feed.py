@@ -104,13 +104,13 @@ class TrainingFeed:
         self._lock = threading.Lock()
 
     def read(self, lab: Lab, run_id: str, move: int = 0) -> TrainingView | None:
-        """The run with that id, else the newest one; `move` goes that many runs on to older ones."""
+        """The run with that id, else the one to watch; `move` goes that many runs on to older ones."""
         with self._lock:
             runs = list_runs(lab)
             if not runs:
                 return None
             ids = [run.id for run in runs]
-            position = ids.index(run_id) if run_id in ids else 0
+            position = ids.index(run_id) if run_id in ids else _to_watch(runs)
             run = runs[max(0, min(len(runs) - 1, position + move))]
             watch = self._watch
             if watch is None or watch.run.directory != run.directory:
@@ -118,3 +118,10 @@ class TrainingFeed:
             watch.read_events()
             losses, held_out = tuple(watch.losses), tuple(watch.held_out)
             return TrainingView(run, watch.summary, losses, held_out, ids.index(run.id) + 1, len(runs))
+
+
+def _to_watch(runs: list[Run]) -> int:
+    """The place of the newest run that is under way, else of the newest training, else of the newest."""
+    active = (place for place, run in enumerate(runs) if run.active)
+    trainings = (place for place, run in enumerate(runs) if run.kind == "train")
+    return next(active, next(trainings, 0))

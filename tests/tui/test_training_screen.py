@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from qdl_engine.events import append_event, make_event
 from qdl_engine.lab import Lab
+from qdl_engine.runs.store import create_run, save_run
 from qdl_tui.app import QdlApp
+from qdl_tui.feed import TrainingFeed
 from qdl_tui.state import load_state
 from tests.tui.conftest import finished_run
 from tests.tui.screen import check_golden, screen_text, settled
@@ -83,3 +87,12 @@ async def test_without_runs_it_says_where_to_start_one(lab: Lab) -> None:
         await pilot.press("5")
         await settled(app, pilot)
         assert "No run yet" in screen_text(app)
+
+
+def test_without_a_choice_the_training_is_shown_and_not_a_later_job(lab: Lab) -> None:
+    training = finished_run(lab)
+    later = create_run(lab, "evaluate", system="system1", argv=["true"])
+    save_run(replace(later, state="done", started=300.0, ended=301.0, exit_code=0))
+    view = TrainingFeed().read(lab, "")
+    assert view is not None
+    assert (view.run.id, view.position) == (training.id, 2)

@@ -24,6 +24,8 @@ SIZE = (110, 32)
 SHOWN = ("lab", "training", "compare")
 """Those that show no path of the machine they were taken on."""
 ANSWER_SECONDS = 300
+STORY = 7
+"""The sample prompt that both students were taught: a word problem."""
 
 
 async def _settle(app: QdlApp, pilot: Pilot[None]) -> None:
@@ -33,6 +35,9 @@ async def _settle(app: QdlApp, pilot: Pilot[None]) -> None:
 
 
 async def _answered(app: QdlApp, pilot: Pilot[None]) -> None:
+    for _ in range(STORY - 1):
+        await pilot.press("]")
+        await pilot.pause()
     await pilot.press("enter")
     for _ in range(ANSWER_SECONDS * 2):
         await pilot.pause(0.5)
