@@ -47,6 +47,9 @@ class DraftScreen(BaseScreen):
         Binding(
             "P", "preset", "Presets", show=False, tooltip="Settings that fit a machine", id="recipe.preset"
         ),
+        Binding(
+            "v", "data", "Data", show=False, tooltip="The prepared rows and the report", id="recipe.data"
+        ),
         Binding("c", "config", "Config", show=False, tooltip="The EasyDistill JSON", id="recipe.config"),
     ]
 
@@ -121,6 +124,14 @@ class DraftScreen(BaseScreen):
 
         options = [(preset.name, preset.purpose) for preset in PRESETS]
         self.app.push_screen(ChooseScreen(f"Preset for {SYSTEM_NAMES[self.system]}", options), chosen)
+
+    def action_data(self) -> None:
+        """The prepared rows, rendered with the system prompt as it is now."""
+        from qdl_tui.screens.data import DataScreen
+
+        if self.draft is not None:
+            prompt = self.draft.current.recipe(self.system).system_prompt
+            self.app.push_screen(DataScreen(self.lab, self.system, prompt))
 
     @work(thread=True, exclusive=True, group="config", exit_on_error=False)
     def action_config(self) -> None:
