@@ -10,6 +10,7 @@ import traceback
 from functools import partial
 from typing import TYPE_CHECKING
 
+from rich.text import Text
 from textual import on, work
 from textual.app import App
 from textual.binding import Binding
@@ -143,6 +144,17 @@ class QdlApp(App[None]):
     def _theme_changed(self, theme: object) -> None:
         self.state.theme = self.theme
         self.save_state()
+
+    async def action_quit(self) -> None:
+        """Leave; what goes on without the app is named on the terminal that is left behind."""
+        going = await asyncio.to_thread(self._going_on)
+        self.exit(message=Text(printable("\n".join(going))) if going else None)
+
+    def _going_on(self) -> list[str]:
+        from qdl_engine.runs.store import list_runs
+
+        runs = [run for run in list_runs(self.lab) if run.active]
+        return [f"Run {run.id} goes on:  qdl --lab {self.lab.root} attach {run.id}" for run in runs]
 
     def action_toggle_theme(self) -> None:
         self.theme = "qdl-light" if self.current_theme.dark else "qdl-dark"

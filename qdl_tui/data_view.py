@@ -18,7 +18,7 @@ class DataView:
     """One prepared row and the report of its preparation."""
 
     number: int
-    """From 0; None of the row means that there is none of that number."""
+    """From 0."""
     row: dict[str, Any] | None
     prompt: str
     trained: str

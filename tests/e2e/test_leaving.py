@@ -58,6 +58,20 @@ def test_kill_9_leaves_the_run_going_and_the_next_app_finds_it(lab: Lab, tmp_pat
         again.close()
 
 
+def test_q_names_what_goes_on(lab: Lab, tmp_path: Path) -> None:
+    terminal = Terminal(app_command(str(lab.root)), env={"XDG_STATE_HOME": str(tmp_path / "state")})
+    try:
+        terminal.wait_for("qdl prepare system1")
+        terminal.press("\r")
+        terminal.wait_for("qdl attach", 60)
+        terminal.press("q")
+        assert terminal.end() == 0
+        assert "goes on" in terminal.text()
+    finally:
+        terminal.close()
+    assert wait_for(get_run(lab, "last"), timeout=180).state == "done"
+
+
 def test_kill_9_ends_the_model_worker(lab: Lab, tmp_path: Path) -> None:
     terminal = Terminal(app_command(str(lab.root)), env={"XDG_STATE_HOME": str(tmp_path / "state")})
     try:
