@@ -35,7 +35,8 @@ SYSTEM2_SOURCE: Final = "sources/system2.jsonl"
 LONGEST_ANSWER: Final = 120
 """Tokens; the longest working of the world has 80."""
 
-_SYSTEM1_QUESTIONS: Final = 4_000
+_SYSTEM1_QUESTIONS: Final = 3_000
+_SYSTEM2_CHAINS: Final = 4_000
 _SEED: Final = 0
 _PROMPT_TASKS: Final = ("capital", "reverse", "add", "story", "two", "day")
 
@@ -94,18 +95,18 @@ def demo_settings() -> LabSettings:
             label_mode="system2",
             rows=_SYSTEM1_QUESTIONS,
             system_prompt=SYSTEM_PROMPTS["system1"],
-            epochs=8,
+            epochs=18,
             **_TRAINING,
         ),
         system2=System2Settings(
             student=str(BASE_STUDENT),
             source=SYSTEM2_SOURCE,
-            rows=_SYSTEM1_QUESTIONS,
+            rows=_SYSTEM2_CHAINS,
             system_prompt=SYSTEM_PROMPTS["system2"],
             rv_min=1,
             rv_max=4,
             cd_min=1,
-            epochs=8,
+            epochs=7,
             **_TRAINING,
         ),
         runtime=RuntimeSettings(threads=1),

@@ -25,8 +25,24 @@ from typing import Any, Final
 from qdl_engine.demo.world import Sample, stream
 from qdl_engine.prompts import Completion, join_reasoning, split_completion
 
-SYSTEM1_SIMPLE: Final = ("sort", "reverse", "capital", "continent", "sequence", "compare")
-SYSTEM1_TASKS: Final = (*SYSTEM1_SIMPLE, "add", "sub", "mul", "story", "two", "day")
+SYSTEM1_SIMPLE: Final = ("sort", "reverse", "capital", "continent")
+"""Recall and handling of symbols: what can be learnt by heart or done at a glance."""
+SYSTEM1_WEIGHTS: Final[Mapping[str, float]] = {
+    "sort": 3.0,
+    "reverse": 3.0,
+    "capital": 3.0,
+    "continent": 3.0,
+    "compare": 1.5,
+    "sequence": 1.5,
+    "add": 0.5,
+    "sub": 0.5,
+    "mul": 0.5,
+    "story": 0.5,
+    "two": 0.25,
+    "day": 0.25,
+}
+"""How often System 1 is taught a task; what needs steps in between stays out of its reach, and shows it."""
+SYSTEM1_TASKS: Final = tuple(SYSTEM1_WEIGHTS)
 SYSTEM2_TASKS: Final = ("add", "sub", "mul", "story", "two", "day", "sort", "reverse")
 RECALL_TASKS: Final = ("capital", "continent")
 """Asked in System 2's source although they need no reasoning: the difficulty filter has to take them away."""
@@ -58,7 +74,9 @@ _HIGHEST: Final = 9
 
 def system1_samples(count: int, seed: int) -> list[Sample]:
     """Training questions for System 1. Some come twice, as in real sources: capitals are not many."""
-    return list(islice(stream("train", f"system1/{seed}", SYSTEM1_TASKS), count))
+    return list(
+        islice(stream("train", f"system1/{seed}", SYSTEM1_TASKS, list(SYSTEM1_WEIGHTS.values())), count)
+    )
 
 
 def system2_samples(count: int, seed: int) -> list[Sample]:

@@ -43,7 +43,7 @@ def test_sample_prompts_are_held_out(lab: Lab) -> None:
 def test_system1_rows_pass_the_default_mapping(lab: Lab) -> None:
     report = prepare_system1_dataset(lab, load_settings(lab).system1)
     assert report.fields == "distilqwen"
-    assert report.kept > 3_000
+    assert report.kept > 2_000
     dropped = {step.name: step.dropped for step in report.steps}
     assert dropped["duplicate"] > 0
     assert dropped["broken"] == dropped["over max_length"] == 0
@@ -52,7 +52,7 @@ def test_system1_rows_pass_the_default_mapping(lab: Lab) -> None:
 def test_system2_filter_keeps_concise_chains_of_real_problems(lab: Lab) -> None:
     report = prepare_system2_dataset(lab, load_settings(lab).system2)
     assert report.fields == "omnithought"
-    assert report.kept > 3_000
+    assert report.kept > 2_000
     dropped = {step.name: step.dropped for step in report.steps}
     assert dropped["no reasoning"] > 0
     assert dropped["outside RV"] > 0
