@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,10 +105,13 @@ class _Demo:
         with ThreadPoolExecutor(max_workers=2) as pool:
             lanes = [pool.submit(self._lane1), pool.submit(self._lane2)]
             try:
-                wait(lanes, return_when=FIRST_EXCEPTION)
-            finally:
-                if not all(_succeeded(lane) for lane in lanes):
-                    self.cancel()
+                ended, _ = wait(lanes, return_when=FIRST_EXCEPTION)
+                # The first to fail says why; the other only says that it was stopped.
+                for lane in ended:
+                    lane.result()
+            except BaseException:
+                self.cancel()
+                raise
         return {name: marks for lane in lanes for name, marks in lane.result().items()}
 
     def compare(self) -> Path:
@@ -231,10 +234,6 @@ class _Demo:
         yield
         self.stages[name] = time.monotonic() - began
         self.say(f"{_STAGES[name]}: done in {self.stages[name]:.0f} s")
-
-
-def _succeeded(lane: "Future[dict[str, Marks]]") -> bool:
-    return lane.done() and lane.exception() is None
 
 
 def _figures(

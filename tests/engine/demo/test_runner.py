@@ -1,21 +1,66 @@
 """The whole demo, as `qdl demo` runs it. Minutes long, hence slow."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from qdl_engine.comparison import list_comparisons, load_comparison
-from qdl_engine.demo.runner import run_demo
-from qdl_engine.errors import SettingsError
-from qdl_engine.events import Event
+from qdl_engine.demo.exam import Marks
+from qdl_engine.demo.lab import create_demo_lab
+from qdl_engine.demo.runner import _Demo, run_demo
+from qdl_engine.errors import RunError, SettingsError
+from qdl_engine.events import Event, no_sink
 from qdl_engine.lab import Lab
-from qdl_engine.runs import list_runs
+from qdl_engine.runs import Run, list_runs, wait_for
+from qdl_engine.toml import load_settings
 
 
 def test_a_lab_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "qdl.toml").write_text("", encoding="utf-8")
     with pytest.raises(SettingsError):
         run_demo(tmp_path)
+
+
+def sleeper(lab: Lab, demo: _Demo) -> Run:
+    return demo._start("evaluate", "system1", [sys.executable, "-c", "import time; time.sleep(60)"])
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> _Demo:
+    lab = create_demo_lab(tmp_path / "lab")
+    return _Demo(lab, load_settings(lab), no_sink)
+
+
+def test_cancelling_stops_what_the_demo_started(demo: _Demo) -> None:
+    run = sleeper(demo.lab, demo)
+    demo.cancel()
+    assert wait_for(run, timeout=20).state == "stopped"
+    late = sleeper(demo.lab, demo)
+    assert wait_for(late, timeout=20).state == "stopped"
+
+
+def test_the_first_failure_is_told_and_ends_the_other_lane(
+    demo: _Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[Run] = []
+
+    def waits(self: _Demo) -> dict[str, Marks]:
+        runs.append(sleeper(self.lab, self))
+        self._follow(runs[0], "system1")
+        return {}
+
+    def fails(self: _Demo) -> dict[str, Marks]:
+        self._follow(
+            self._start("evaluate", "system2", [sys.executable, "-c", "exit('bad luck')"]), "system2"
+        )
+        return {}
+
+    monkeypatch.setattr(_Demo, "_lane1", waits)
+    monkeypatch.setattr(_Demo, "_lane2", fails)
+    with pytest.raises(RunError, match="bad luck"):
+        demo.distil()
+    assert wait_for(runs[0], timeout=20).state == "stopped"
 
 
 @pytest.mark.slow
