@@ -104,6 +104,8 @@ def trainer_arguments(plan: Plan) -> SFTConfig:
     """
     own: dict[str, Any] = {"seed": plan.config.seed, "logging_nan_inf_filter": False, "report_to": "none"}
     own |= plan.translation.arguments
+    # Every weight that is trained has a part in every loss.
+    own.setdefault("ddp_find_unused_parameters", False)
     own.setdefault("per_device_eval_batch_size", own.get("per_device_train_batch_size", 8))
     decided: dict[str, Any] = {
         "output_dir": str(plan.checkpoints),

@@ -22,6 +22,7 @@ from qdl_engine.errors import RunError
 from qdl_engine.events import EventSink, make_event
 from qdl_engine.lab import read_json, write_json_atomic
 from qdl_engine.trainer.checkpoint import SESSION_FILE, clear_checkpoints, last_checkpoint, publish
+from qdl_engine.trainer.device import find_device
 from qdl_engine.trainer.loop import LabTrainer
 from qdl_engine.trainer.plan import Plan, make_plan, trainer_arguments, wants_cpu
 from qdl_engine.trainer.progress import ProgressCallback
@@ -47,7 +48,8 @@ def run_session(config: TrainConfig, *, resume: bool, sink: EventSink, stop: Sto
     os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
     if config.extras.threads:
         torch.set_num_threads(config.extras.threads)
-    main = bool(PartialState(cpu=wants_cpu(config)).is_main_process)
+    on_cpu = find_device(wants_cpu(config)).kind == "cpu"
+    main = bool(PartialState(cpu=on_cpu).is_main_process)
     notify = sink if main else _no_events
     plan = make_plan(config, notify)
     if stop.requested:

@@ -62,3 +62,18 @@ def test_it_trains_stops_and_resumes(make_lab: MakeLab, launcher: Literal["pytho
     assert ended.returncode == 0
     assert [event["event"] for event in read_events(log)].count("finished") == 1
     assert checkpoint_problem(short.output) == ""
+
+
+def test_two_processes_train_as_one(make_lab: MakeLab) -> None:
+    tiny = make_lab(held_out=0.2)
+    events = tiny.lab.root / "events.jsonl"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    program = ["-m", "qdl_engine.trainer", "--config", str(tiny.config), "--events", str(events)]
+    argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", *program]
+    assert subprocess.run(argv, env=environment, check=False).returncode == 0
+    seen = read_events(events)
+    assert [event["event"] for event in seen].count("finished") == 1, "only one process writes"
+    assert seen[-1]["metrics"]["steps"] == 2 * (48 // 8)
+    held_out = [event["held_out_loss"] for event in seen if event["event"] == "evaluated"]
+    assert held_out[-1] < held_out[0] - 0.1
+    assert checkpoint_problem(tiny.output) == ""
