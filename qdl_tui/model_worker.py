@@ -77,17 +77,13 @@ class ModelWorker:
             return  # it has just gone; the reader says so
 
     async def close(self) -> None:
-        """End the worker: asked, then told, then killed."""
+        """End the worker at once: it holds nothing that could be lost, and leaving must not wait for torch."""
         process = self._process
         if process is None or process.returncode is not None:
             return
-        await self.send({"op": "quit"})
-        if process.stdin is not None:
-            process.stdin.close()
-        for end in (process.terminate, process.kill):
-            try:
-                await asyncio.wait_for(process.wait(), END_SECONDS)
-                return
-            except TimeoutError:
-                end()
-        await process.wait()
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), END_SECONDS)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
