@@ -26,6 +26,11 @@ SYSTEMS = ("system1", "system2")
 
 _SECRET_NAME = re.compile(r"TOKEN(?!IZER)|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
 _PATHS = ("directory", "cwd", "output_dir", "config")
+_TEXTS = ("id", "kind", "message", "hint", "name", "note")
+_OPTIONAL_TEXTS = (*_PATHS, "system", "identity", "supervisor_identity")
+_WHOLE_NUMBERS = ("pid", "supervisor_pid", "exit_code", "attempt")
+_END_OF_TIME = 253_402_300_799.0
+"""The last second of the year 9999: beyond it no calendar can show a time."""
 
 
 @dataclass(frozen=True)
@@ -188,15 +193,36 @@ def load_record(directory: Path) -> Run:
     """
     record = read_json(directory / "run.json")
     known = {item.name for item in fields(Run)}
-    if not isinstance(record, dict) or not {"id", "kind", "state", "argv"} <= record.keys():
+    if not isinstance(record, dict) or not _is_record(record):
         raise RunError(f"Not the record of a run: {directory / 'run.json'}", "Delete that directory.")
     values = {key: value for key, value in record.items() if key in known}
+    values["id"] = directory.name
     for key in _PATHS:
         values[key] = Path(values[key]) if values.get(key) else None
     values["argv"] = tuple(values["argv"])
     values["system"] = values.get("system")
     values["cwd"] = values["cwd"] or directory
     return Run(**values | {"directory": directory})
+
+
+def _is_record(record: Mapping[str, Any]) -> bool:
+    """Whether a record holds what it must, each of its type: one that does not would break the whole list."""
+    return (
+        {"id", "kind", "state", "argv"} <= record.keys()
+        and record["state"] in STATES
+        and isinstance(record["argv"], list)
+        and all(isinstance(word, str) for word in record["argv"])
+        and isinstance(record.get("env", {}), dict)
+        and all(isinstance(record.get(key, ""), str) for key in _TEXTS)
+        and all(isinstance(record.get(key), str | None) for key in _OPTIONAL_TEXTS)
+        and all(isinstance(record.get(key), int | None) for key in _WHOLE_NUMBERS)
+        and _is_time(record.get("created", 0.0))
+        and all(record.get(key) is None or _is_time(record[key]) for key in ("started", "ended"))
+    )
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < _END_OF_TIME
 
 
 def refresh_run(run: Run) -> Run:

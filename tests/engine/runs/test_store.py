@@ -116,3 +116,29 @@ def test_deleting_removes_the_directory_only(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"], output_dir=lab.system1_checkpoint)
     delete_run(run)
     assert list_runs(lab) == [] and lab.system1_checkpoint.is_dir()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"argv": None},
+        {"argv": [1]},
+        {"state": "weird"},
+        {"state": []},
+        {"created": "yesterday"},
+        {"created": 1e400},
+        {"started": "now"},
+        {"output_dir": 5},
+        {"pid": "1"},
+        {"name": None},
+        {"env": []},
+    ],
+)
+def test_a_record_with_a_wrong_type_breaks_neither_the_list_nor_the_other_runs(
+    lab: Lab, wrong: dict[str, object]
+) -> None:
+    good, bad = create_run(lab, "label", argv=["x"]), create_run(lab, "train", argv=["x"])
+    bad.record_file.write_text(json.dumps(bad.to_dict() | wrong), encoding="utf-8")
+    found = {run.id: run for run in list_runs(lab)}
+    assert found[good.id] == good
+    assert found[bad.id].state == "lost" and found[bad.id].message.startswith("Not the record of a run")
