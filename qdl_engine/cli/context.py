@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qdl_engine.cli.streams import is_unicode
 from qdl_engine.lab import Lab
 from qdl_engine.text import printable
 
@@ -42,7 +43,7 @@ class Context:
 
     def emit(self, value: Any, text: str) -> None:
         """The result: one JSON document, or text for a person."""
-        shown = dump_json(value) if self.as_json else printable(text)
+        shown = dump_json(value, ascii_only=not is_unicode(sys.stdout)) if self.as_json else printable(text)
         if shown:
             sys.stdout.write(shown if shown.endswith("\n") else shown + "\n")
 
@@ -52,9 +53,9 @@ class Context:
         sys.stderr.flush()
 
 
-def dump_json(value: Any) -> str:
+def dump_json(value: Any, *, ascii_only: bool = False) -> str:
     """A JSON document that is strict (no NaN) and harmless on a terminal."""
-    text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, indent=1)
+    text = json.dumps(_plain(value), ensure_ascii=ascii_only, allow_nan=False, indent=1)
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -9,10 +10,12 @@ import time
 import traceback
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import UsageError, build_parser, overrides_of
+from qdl_engine.cli.streams import make_streams_safe, silence_streams
 from qdl_engine.errors import LabError
 from qdl_engine.events import append_event, make_event
 from qdl_engine.lab import Lab
@@ -23,6 +26,7 @@ INTERRUPTED = 130
 def run(arguments: Sequence[str] | None = None) -> int:
     """Parse, run, and turn whatever goes wrong into words for a person and an exit code for a script."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    make_streams_safe()
     # Needed before parsing, so that a mistake in the arguments is reported in the form that was asked for.
     context = Context(Lab.at("."), (), as_json="--json" in words)
     try:
@@ -32,14 +36,21 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         return _report(context, error)
     except KeyboardInterrupt:
-        context.tell("Interrupted.")
-        return INTERRUPTED
+        return _report(context, _Interrupted("Interrupted."))
     except BrokenPipeError:
         # Whoever read our output has had enough of it: `qdl runs | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_streams()
         return 0
+    except OSError as error:
+        return _report(context, _from_system(error) or _unexpected(context.lab, error))
     except Exception as error:  # noqa: BLE001 - the last line: no traceback reaches a person
         return _report(context, _unexpected(context.lab, error))
+
+
+class _Interrupted(LabError):
+    """Ctrl-C."""
+
+    exit_code = INTERRUPTED
 
 
 def _run(context: Context, given: Namespace) -> int:
@@ -52,14 +63,44 @@ def _report(context: Context, error: LabError) -> int:
     """Say what went wrong; inside a run also to whoever reads its events."""
     events = os.environ.get("QDL_EVENTS")
     if events and os.environ.get("QDL_RUN_DIR"):
-        append_event(Path(events), make_event("failed", message=error.message, hint=error.hint))
+        # A full disk must not hide the words below, which go to the log.
+        with suppress(OSError):
+            append_event(Path(events), make_event("failed", message=error.message, hint=error.hint))
+    try:
+        _say(context, error)
+    except OSError:
+        # Nobody can be told; the exit code still says it.
+        silence_streams()
+    return error.exit_code
+
+
+def _say(context: Context, error: LabError) -> None:
     if context.as_json:
         context.emit({"error": {"message": error.message, "hint": error.hint}}, "")
-    else:
-        context.tell(f"{'' if isinstance(error, UsageError) else 'Error: '}{error.message}")
-        if error.hint:
-            context.tell(error.hint)
-    return error.exit_code
+        sys.stdout.flush()
+        return
+    plain = isinstance(error, UsageError | _Interrupted)
+    context.tell(f"{'' if plain else 'Error: '}{error.message}")
+    if error.hint:
+        context.tell(error.hint)
+
+
+_SYSTEM_HINTS = {
+    errno.ENOSPC: "Free some space there, then do it again.",
+    errno.EDQUOT: "Free some space there, then do it again.",
+    errno.EROFS: "Choose a directory that can be written: --lab DIR",
+    errno.EACCES: "Look at who owns it, and at its permissions.",
+    errno.EPERM: "Look at who owns it, and at its permissions.",
+}
+
+
+def _from_system(error: OSError) -> LabError | None:
+    """A full disk or a forbidden file in words; None when it is nothing a person can mend so."""
+    hint = _SYSTEM_HINTS.get(error.errno or 0)
+    if hint is None:
+        return None
+    where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
+    return LabError(f"{error.strerror}{where}", hint)
 
 
 def _unexpected(lab: Lab, error: Exception) -> LabError:

@@ -129,6 +129,8 @@ def follow(context: Context, run: Run) -> int:
         context.tell(
             f"Left run {run.id}; it goes on. Watch it again: qdl --lab {run.lab.root} attach {run.id}"
         )
+        # The text is told above; a script gets its one document too.
+        context.emit(described(watch.run, watch.summary), "")
         return INTERRUPTED
     return _ended(context, watch.run, described(watch.run, watch.summary))
 

@@ -290,3 +290,55 @@ def test_output_cut_off_by_its_reader_is_no_error(lab: Lab) -> None:
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+SHELL_CASES = {
+    "a closed stdout": ("config show >&-", 0),
+    "a closed stdout, as JSON": ("--json attach 99 >&-", 1),
+    "a closed stderr": ("attach 99 2>&-", 1),
+    "a full stdout": ("config show >/dev/full", 1),
+    "a full stdout, as JSON": ("--json attach 99 >/dev/full", 1),
+    "a full stderr": ("attach 99 2>/dev/full", 1),
+    "a reader that is gone": ("--json attach 99 | true", 1),
+}
+
+
+@pytest.mark.parametrize("case", SHELL_CASES)
+def test_no_traceback_whatever_becomes_of_the_streams(lab: Lab, case: str) -> None:
+    words, code = SHELL_CASES[case]
+    script = f'"$0" -m qdl_engine.cli --lab "$1" {words}; exit ${{PIPESTATUS[0]}}'
+    ended = subprocess.run(
+        ["bash", "-c", script, sys.executable, str(lab.root)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in ended.stdout + ended.stderr and "Exception ignored" not in ended.stderr
+    assert ended.returncode == code
+    assert "Unexpected" not in ended.stderr
+
+
+def test_output_in_an_encoding_without_our_characters(tmp_path: Path) -> None:
+    def asked(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "qdl_engine.cli", "--lab", str(tmp_path / "nö"), *words],
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert json.loads(asked("--json", "runs").stdout)["error"]["message"] == f"No lab at {tmp_path / 'nö'}"
+    told = asked("runs")
+    assert told.returncode == 2 and told.stderr.startswith("Error: No lab at") and "n\\xf6" in told.stderr
+
+
+def test_an_interrupted_command_still_gives_its_document(
+    lab: Lab, qdl: Qdl, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Lab) -> list[Run]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qdl_engine.runs.store.list_runs", interrupted)
+    assert qdl("--json", "runs") == 130
+    assert json.loads(capsys.readouterr().out)["error"]["message"] == "Interrupted."
