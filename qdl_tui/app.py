@@ -96,8 +96,11 @@ class QdlApp(App[None]):
             id="app.palette",
         ),
         Binding("ctrl+t", "toggle_theme", "Theme", show=False, tooltip="Dark or light theme", id="app.theme"),
-        Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="This help", id="app.help"),
-        Binding("q,ctrl+q", "quit", "Quit", key_display="q", tooltip="Leave; runs go on", id="app.quit"),
+        # One key of each pair is text in an input; the footer then shows the other.
+        Binding("question_mark", "help", "Help", key_display="?", tooltip="This help", id="app.help"),
+        Binding("f1", "help", "Help", tooltip="This help", id="app.help_f1"),
+        Binding("q", "quit", "Quit", tooltip="Leave; runs go on", id="app.quit"),
+        Binding("ctrl+q", "quit", "Quit", tooltip="Leave; runs go on", id="app.quit_ctrl"),
     ]
 
     def __init__(self, lab: Lab, *, demo: bool = False, state: UserState | None = None) -> None:

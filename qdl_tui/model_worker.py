@@ -77,7 +77,7 @@ class ModelWorker:
             return  # it has just gone; the reader says so
 
     async def close(self) -> None:
-        """End the worker at once: it holds nothing that could be lost, and leaving must not wait for torch."""
+        """End the worker at once: it holds nothing to lose, and leaving must not wait for torch."""
         process = self._process
         if process is None or process.returncode is not None:
             return

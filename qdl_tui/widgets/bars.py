@@ -21,7 +21,7 @@ MODE_TITLES = {
 """The screens in the order of their number keys."""
 
 MOST_KEYS = 6
-LAST_KEYS = ("app.help", "app.quit")
+LAST_KEYS = ("app.help", "app.help_f1", "app.quit", "app.quit_ctrl")
 """Always shown, at the end."""
 TYPED_KEYS = ("question_mark", "slash", "left_square_bracket", "right_square_bracket")
 
@@ -62,7 +62,8 @@ def shown_bindings(screen: Screen[object]) -> list[Binding]:
         if typing and (len(binding.key) == 1 or binding.key in TYPED_KEYS):
             continue  # an input takes these as text
         if binding.show and active.enabled and binding.description:
-            found.setdefault(binding.action, binding)
+            if binding.action not in found or len(binding.key) == 1:
+                found[binding.action] = binding  # of two keys, the plain one: `q` before ctrl+q
     return list(found.values())
 
 
