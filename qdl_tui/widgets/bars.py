@@ -61,9 +61,9 @@ def shown_bindings(screen: Screen[object]) -> list[Binding]:
         binding = active.binding
         if typing and (len(binding.key) == 1 or binding.key in TYPED_KEYS):
             continue  # an input takes these as text
-        if binding.show and active.enabled and binding.description:
-            if binding.action not in found or len(binding.key) == 1:
-                found[binding.action] = binding  # of two keys, the plain one: `q` before ctrl+q
+        shown = binding.show and active.enabled and bool(binding.description)
+        if shown and (binding.action not in found or len(binding.key) == 1):
+            found[binding.action] = binding  # of two keys, the plain one: `q` before ctrl+q
     return list(found.values())
 
 
