@@ -83,12 +83,13 @@ def compare_models(
         on_event: Takes `progress`, and a `note` for each model loaded or skipped.
 
     Raises:
-        SettingsError: when there is no prompt, or no model at all.
+        SettingsError: when there is no prompt, one that asks nothing, or no model at all.
     """
     if isinstance(prompts, str) or not prompts:
         raise SettingsError(
             "No prompts to compare with", "Give a list of prompts, or a file with one per line."
         )
+    _refuse_blank(prompts)
     given: dict[ModelName, tuple[str | Path | None, LoadedModel | None]] = {
         "teacher": (teacher_path, teacher_model),
         "system1": (system1_path, sys1_model),
@@ -120,6 +121,20 @@ def compare_models(
     if save_to is not None:
         write_json_atomic(save_to, comparison.to_dict())
     return comparison
+
+
+def _refuse_blank(prompts: Sequence[str]) -> None:
+    """A prompt that is blank or no text would be answered with noise, or fail after the models are loaded."""
+    for number, prompt in enumerate(prompts, 1):
+        # Callers are not all typed: a list read from JSON may hold anything.
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise SettingsError(f"Prompt {number} asks nothing: {prompt!r}", "Write some text.")
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as cause:
+            raise SettingsError(
+                f"Prompt {number} is not valid Unicode: {prompt!r}", "Write it anew."
+            ) from cause
 
 
 @dataclass

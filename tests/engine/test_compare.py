@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,3 +134,9 @@ def test_exact_match(student: LoadedModel) -> None:
 )
 def test_wilson_interval(correct: int, total: int, low: float, high: float) -> None:
     assert wilson_interval(correct, total) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize("prompt", ["", "  ", None, 5, "half a \ud800"])
+def test_a_prompt_that_asks_nothing_is_refused_before_any_model_is_loaded(prompt: Any) -> None:
+    with pytest.raises(SettingsError, match="Prompt 2 "):
+        compare_models(["hi", prompt], system1_path="/nowhere")
