@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ EXAMPLES: dict[Role, str] = {
     "student": "Qwen/Qwen2.5-0.5B-Instruct",
 }
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+LONGEST_HUB_ID = 200
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
 FINGERPRINT_BYTES = 1 << 20
 HUB_SECONDS = 5.0
@@ -27,8 +29,11 @@ def find_checkpoint(name: str, role: Role) -> str:
     Raises:
         ModelError: `Model not found at <path>`, or `Invalid student model: <name>` with the reason.
     """
+    if not name.strip():
+        raise invalid_model(name, role, "no name is given")
     directory = Path(name).expanduser()
-    if directory.is_dir():
+    # `os.path` says False where `Path` raises: a name too long for a file is none.
+    if os.path.isdir(directory):
         if not (directory / "config.json").is_file():
             raise invalid_model(name, role, "the directory has no config.json")
         if not any(directory.glob("*.safetensors")):
@@ -38,13 +43,13 @@ def find_checkpoint(name: str, role: Role) -> str:
         if not any((directory / file).is_file() for file in TOKENIZER_FILES):
             raise invalid_model(name, role, "the directory has no tokenizer")
         return str(directory)
-    if directory.is_file():
+    if os.path.isfile(directory):
         raise invalid_model(name, role, "a file, not a checkpoint directory")
     if name.startswith((".", "~")) or directory.is_absolute() or name.count("/") > 1 or name.endswith("/"):
         raise ModelError(
             f"Model not found at {name}", "Train it first, or give the directory of a checkpoint."
         )
-    if not HUB_ID.fullmatch(name):
+    if len(name) > LONGEST_HUB_ID or not HUB_ID.fullmatch(name):
         raise invalid_model(name, role, "neither a directory nor a hub id")
     return name
 

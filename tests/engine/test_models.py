@@ -319,3 +319,9 @@ class TestOutOfMemory:
         with pytest.raises(ModelError, match="Out of GPU memory") as caught:
             generate(wandering, PROMPTS[:4], max_new_tokens=10, batch_size=4)
         assert "teacher.max_new_tokens" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 5000, "a\0b"], ids=["empty", "blank", "long", "nul"])
+def test_a_name_that_no_file_can_have_is_no_student(name: str) -> None:
+    with pytest.raises(ModelError, match="Invalid student model: "):
+        load_student(name)
