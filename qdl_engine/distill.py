@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from qdl_engine.easydistill.command import RunResult, run_easy_distill
 from qdl_engine.easydistill.config import write_system1_config, write_system2_config
+from qdl_engine.errors import SettingsError
 from qdl_engine.events import EventSink, no_sink
 from qdl_engine.lab import Lab
 from qdl_engine.problems import from_pydantic, settings_error
@@ -68,6 +69,10 @@ def lab_settings(config: Config, system: System) -> LabSettings:
     if isinstance(config, System1Settings | System2Settings):
         # Not `model_dump` alone: the other tables keep their defaults.
         return LabSettings.model_validate({system: config.model_dump()})
+    if not isinstance(config, Mapping):
+        raise SettingsError(
+            f"A {type(config).__name__} is no config", "Give settings, or a dict of them: {'rows': 100}"
+        )
     values = dict(config)
     whole = any(key in LabSettings.model_fields for key in values)
     try:

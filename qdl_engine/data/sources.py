@@ -83,6 +83,9 @@ def read_file(path: Path) -> Iterator[SourceRow]:
         raise DataError(f"Cannot read {path}: {cause.strerror or cause}") from cause
     if head.startswith(b"PAR1"):
         return read_parquet(path)
+    if path.suffix.lower() == ".parquet":
+        # Not JSON Lines either: it would be hundreds of broken lines.
+        raise DataError(f"Cannot read {path}: no Parquet file", "It may be cut short: copy it again.")
     return read_json_array(path) if head.startswith(b"[") else read_json_lines(path)
 
 

@@ -79,3 +79,9 @@ def test_a_failed_run_raises_what_the_run_said(tmp_path: Path) -> None:
     with pytest.raises(RunError) as failed:
         distill_system1(RECIPE | {"source": "rows.json"}, lab=lab)
     assert failed.value.message == f"Invalid student model: {student}"
+
+
+@pytest.mark.parametrize("config", [None, [1], "rows"])
+def test_what_is_no_config_is_refused(config: Any, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="is no config"):
+        distill_system1(config, lab=Lab.at(tmp_path))

@@ -125,3 +125,8 @@ def test_a_relative_source_is_looked_for_in_the_lab_first(
 def test_a_missing_file_is_not_taken_for_a_hub_id(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="Data file not found"):
         open_source(Lab.at(tmp_path), name, split="train", seed=1)
+
+
+def test_a_parquet_file_without_its_mark_is_not_read_as_json(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no Parquet file"):
+        values(write(tmp_path / "a.parquet", b"\x00\n\xff\n"))
