@@ -157,7 +157,8 @@ def preview(context: Context, given: Namespace) -> int:
     prompt = context.settings().recipe(given.system).system_prompt
     text = "\n\n".join(
         f"--- row {given.start + number}  ({row.get('id', '')})\n"
-        f"{format_prompt(row['instruction'], given.system, system_prompt=prompt)}{row.get('output') or ''}"
+        + format_prompt(row.get("instruction") or "", given.system, system_prompt=prompt)
+        + str(row.get("output") or "")
         for number, row in enumerate(rows)
     )
     context.emit({"system": given.system, "start": given.start, "rows": rows}, text)

@@ -342,3 +342,9 @@ def test_an_interrupted_command_still_gives_its_document(
     monkeypatch.setattr("qdl_engine.runs.store.list_runs", interrupted)
     assert qdl("--json", "runs") == 130
     assert json.loads(capsys.readouterr().out)["error"]["message"] == "Interrupted."
+
+
+def test_preview_shows_rows_that_lack_something(lab: Lab, qdl: Qdl, capsys: Capture) -> None:
+    lab.omnithought_cot.write_text('[{"x": 1}, {"instruction": 7, "output": null}]', encoding="utf-8")
+    assert qdl("preview", "system2") == 0
+    assert "--- row 1" in capsys.readouterr().out
