@@ -40,7 +40,12 @@ def preview_rows(lab: Lab, system: str, start: int, count: int) -> list[dict[str
 
 @contextmanager
 def array_file(path: Path) -> Iterator[TextIO]:
-    """The inside of a JSON array, put in place as `path` at the end; on an error the old file stays."""
+    """The inside of a JSON array, put in place as `path` at the end; on an error the old file stays.
+
+    The caller holds the lab's writer lock, so a half-written file found here is one a killed writer left.
+    """
+    for stale in path.parent.glob(f".{path.name}.*"):
+        stale.unlink(missing_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
