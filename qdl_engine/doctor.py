@@ -201,7 +201,7 @@ def _lab(lab: Lab) -> Check:
     from qdl_engine.toml import load_settings
 
     if not lab.settings_file.is_file():
-        return Check("lab", "note", f"none at {lab.root}", f"Make one: qdl --lab {lab.root} init")
+        return Check("lab", "note", f"none at {lab.root}", f"Make one: qdl --lab {lab.word} init")
     try:
         load_settings(lab)
     except LabError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,8 +37,13 @@ class Lab:
         """
         lab = cls.at(directory)
         if not lab.settings_file.is_file():
-            raise SettingsError(f"No lab at {lab.root}", f"Make one: qdl --lab {lab.root} init")
+            raise SettingsError(f"No lab at {lab.root}", f"Make one: qdl --lab {lab.word} init")
         return lab
+
+    @property
+    def word(self) -> str:
+        """The lab's place as one word of a command line that a person copies into a shell."""
+        return shlex.quote(str(self.root))
 
     @property
     def settings_file(self) -> Path:

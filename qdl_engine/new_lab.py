@@ -18,7 +18,7 @@ def make_lab(lab: Lab) -> None:
 
     if lab.settings_file.exists():
         raise SettingsError(
-            f"There is a lab at {lab.root} already", f"Look at it: qdl --lab {lab.root} status"
+            f"There is a lab at {lab.root} already", f"Look at it: qdl --lab {lab.word} status"
         )
     lab.create_directories()
     if not lab.sample_prompts.exists():

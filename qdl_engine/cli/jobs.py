@@ -158,7 +158,7 @@ def _detach(context: Context, given: Namespace, arguments: list[str]) -> Literal
     run = _start(context, given, arguments)
     context.emit(
         run.to_dict(),
-        f"Run {run.id} is {run.state}.\nWatch it: qdl --lab {context.lab.root} attach {run.id}",
+        f"Run {run.id} is {run.state}.\nWatch it: qdl --lab {context.lab.word} attach {run.id}",
     )
     return 0
 

@@ -40,7 +40,7 @@ def init(context: Context, given: Namespace) -> int:
 
     lab = Lab.at(given.directory) if given.directory else context.lab
     if lab.settings_file.exists():
-        raise LabError(f"There is a lab at {lab.root} already", f"Look at it: qdl --lab {lab.root} status")
+        raise LabError(f"There is a lab at {lab.root} already", f"Look at it: qdl --lab {lab.word} status")
     settings = None
     if context.overrides:
         from qdl_engine.settings import LabSettings
@@ -56,7 +56,7 @@ def init(context: Context, given: Namespace) -> int:
     load_settings(lab)
     context.emit(
         {"lab": str(lab.root), "settings": str(lab.settings_file)},
-        f"Made a lab. Its settings: {lab.settings_file}\nNext: qdl --lab {lab.root} train system1",
+        f"Made a lab. Its settings: {lab.settings_file}\nNext: qdl --lab {lab.word} train system1",
     )
     return 0
 
@@ -152,7 +152,7 @@ def preview(context: Context, given: Namespace) -> int:
     if not rows:
         raise DataError(
             f"No prepared rows of {given.system} from row {given.start} on",
-            f"Prepare them: qdl --lab {lab.root} prepare {given.system}",
+            f"Prepare them: qdl --lab {lab.word} prepare {given.system}",
         )
     prompt = context.settings().recipe(given.system).system_prompt
     text = "\n\n".join(

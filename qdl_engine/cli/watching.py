@@ -68,7 +68,7 @@ def stop(context: Context, given: Namespace) -> int:
     lab = context.open_lab()
     run = _choose(lab, given.run, "active")
     if run is None:
-        raise RunError("No run is going on", f"List them: qdl --lab {lab.root} runs")
+        raise RunError("No run is going on", f"List them: qdl --lab {lab.word} runs")
     run = stop_run(run, force=given.force, grace=given.grace)
     if run.active:
         context.tell(f"Stopping run {run.id} ...")
@@ -127,7 +127,7 @@ def follow(context: Context, run: Run) -> int:
                 time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         context.tell(
-            f"Left run {run.id}; it goes on. Watch it again: qdl --lab {run.lab.root} attach {run.id}"
+            f"Left run {run.id}; it goes on. Watch it again: qdl --lab {run.lab.word} attach {run.id}"
         )
         # The text is told above; a script gets its one document too.
         context.emit(described(watch.run, watch.summary), "")
@@ -145,6 +145,6 @@ def _ended(context: Context, run: Run, value: dict[str, Any]) -> int:
         lines += [] if held_out is None else [f"Held-out loss: {held_out:.3f}"]
         lines += [f"Checkpoint: {run.output_dir}"] if run.output_dir else []
     elif run.resumable:
-        lines.append(f"Go on with it: qdl --lab {run.lab.root} resume {run.id}")
+        lines.append(f"Go on with it: qdl --lab {run.lab.word} resume {run.id}")
     context.emit(value, "\n".join(lines))
     return 0 if run.state == "done" else 1

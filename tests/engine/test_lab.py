@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -73,3 +74,10 @@ def test_the_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     with Lab.at(tmp_path).writer_lock("preparing"):
         assert (tmp_path / ".qdl.lock").read_text() == f"process {os.getpid()} (preparing)"
     assert (tmp_path / ".qdl.lock").read_text() == ""
+
+
+def test_a_command_to_copy_survives_any_directory_name(tmp_path: Path) -> None:
+    root = tmp_path / "a \"b; 'c"
+    with pytest.raises(SettingsError) as missing:
+        Lab.open(root)
+    assert shlex.split(missing.value.hint.removeprefix("Make one: ")) == ["qdl", "--lab", str(root), "init"]
