@@ -149,7 +149,21 @@ class QdlApp(App[None]):
         self.save_state()
 
     async def action_quit(self) -> None:
-        """Leave; what goes on without the app is named on the terminal that is left behind."""
+        """Leave, after a question when edits would be lost."""
+        if self.draft is None or not self.draft.dirty:
+            await self._leave()
+            return
+        from qdl_tui.screens.dialogs import ConfirmScreen
+
+        async def answered(leave: bool | None) -> None:
+            if leave:
+                await self._leave()
+
+        changes = "\n".join(f"{key}: {old} -> {new}" for key, old, new in self.draft.changes())
+        self.push_screen(ConfirmScreen("Quit without saving the settings?", changes), answered)
+
+    async def _leave(self) -> None:
+        """Exit; what goes on without the app is named on the terminal that is left behind."""
         going = await asyncio.to_thread(self._going_on)
         self.exit(message=Text(printable("\n".join(going))) if going else None)
 
@@ -157,7 +171,7 @@ class QdlApp(App[None]):
         from qdl_engine.runs.store import list_runs
 
         runs = [run for run in list_runs(self.lab) if run.active]
-        return [f"Run {run.id} goes on:  qdl --lab {self.lab.root} attach {run.id}" for run in runs]
+        return [f"Run {run.id} goes on:  qdl --lab {self.lab.word} attach {run.id}" for run in runs]
 
     def action_toggle_theme(self) -> None:
         self.theme = "qdl-light" if self.current_theme.dark else "qdl-dark"

@@ -141,7 +141,18 @@ class CompareScreen(BaseScreen):
         place = f"Prompt {self.position + 1}/{len(prompts)}" if prompts else "Prompt"
         self.query_one("#prompt-place", Static).update(Content.styled(place, "bold $accent"))
 
+    @on(Input.Changed, "#prompt")
+    def forget_answers_to_another_prompt(self, changed: Input.Changed) -> None:
+        if self._answers and not self._waiting and changed.value.strip() != self._prompt:
+            self._answers = {}
+            for pane in self.query(AnswerPane):
+                if pane.text:
+                    pane.show_why("", "Enter asks.")
+
     def action_move(self, prompts: int) -> None:
+        if self._waiting:
+            self.notify("Still answering: c cancels", markup=False, timeout=2)
+            return
         self.position += prompts
         self._show_prompt()
 
@@ -227,9 +238,10 @@ class CompareScreen(BaseScreen):
             self._done_with(name)
         elif kind in ("load_failed", "error"):
             self._loaded.pop(name, None)
-            self._failed.setdefault(name, str(event.get("message", "")))
-            if kind == "load_failed" or name not in self._answers:
+            # A model that failed to load also fails to answer; only the first says why.
+            if name not in self._failed and name not in self._answers:
                 pane.show_why("failed", f"{event.get('message', '')}\n\n{event.get('hint', '')}".strip())
+            self._failed.setdefault(name, str(event.get("message", "")))
             self._done_with(name)
 
     def _is_current(self, event: dict[str, Any]) -> bool:

@@ -275,6 +275,7 @@ class RecipeScreen(DraftScreen):
         """Leave whatever is open; a second time, show all settings again."""
         if self.query_one("#form-search").display:
             self.end_search()
+        self._show_editor(False)
         self.needle = ""
         self._show_rows()
         self.query_one(FieldList).focus()

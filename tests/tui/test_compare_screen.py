@@ -85,6 +85,9 @@ async def test_the_models_answer_and_the_comparison_is_saved(trained_lab: Lab) -
             if list_comparisons(trained_lab):
                 break
         assert screen_text(app).count("tok/s") == 2
+        await pilot.press("i", *"Other?")
+        await pilot.pause()
+        assert "tok/s" not in screen_text(app), "answers to one prompt stood under another"
         worker = screen.worker
         assert worker is not None and worker.running
     assert not worker.running
@@ -123,3 +126,22 @@ async def test_a_typed_prompt_can_be_kept(lab: Lab) -> None:
         await pilot.press("i", "ctrl+u", *"Two?", "escape", "a")
         await settled(app, pilot)
         assert lab.sample_prompts.read_text(encoding="utf-8") == "# mine\nOne?\nTwo?\n"
+
+
+async def test_a_model_that_does_not_load_says_why_and_not_that_it_is_not_loaded(trained_lab: Lab) -> None:
+    broken = trained_lab.system1_checkpoint / "model.safetensors"
+    broken.write_bytes(b"rubbish")
+    app = QdlApp(trained_lab)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("6")
+        await settled(app, pilot)
+        await pilot.press("enter")
+        screen = app.screen
+        assert isinstance(screen, CompareScreen)
+        for _ in range(600):
+            await pilot.pause(0.1)
+            if list_comparisons(trained_lab):
+                break
+        shown = screen_text(app)
+        assert "failed" in shown and "Load it first" not in shown

@@ -117,3 +117,23 @@ async def test_a_preset_is_one_edit_and_the_config_shows_it(lab: Lab) -> None:
         await pilot.press("escape", "ctrl+z")
         await settled(app, pilot)
         assert not app.draft.dirty
+
+
+async def test_escape_closes_the_editor_and_quitting_with_edits_asks(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("2")
+        await settled(app, pilot)
+        await pilot.press(*TO_ROWS)
+        await settled(app, pilot)
+        await pilot.press("enter", *"x", "escape")
+        await pilot.pause()
+        assert "✗" not in screen_text(app)
+
+        await pilot.press("enter", "ctrl+u", *"25", "enter", "q")
+        await pilot.pause()
+        assert "Quit without saving" in screen_text(app)
+        await pilot.press("n")
+        await pilot.pause()
+        assert app.draft is not None and app.draft.dirty and app.is_running
