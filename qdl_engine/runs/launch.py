@@ -67,7 +67,8 @@ def resume_run(run: Run) -> Run:
     """Start a run that ended once more, in the same directory, going on from its last checkpoint.
 
     Raises:
-        RunError: while it is running, when it is done, or when its runtime cannot resume.
+        RunError: while it is running, when it is done, when its runtime cannot resume, or when its student
+            belongs to the lab that this one was copied from.
     """
     with store_lock(run.lab):
         current = refresh_run(run)
@@ -75,7 +76,18 @@ def resume_run(run: Run) -> Run:
             raise RunError(
                 f"Run {run.id} is {current.state}", "Only a stopped, failed or lost run can be resumed."
             )
+        _refuse_other_lab(current)
         return _launch(replace(current, argv=tuple(_resuming(current))))
+
+
+def _refuse_other_lab(run: Run) -> None:
+    """A run in a copied lab still names the lab it was made in, and would write its student there."""
+    home = run.output_dir.parent if run.output_dir is not None else run.lab.root
+    if home != run.lab.root and Lab.at(home).settings_file.is_file():
+        raise RunError(
+            f"Run {run.id} writes into another lab: {run.output_dir}",
+            f"This lab is a copy of it. Train here anew: qdl --lab {run.lab.word} train {run.system}",
+        )
 
 
 def _resuming(run: Run) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -276,6 +277,17 @@ def test_what_cannot_resume_says_so(lab: Lab) -> None:
     ended = wait_for(start_run(run), poll=0.02, timeout=PATIENCE)
     with pytest.raises(RunError, match="EasyDistill has no resume"):
         resume_run(ended)
+
+
+def test_a_run_of_a_copied_lab_never_writes_into_the_lab_it_came_from(lab: Lab, tmp_path: Path) -> None:
+    lab.settings_file.write_text("", encoding="utf-8")
+    run = create_run(
+        lab, "train", system="system1", argv=["-m", "qdl_engine.trainer"], output_dir=lab.system1_checkpoint
+    )
+    save_run(replace(run, state="stopped"))
+    copy = Lab.at(shutil.copytree(lab.root, tmp_path / "copy"))
+    with pytest.raises(RunError, match="another lab"):
+        resume_run(list_runs(copy)[0])
 
 
 def test_a_run_is_started_once(make_run: MakeRun) -> None:
