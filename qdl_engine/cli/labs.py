@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import SYSTEMS, Group
 from qdl_engine.errors import DataError, LabError, SettingsError
-from qdl_engine.lab import Lab, write_text_atomic
+from qdl_engine.lab import Lab
 from qdl_engine.text import one_line
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ def add_commands(group: Group) -> None:
 
 
 def init(context: Context, given: Namespace) -> int:
-    from importlib import resources
-
-    from qdl_engine.toml import apply_overrides, default_toml, load_settings, save_settings
+    from qdl_engine.new_lab import make_lab
+    from qdl_engine.toml import apply_overrides, load_settings, save_settings
 
     lab = Lab.at(given.directory) if given.directory else context.lab
     if lab.settings_file.exists():
@@ -46,11 +45,7 @@ def init(context: Context, given: Namespace) -> int:
         from qdl_engine.settings import LabSettings
 
         settings = apply_overrides(LabSettings(), context.overrides)
-    lab.create_directories()
-    if not lab.sample_prompts.exists():
-        prompts = resources.files("qdl_engine").joinpath("sample_prompts.txt").read_text(encoding="utf-8")
-        write_text_atomic(lab.sample_prompts, prompts)
-    write_text_atomic(lab.settings_file, default_toml())
+    make_lab(lab)
     if settings is not None:
         save_settings(lab, settings)
     load_settings(lab)

@@ -15,6 +15,7 @@ from datasets import Dataset
 from torch.utils.data import Sampler
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from qdl_engine.data.sampling import row_id
 from qdl_engine.data.sources import SourceRow
 from qdl_engine.easydistill.template import PromptTemplate
 from qdl_engine.prompts import END_OF_TURN, format_completion
@@ -117,11 +118,6 @@ def _problem(value: Any) -> str:
     if END_OF_TURN in value["output"].removesuffix(END_OF_TURN):
         return "an end token inside the answer"
     return ""
-
-
-def row_id(instruction: str, output: str) -> str:
-    """A stable id for a row that brings none: the same text has the same id in any file."""
-    return hashlib.sha256(f"{instruction}\0{output}".encode()).hexdigest()[:16]
 
 
 def split_held_out(rows: list[TokenRow], share: float, seed: int) -> tuple[list[TokenRow], list[TokenRow]]:
