@@ -35,26 +35,31 @@ def load_settings(lab: Lab) -> LabSettings:
     Raises:
         SettingsError: naming file, key, what is accepted and the nearest valid key.
     """
-    return _checked(_read(Lab.open(lab.root).settings_file), str(lab.settings_file))
+    return _checked(read_toml(Lab.open(lab.root).settings_file), str(lab.settings_file))
 
 
 def validate_file(path: Path) -> list[Problem]:
     """Everything that is wrong with a settings file; empty when nothing is."""
     try:
-        values = _read(path)
+        values = read_toml(path)
     except SettingsError as broken:
         return [Problem(str(path), "", broken.message.removeprefix(f"{path}: ").rstrip("."), broken.hint)]
     return _problems(values, str(path))
 
 
-def _text(path: Path) -> str:
+def toml_text(path: Path) -> str:
     """The file as it stands: line ends are the user's too."""
     return path.read_bytes().decode()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as plain values.
+
+    Raises:
+        SettingsError: when it cannot be read or is no TOML.
+    """
     try:
-        return tomllib.loads(_text(path))
+        return tomllib.loads(toml_text(path))
     except OSError as cause:
         raise SettingsError(f"{path}: cannot be read: {cause.strerror}") from cause
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
@@ -151,8 +156,8 @@ def save_settings(lab: Lab, settings: LabSettings) -> None:
 
     values = _checked(settings.model_dump(), str(lab.settings_file)).model_dump()
     if lab.settings_file.exists():
-        _read(lab.settings_file)
-        document = tomlkit.parse(_text(lab.settings_file))
+        read_toml(lab.settings_file)
+        document = tomlkit.parse(toml_text(lab.settings_file))
     else:
         document = tomlkit.parse(default_toml())
     defaults = LabSettings().model_dump()
@@ -161,26 +166,29 @@ def save_settings(lab: Lab, settings: LabSettings) -> None:
             if fields == defaults[section]:
                 continue
             document[section] = tomlkit.table()
-        _sync(document[section], fields, defaults[section])  # type: ignore[arg-type]
+        sync_table(document[section], fields, defaults[section])  # type: ignore[arg-type]
     write_text_atomic(lab.settings_file, tomlkit.dumps(document))
 
 
-def _sync(table: MutableMapping[str, Any], values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+def sync_table(
+    table: MutableMapping[str, Any], values: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> None:
     """Bring a table of the file to these values; a default that the file does not spell out stays unsaid."""
     import tomlkit
 
     for key, value in values.items():
         if key not in table:
-            if value != defaults[key]:
+            if value != defaults.get(key):
                 table[key] = _inline(value) if isinstance(value, dict) else value
         elif _plain(table[key]) != value:
             if isinstance(value, dict) and isinstance(table[key], tomlkit.items.Table):
-                _replace_entries(table[key], value)
+                replace_entries(table[key], value)
             else:
                 table[key] = _inline(value) if isinstance(value, dict) else value
 
 
-def _replace_entries(table: MutableMapping[str, Any], value: Mapping[str, Any]) -> None:
+def replace_entries(table: MutableMapping[str, Any], value: Mapping[str, Any]) -> None:
+    """Bring a table of free keys to exactly these; what stays keeps its place and comment."""
     for gone in [key for key in table if key not in value]:
         del table[gone]
     for key, item in value.items():
