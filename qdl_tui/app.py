@@ -22,7 +22,7 @@ from qdl_engine.lab import Lab, write_text_atomic
 from qdl_engine.status import Step
 from qdl_engine.text import printable
 from qdl_tui import themes
-from qdl_tui.messages import LabCreated, RunStarted, Said
+from qdl_tui.messages import LabCreated, RunStarted, Said, TextCopied
 from qdl_tui.palette import LabCommands
 from qdl_tui.screens.base import BaseScreen
 from qdl_tui.screens.lab import LabHomeScreen
@@ -30,6 +30,8 @@ from qdl_tui.state import UserState, load_state, log_file
 from qdl_tui.widgets.bars import MODE_TITLES
 
 if TYPE_CHECKING:
+    from textual.notifications import SeverityLevel
+
     from qdl_engine.settings import System
     from qdl_tui.draft import Draft
 
@@ -249,6 +251,28 @@ class QdlApp(App[None]):
             self.screen.tick()
         else:
             self.action_show_mode("training")
+
+    def copy_to_clipboard(self, text: str, what: str = "") -> None:
+        """Copy wherever it can go, and say where; `what` names it: "run id".
+
+        Textual's own inputs copy through here too, so their text goes the same ways.
+        """
+        self._copy(text, what)
+
+    @work(thread=True, exclusive=True, group="copy", exit_on_error=False)
+    def _copy(self, text: str, what: str) -> None:
+        from qdl_tui.clipboard import copy
+
+        self.post_message(TextCopied(copy(text), what))
+
+    @on(TextCopied)
+    def text_copied(self, message: TextCopied) -> None:
+        self._clipboard = message.copied.text  # what ctrl+v puts into an input
+        if message.copied.sequence and self._driver is not None:
+            self._driver.write(message.copied.sequence)
+        severity: SeverityLevel = "information" if message.copied.places else "error"
+        sentence = printable(message.copied.sentence(message.what))
+        self.notify(sentence, severity=severity, markup=False, timeout=4)
 
     @on(Said)
     def said(self, message: Said) -> None:

@@ -12,6 +12,7 @@ from qdl_engine.status import LabStatus, MachineStatus
 
 if TYPE_CHECKING:
     from qdl_engine.runs.store import Run
+    from qdl_tui.clipboard import Copied
 
 
 @dataclass
@@ -54,3 +55,11 @@ class Said(Message):
 
     text: str
     severe: bool = False
+
+
+@dataclass
+class TextCopied(Message):
+    """A text was copied; the terminal is still to be told."""
+
+    copied: Copied
+    what: str
