@@ -81,6 +81,7 @@ def build_config(
             "eval_steps": recipe.eval_steps,
             "precision": recipe.precision,
             "lora": {"rank": recipe.lora_rank, "alpha": recipe.lora_alpha},
+            "longest_first": True,
             "threads": settings.runtime.threads,
             "data": {"path": str(data), "source": recipe.source},
         },

@@ -21,11 +21,13 @@ class LabTrainer(SFTTrainer):  # type: ignore[misc]
 
     Args:
         lengths: Tokens of each training row, for the sampler.
+        longest_first: Whether the longest rows come first although they are not grouped.
         options: SFTTrainer's own keywords.
     """
 
-    def __init__(self, *, lengths: list[int], **options: Any) -> None:
+    def __init__(self, *, lengths: list[int], longest_first: bool, **options: Any) -> None:
         self._lengths = lengths
+        self._longest_first = longest_first
         self._seen = torch.zeros((), dtype=torch.long)
         self._held_out: list[tuple[float, int]] = []
         self.seconds_evaluating = 0.0
@@ -88,8 +90,12 @@ class LabTrainer(SFTTrainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         grouped = self.args.train_sampling_strategy == "group_by_length"
         # Of one optimizer step, all passes and processes: their rows are of like length too.
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return EpochSampler(self._lengths, batch, self.args.seed, grouped)
+        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        # Grouped, they always do, as with the library's own sampler.
+        longest_first = grouped or self._longest_first
+        return EpochSampler(
+            self._lengths, rows, self.args.seed, group_by_length=grouped, longest_first=longest_first
+        )
 
 
 def _language_model(model: Any) -> Any:

@@ -50,7 +50,8 @@ class Plan:
         for row in (*self.rows, *self.held_out):
             digest.update(f"{row.id} {len(row.input_ids)}\n".encode())
         steps = [self.translation.arguments.get(key) for key in _STEP_KEYS]
-        digest.update(repr((steps, self.config.extras.lora.rank, len(self.held_out))).encode())
+        extras = self.config.extras
+        digest.update(repr((steps, extras.lora.rank, extras.longest_first, len(self.held_out))).encode())
         return digest.hexdigest()
 
 

@@ -19,6 +19,7 @@ from qdl_engine.data.sampling import row_id
 from qdl_engine.data.sources import SourceRow
 from qdl_engine.easydistill.template import PromptTemplate
 from qdl_engine.prompts import END_OF_TURN, format_completion
+from qdl_engine.trainer.order import training_order
 
 IGNORED = -100
 """The label of a token that is not trained."""
@@ -164,14 +165,18 @@ class EpochSampler(Sampler[int]):
     """Shuffles, rows of like length together where wanted, by seed and epoch alone.
 
     The library's samplers draw from the global generator, whose state differs after a resume, and then repeat
-    some rows and miss others. The batch of longest rows comes first: memory runs out at once or not at all.
+    some rows and miss others. The longest rows come first, in the first epoch: what they need no later step
+    exceeds.
     """
 
-    def __init__(self, lengths: list[int], batch_size: int, seed: int, group_by_length: bool) -> None:
+    def __init__(
+        self, lengths: list[int], step_rows: int, seed: int, *, group_by_length: bool, longest_first: bool
+    ) -> None:
         self.lengths = lengths
-        self.batch_size = batch_size
+        self.step_rows = step_rows
         self.seed = seed
         self.group_by_length = group_by_length
+        self.longest_first = longest_first
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -182,19 +187,17 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
-        order: list[int] = torch.randperm(len(self.lengths), generator=generator).tolist()
-        if not self.group_by_length:
-            return iter(order)
-        window = self.batch_size * 64
-        batches: list[list[int]] = []
-        for start in range(0, len(order), window):
-            part = sorted(order[start : start + window], key=lambda index: self.lengths[index], reverse=True)
-            batches += [part[at : at + self.batch_size] for at in range(0, len(part), self.batch_size)]
-        # A batch that is not full must stay last, or all after it would be cut differently.
-        full = [batch for batch in batches if len(batch) == self.batch_size]
-        rest = [index for batch in batches if len(batch) < self.batch_size for index in batch]
-        mixed = [full[at] for at in torch.randperm(len(full), generator=generator).tolist()]
-        if mixed:
-            longest = max(range(len(mixed)), key=lambda at: self.lengths[mixed[at][0]])
-            mixed[0], mixed[longest] = mixed[longest], mixed[0]
-        return iter([index for batch in mixed for index in batch] + rest)
+
+        def shuffle(count: int) -> list[int]:
+            shuffled: list[int] = torch.randperm(count, generator=generator).tolist()
+            return shuffled
+
+        return iter(
+            training_order(
+                self.lengths,
+                self.step_rows,
+                shuffle,
+                group_by_length=self.group_by_length,
+                longest_first=self.longest_first and self.epoch == 0,
+            )
+        )

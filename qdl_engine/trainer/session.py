@@ -102,6 +102,7 @@ def make_trainer(plan: Plan, student: Student, progress: ProgressCallback) -> La
     collator = RowCollator(DataCollatorForLanguageModeling(pad_token_id=student.tokenizer.pad_token_id))
     trainer = LabTrainer(
         lengths=[len(row.input_ids) for row in plan.rows],
+        longest_first=plan.config.extras.longest_first,
         model=student.model,
         args=trainer_arguments(plan),
         data_collator=collator,

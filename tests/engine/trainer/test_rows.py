@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from qdl_engine.data.sources import SourceRow
@@ -118,18 +119,66 @@ def test_held_out_rows_do_not_hang_on_the_order_of_the_file() -> None:
     assert split_held_out(rows[:1], 0.5, 1)[1] == []
 
 
-def test_the_sampler_visits_every_row_once_whatever_was_sampled_before() -> None:
+def sampler_of(lengths: list[int], *, grouped: bool = True, longest_first: bool = True) -> EpochSampler:
+    return EpochSampler(lengths, 8, 42, group_by_length=grouped, longest_first=longest_first)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_the_sampler_visits_every_row_once_whatever_was_sampled_before(grouped: bool) -> None:
     lengths = [7 + (at * 37) % 90 for at in range(1003)]
-    sampler = EpochSampler(lengths, 8, 42, group_by_length=True)
+    sampler = sampler_of(lengths, grouped=grouped)
     first = list(sampler)
     assert sorted(first) == list(range(1003))
-    assert list(EpochSampler(lengths, 8, 42, group_by_length=True)) == first
+    assert list(sampler_of(lengths, grouped=grouped)) == first
     sampler.set_epoch(1)
+    assert sorted(sampler) == list(range(1003))
     assert list(sampler) != first
-    longest = [lengths[index] for index in first[:8]]
-    assert max(longest) == max(lengths)
+
+
+def test_grouped_rows_are_padded_little() -> None:
+    lengths = [7 + (at * 37) % 90 for at in range(1003)]
+    order = list(sampler_of(lengths))
     padding = sum(
         max(lengths[i] for i in batch) * len(batch) - sum(lengths[i] for i in batch)
-        for batch in (first[at : at + 8] for at in range(0, 1003, 8))
+        for batch in (order[at : at + 8] for at in range(0, 1003, 8))
     )
     assert padding < 0.1 * sum(lengths)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_the_longest_rows_end_the_second_step_of_the_first_epoch(grouped: bool) -> None:
+    lengths = [7 + (at * 37) % 90 for at in range(1003)]
+    lengths[500] = 200
+    sampler = sampler_of(lengths, grouped=grouped)
+    order = list(sampler)
+    assert order[15] == 500, "the last row of the second step, when gradients and moments are there"
+    for step in (order[:8], order[8:16]):
+        assert [lengths[index] for index in step] == sorted(lengths[index] for index in step)
+    sampler.set_epoch(1)
+    assert 500 not in list(sampler)[:16], "later epochs need not prove it again"
+
+
+def test_without_grouping_the_steps_are_the_shuffled_ones_in_another_order() -> None:
+    lengths = [7 + (at * 37) % 90 for at in range(1003)]
+    plain = list(sampler_of(lengths, grouped=False, longest_first=False))
+    moved = list(sampler_of(lengths, grouped=False))
+    steps = {frozenset(plain[at : at + 8]) for at in range(0, 1000, 8)}
+    assert {frozenset(moved[at : at + 8]) for at in range(0, 1000, 8)} == steps
+    first = set(moved[:16])
+    assert [index for index in plain if index not in first] == moved[16:]
+    assert moved[1000:] == plain[1000:]
+
+
+def test_a_config_that_does_not_ask_keeps_its_order(make_lab: MakeLab) -> None:
+    orders = []
+    for asked in (True, False):
+        tiny = make_lab(name=f"lab-{asked}", group_by_length=False)
+        if not asked:
+            tiny.rewrite(lambda raw: raw["qdl"].pop("longest_first"))
+        plan, trainer = trainer_of(tiny)
+        sampler = trainer._get_train_sampler()
+        orders.append([len(plan.rows[index].input_ids) for index in sampler])
+        assert sampler.longest_first is asked
+    assert sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]
+    longest = max(orders[0])
+    assert orders[0][7] == longest, "one step is four rows"

@@ -58,7 +58,7 @@ def test_a_training_ends_in_a_checkpoint_that_says_what_it_is(make_lab: MakeLab)
 
 
 # Taken from this very code: a change of the rows' order, of the masks or of the loss shows here.
-FIRST_LOSSES = [5.5089, 5.5203, 5.4301, 5.3653, 5.3119]
+FIRST_LOSSES = [5.4955, 5.5089, 5.4386, 5.3679, 5.3238]
 
 
 def test_the_first_losses_are_what_they_were(make_lab: MakeLab) -> None:
