@@ -30,8 +30,8 @@ class Extras(BaseModel):
     """None leaves the decision to `training.bf16` and `training.fp16`."""
     lora: LoraExtras = Field(default_factory=LoraExtras)
     longest_first: bool = False
-    """Train the longest rows first, so that memory runs out at once or never; a config that does not ask keeps
-    the order of its rows."""
+    """Train the longest rows first, so that memory runs out at once or never; who does not ask keeps
+    the order of the rows."""
     threads: int = Field(default=0, ge=0)
     data: dict[str, Any] = Field(default_factory=dict)
     """Where the rows came from: path, size and sha256 of the labelled file, and its source."""
