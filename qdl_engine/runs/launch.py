@@ -14,13 +14,13 @@ from pathlib import Path
 from qdl_engine.errors import LabBusyError, RunError
 from qdl_engine.events import EventSink, no_sink
 from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.runs.edit import delete_run
 from qdl_engine.runs.process import group_alive, identity_of, is_alive, signal_group
 from qdl_engine.runs.reader import EventTail
 from qdl_engine.runs.store import (
     SYSTEMS,
     Run,
     create_run,
-    delete_run,
     list_runs,
     refresh_run,
     save_run,
@@ -58,7 +58,8 @@ def start_run(run: Run) -> Run:
         current = refresh_run(run)
         if current.state != "queued":
             raise RunError(
-                f"Run {run.id} is {current.state}, not queued", f"Start it again: qdl resume {run.id}"
+                f"Run {run.id} is {current.state}, not queued",
+                f"Start it again: qdl --lab {run.lab.word} resume {run.id}",
             )
         return _launch(current)
 
@@ -72,7 +73,7 @@ def resume_run(run: Run) -> Run:
     """
     with store_lock(run.lab):
         current = refresh_run(run)
-        if current.active or current.state == "done":
+        if current.state != "queued" and not current.resumable:
             raise RunError(
                 f"Run {run.id} is {current.state}", "Only a stopped, failed or lost run can be resumed."
             )
@@ -114,6 +115,7 @@ def _launch(run: Run) -> Run:
         supervisor_identity=identity_of(os.getpid()),
         started=time.time(),
         ended=None,
+        legs=run.legs if run.started is None else (*run.legs, (run.started, run.ended or run.started)),
         message="",
         hint="",
         attempt=run.attempt + 1,
@@ -156,7 +158,7 @@ def _refuse_shared_output(run: Run) -> None:
         if other.output_dir.resolve() == run.output_dir.resolve():
             raise LabBusyError(
                 f"{run.output_dir} is being written by run {other.id} (process {other.pid})",
-                f"Wait for it, or stop it: qdl stop {other.id}",
+                f"Wait for it, or stop it: qdl --lab {run.lab.word} stop {other.id}",
             )
 
 

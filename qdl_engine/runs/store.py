@@ -4,121 +4,46 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 from qdl_engine.errors import LabError, RunError
-from qdl_engine.lab import Lab, read_json, write_json_atomic
+from qdl_engine.lab import Lab, write_text_atomic
 from qdl_engine.runs.evidence import decide
 from qdl_engine.runs.process import is_alive
+from qdl_engine.runs.record import (
+    ACTIVE_STATES,
+    FINAL_STATES,
+    STATES,
+    SYSTEMS,
+    Run,
+    State,
+    load_record,
+    save_run,
+)
 
-State = Literal["queued", "starting", "running", "stopping", "done", "failed", "stopped", "lost"]
-
-STATES: tuple[State, ...] = ("queued", "starting", "running", "stopping", "done", "failed", "stopped", "lost")
-ACTIVE_STATES = frozenset({"starting", "running", "stopping"})
-FINAL_STATES = frozenset({"done", "failed", "stopped", "lost"})
-SYSTEMS = ("system1", "system2")
+__all__ = [
+    "ACTIVE_STATES",
+    "FINAL_STATES",
+    "STATES",
+    "SYSTEMS",
+    "Run",
+    "State",
+    "create_run",
+    "get_run",
+    "judge",
+    "list_runs",
+    "load_record",
+    "refresh_run",
+    "save_run",
+    "settle",
+    "store_lock",
+]
 
 _SECRET_NAME = re.compile(r"TOKEN(?!IZER)|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
-_PATHS = ("directory", "cwd", "output_dir", "config")
-_TEXTS = ("id", "kind", "message", "hint", "name", "note")
-_OPTIONAL_TEXTS = (*_PATHS, "system", "identity", "supervisor_identity")
-_WHOLE_NUMBERS = ("pid", "supervisor_pid", "exit_code", "attempt")
-_END_OF_TIME = 253_402_300_799.0
-"""The last second of the year 9999: beyond it no calendar can show a time."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One detached job. A value: ask the store again (`refresh_run`) to see what became of it."""
-
-    id: str
-    directory: Path
-    kind: str
-    system: str | None
-    state: State
-    argv: tuple[str, ...]
-    env: dict[str, str] = field(default_factory=dict)
-    """Only what we add to the environment; never a secret."""
-    cwd: Path = Path(".")
-    pid: int | None = None
-    identity: str | None = None
-    """Tells the child from a later process with the same pid."""
-    supervisor_pid: int | None = None
-    supervisor_identity: str | None = None
-    created: float = 0.0
-    started: float | None = None
-    ended: float | None = None
-    exit_code: int | None = None
-    message: str = ""
-    hint: str = ""
-    output_dir: Path | None = None
-    config: Path | None = None
-    name: str = ""
-    note: str = ""
-    attempt: int = 0
-    """How often it was started: 2 and more after a resume."""
-
-    @property
-    def events_file(self) -> Path:
-        return self.directory / "events.jsonl"
-
-    @property
-    def log_file(self) -> Path:
-        return self.directory / "output.log"
-
-    @property
-    def record_file(self) -> Path:
-        return self.directory / "run.json"
-
-    @property
-    def stop_file(self) -> Path:
-        """Its being there is the request to stop: asking must not need a second writer of `run.json`."""
-        return self.directory / "stop.json"
-
-    @property
-    def supervisor_log(self) -> Path:
-        return self.directory / "supervisor.log"
-
-    @property
-    def lab(self) -> Lab:
-        return Lab(self.directory.parent.parent)
-
-    @property
-    def active(self) -> bool:
-        return self.state in ACTIVE_STATES
-
-    @property
-    def final(self) -> bool:
-        return self.state in FINAL_STATES
-
-    @property
-    def resumable(self) -> bool:
-        return self.state in ("failed", "stopped", "lost")
-
-    @property
-    def title(self) -> str:
-        return self.name or " ".join(part for part in (self.kind, self.system) if part)
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it has run, or ran."""
-        if self.started is None:
-            return None
-        return max(0.0, (self.ended if self.ended is not None else time.time()) - self.started)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON, the way it stands in `run.json`."""
-        record = asdict(self)
-        record["argv"] = list(self.argv)
-        for key in _PATHS:
-            record[key] = None if record[key] is None else str(record[key])
-        return record
 
 
 def create_run(
@@ -168,61 +93,19 @@ def create_run(
 
 
 def _claim_directory(lab: Lab, label: str) -> Path:
-    """A directory with the next free number."""
+    """A directory with the next number. That of a deleted run is not given again: a student may name it."""
     with store_lock(lab):
+        counter = lab.runs / ".last_number"
         numbers = [
             int(match[1]) for entry in lab.runs.iterdir() if (match := re.match(r"(\d+)-", entry.name))
         ]
-        directory = lab.runs / f"{max(numbers, default=0) + 1:04d}-{label}"
+        with suppress(OSError, ValueError):
+            numbers.append(int(counter.read_text(encoding="ascii")))
+        number = max(numbers, default=0) + 1
+        directory = lab.runs / f"{number:04d}-{label}"
         directory.mkdir()
+        write_text_atomic(counter, f"{number}\n")
         return directory
-
-
-def save_run(run: Run) -> None:
-    """Write the record, atomically. Only the launcher and the supervisor do so, each in its turn."""
-    write_json_atomic(run.record_file, run.to_dict())
-
-
-def load_record(directory: Path) -> Run:
-    """The record as it was last written, not judged.
-
-    The directory is the one it is read from, so that a lab can be moved.
-
-    Raises:
-        LabError: when there is no record, or none that can be read.
-    """
-    record = read_json(directory / "run.json")
-    known = {item.name for item in fields(Run)}
-    if not isinstance(record, dict) or not _is_record(record):
-        raise RunError(f"Not the record of a run: {directory / 'run.json'}", "Delete that directory.")
-    values = {key: value for key, value in record.items() if key in known}
-    values["id"] = directory.name
-    for key in _PATHS:
-        values[key] = Path(values[key]) if values.get(key) else None
-    values["argv"] = tuple(values["argv"])
-    values["system"] = values.get("system")
-    values["cwd"] = values["cwd"] or directory
-    return Run(**values | {"directory": directory})
-
-
-def _is_record(record: Mapping[str, Any]) -> bool:
-    """Whether a record holds what it must, each of its type: one that does not would break the whole list."""
-    return (
-        {"id", "kind", "state", "argv"} <= record.keys()
-        and record["state"] in STATES
-        and isinstance(record["argv"], list)
-        and all(isinstance(word, str) for word in record["argv"])
-        and isinstance(record.get("env", {}), dict)
-        and all(isinstance(record.get(key, ""), str) for key in _TEXTS)
-        and all(isinstance(record.get(key), str | None) for key in _OPTIONAL_TEXTS)
-        and all(isinstance(record.get(key), int | None) for key in _WHOLE_NUMBERS)
-        and _is_time(record.get("created", 0.0))
-        and all(record.get(key) is None or _is_time(record[key]) for key in ("started", "ended"))
-    )
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value < _END_OF_TIME
 
 
 def refresh_run(run: Run) -> Run:
@@ -304,7 +187,7 @@ def _read_leniently(directory: Path) -> Run:
 
 
 def get_run(lab: Lab, id_or_prefix: str) -> Run:
-    """A run by its id, its number, the beginning of its id, or `last`.
+    """A run by its id, its number, its name, the beginning of its id, or `last`.
 
     Raises:
         RunError: when none fits, or more than one.
@@ -320,29 +203,18 @@ def get_run(lab: Lab, id_or_prefix: str) -> Run:
             for run in runs
             if wanted.isdecimal() and run.id.split("-")[0].lstrip("0") == wanted.lstrip("0")
         ],
+        [run for run in runs if wanted and run.name == wanted],
         [run for run in runs if wanted and run.id.startswith(wanted)],
     ):
         if len(matches) == 1:
             return matches[0]
         if matches:
             raise RunError(
-                f"More than one run begins with {wanted!r}",
+                f"More than one run is meant by {wanted!r}",
                 "Which one? " + ", ".join(run.id for run in matches[:6]),
             )
     known = ", ".join(run.id for run in runs[:6]) or "there is none yet"
     raise RunError(f"No run {wanted!r} in the lab at {lab.root}", f"Runs: {known}.")
-
-
-def delete_run(run: Run) -> None:
-    """Remove a run's directory; its checkpoint stays.
-
-    Raises:
-        RunError: while it is running.
-    """
-    with store_lock(run.lab):
-        if refresh_run(run).active:
-            raise RunError(f"Run {run.id} is still running", f"Stop it first: qdl stop {run.id}")
-        shutil.rmtree(run.directory)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from qdl_engine.checkpoint_record import sign
 from qdl_engine.lab import read_json
 from qdl_engine.runs.process import group_alive, identity_of, signal_group
 from qdl_engine.runs.store import Run, load_record, save_run, settle
@@ -57,7 +58,10 @@ def supervise(run: Run, started: int) -> int:
     os.close(started)
     exit_code = _wait(run, child)
     _end_group(run, child.pid)
-    save_run(settle(run, exit_code))
+    run = settle(run, exit_code)
+    if run.state == "done" and run.output_dir is not None:
+        sign(run.output_dir, run.id)
+    save_run(run)
     return 0
 
 

@@ -13,11 +13,11 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from qdl_engine.checkpoint_record import RECORD_FILE, made_here
 from qdl_engine.easydistill.template import PromptTemplate
 from qdl_engine.errors import RunError
 from qdl_engine.lab import write_json_atomic
 
-RECORD_FILE = "qdl_checkpoint.json"
 SESSION_FILE = "session.json"
 """Beside the checkpoints: what they were trained on."""
 _PROBE = "What is 2 + 3?\n'\"\\ {{ x }} é 漢"
@@ -48,7 +48,7 @@ def publish(
     try:
         model.to(dtype).save_pretrained(fresh)
         tokenizer.save_pretrained(fresh)
-        write_json_atomic(fresh / RECORD_FILE, record)
+        write_json_atomic(fresh / RECORD_FILE, record | made_here())
         verify(fresh, template)
         _swap(fresh, output_dir)
     except OSError as error:

@@ -66,7 +66,7 @@ class RunActionsScreen(BaseScreen):
 
     @work(thread=True, group="jobs", exit_on_error=False)
     def delete_run(self, run: Run) -> None:
-        from qdl_engine.runs.store import delete_run
+        from qdl_engine.runs.edit import delete_run
 
         delete_run(run)
         self.app.post_message(Said(f"Run {run.id} is deleted; its checkpoint stays"))

@@ -14,12 +14,12 @@ import pytest
 
 from qdl_engine.errors import LabBusyError, RunError
 from qdl_engine.lab import Lab
+from qdl_engine.runs.edit import delete_run
 from qdl_engine.runs.launch import resume_run, start_run, stop_run, wait_for
 from qdl_engine.runs.process import is_alive
 from qdl_engine.runs.reader import loss_history
 from qdl_engine.runs.store import (
     create_run,
-    delete_run,
     get_run,
     list_runs,
     load_record,

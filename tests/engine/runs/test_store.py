@@ -12,10 +12,10 @@ import pytest
 
 from qdl_engine.errors import RunError
 from qdl_engine.lab import Lab
+from qdl_engine.runs.edit import delete_run
 from qdl_engine.runs.process import identity_of, is_alive
 from qdl_engine.runs.store import (
     create_run,
-    delete_run,
     get_run,
     list_runs,
     load_record,
@@ -44,7 +44,7 @@ def test_ids_count_up_and_a_number_or_a_beginning_finds_them(lab: Lab) -> None:
     assert [run.id for run in list_runs(lab)] == ["0002-prepare-system2", "0001-prepare-system1"]
     for name in ("2", "0002", "0002-pre", "0002-prepare-system2", "last"):
         assert get_run(lab, name).id == runs[1].id
-    with pytest.raises(RunError, match="More than one run begins with '000'"):
+    with pytest.raises(RunError, match="More than one run is meant by '000'"):
         get_run(lab, "000")
     with pytest.raises(RunError, match="No run '9'") as caught:
         get_run(lab, "9")
@@ -132,6 +132,8 @@ def test_deleting_removes_the_directory_only(lab: Lab) -> None:
         {"pid": "1"},
         {"name": None},
         {"env": []},
+        {"legs": [1]},
+        {"legs": [[1, "x"]]},
     ],
 )
 def test_a_record_with_a_wrong_type_breaks_neither_the_list_nor_the_other_runs(
@@ -142,3 +144,4 @@ def test_a_record_with_a_wrong_type_breaks_neither_the_list_nor_the_other_runs(
     found = {run.id: run for run in list_runs(lab)}
     assert found[good.id] == good
     assert found[bad.id].state == "lost" and found[bad.id].message.startswith("Not the record of a run")
+    assert not found[bad.id].resumable

@@ -1,0 +1,192 @@
+"""The record of a run, `run.json`: written whole, read with care."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from qdl_engine.errors import LabError, RunError
+from qdl_engine.lab import Lab, read_json, write_json_atomic
+
+State = Literal["queued", "starting", "running", "stopping", "done", "failed", "stopped", "lost"]
+
+STATES: tuple[State, ...] = ("queued", "starting", "running", "stopping", "done", "failed", "stopped", "lost")
+ACTIVE_STATES = frozenset({"starting", "running", "stopping"})
+FINAL_STATES = frozenset({"done", "failed", "stopped", "lost"})
+SYSTEMS = ("system1", "system2")
+
+ABOUT_FILE = "about.json"
+
+_PATHS = ("directory", "cwd", "output_dir", "config")
+_TEXTS = ("id", "kind", "message", "hint", "name", "note")
+_OPTIONAL_TEXTS = (*_PATHS, "system", "identity", "supervisor_identity")
+_WHOLE_NUMBERS = ("pid", "supervisor_pid", "exit_code", "attempt")
+_END_OF_TIME = 253_402_300_799.0
+"""The last second of the year 9999: beyond it no calendar can show a time."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One detached job. A value: ask the store again (`refresh_run`) to see what became of it."""
+
+    id: str
+    directory: Path
+    kind: str
+    system: str | None
+    state: State
+    argv: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+    """Only what we add to the environment; never a secret."""
+    cwd: Path = Path(".")
+    pid: int | None = None
+    identity: str | None = None
+    """Tells the child from a later process with the same pid."""
+    supervisor_pid: int | None = None
+    supervisor_identity: str | None = None
+    created: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    exit_code: int | None = None
+    message: str = ""
+    hint: str = ""
+    output_dir: Path | None = None
+    config: Path | None = None
+    name: str = ""
+    note: str = ""
+    attempt: int = 0
+    """How often it was started: 2 and more after a resume."""
+    legs: tuple[tuple[float, float], ...] = ()
+    """Start and end of each earlier attempt; `started` and `ended` are those of the last."""
+
+    @property
+    def events_file(self) -> Path:
+        return self.directory / "events.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / "output.log"
+
+    @property
+    def record_file(self) -> Path:
+        return self.directory / "run.json"
+
+    @property
+    def stop_file(self) -> Path:
+        """Its being there is the request to stop: asking must not need a second writer of `run.json`."""
+        return self.directory / "stop.json"
+
+    @property
+    def about_file(self) -> Path:
+        """Name and note as a person changed them: while a run goes on, its record has its one writer."""
+        return self.directory / ABOUT_FILE
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.directory / "supervisor.log"
+
+    @property
+    def lab(self) -> Lab:
+        return Lab(self.directory.parent.parent)
+
+    @property
+    def active(self) -> bool:
+        return self.state in ACTIVE_STATES
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL_STATES
+
+    @property
+    def resumable(self) -> bool:
+        """Whether there is something to start again: a record that cannot be read has no command."""
+        return self.state in ("failed", "stopped", "lost") and bool(self.argv)
+
+    @property
+    def title(self) -> str:
+        return self.name or " ".join(part for part in (self.kind, self.system) if part)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it has run, or ran: all its attempts together, not the time between them."""
+        if self.started is None:
+            return None
+        last = (self.started, self.ended if self.ended is not None else time.time())
+        return sum(max(0.0, ended - started) for started, ended in (*self.legs, last))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, the way it stands in `run.json`."""
+        record = asdict(self)
+        record["argv"] = list(self.argv)
+        record["legs"] = [list(leg) for leg in self.legs]
+        for key in _PATHS:
+            record[key] = None if record[key] is None else str(record[key])
+        return record
+
+
+def save_run(run: Run) -> None:
+    """Write the record, atomically. Only the launcher and the supervisor do so, each in its turn."""
+    write_json_atomic(run.record_file, run.to_dict())
+
+
+def load_record(directory: Path) -> Run:
+    """The record as it was last written, not judged.
+
+    The directory is the one it is read from, so that a lab can be moved.
+
+    Raises:
+        LabError: when there is no record, or none that can be read.
+    """
+    record = read_json(directory / "run.json")
+    known = {item.name for item in fields(Run)}
+    if not isinstance(record, dict) or not _is_record(record):
+        raise RunError(f"Not the record of a run: {directory / 'run.json'}", "Delete that directory.")
+    values = {key: value for key, value in record.items() if key in known}
+    values["id"] = directory.name
+    for key in _PATHS:
+        values[key] = Path(values[key]) if values.get(key) else None
+    values["argv"] = tuple(values["argv"])
+    values["system"] = values.get("system")
+    values["cwd"] = values["cwd"] or directory
+    values["legs"] = tuple((leg[0], leg[1]) for leg in values.get("legs", ()))
+    return Run(**values | {"directory": directory} | _about(directory))
+
+
+def _about(directory: Path) -> dict[str, str]:
+    """What a person wrote about the run; nothing when nobody did, or when it cannot be read."""
+    try:
+        about = read_json(directory / ABOUT_FILE)
+    except LabError:
+        return {}
+    if not isinstance(about, dict):
+        return {}
+    return {key: value for key in ("name", "note") if isinstance(value := about.get(key), str)}
+
+
+def _is_record(record: Mapping[str, Any]) -> bool:
+    """Whether a record holds what it must, each of its type: one that does not would break the whole list."""
+    return (
+        {"id", "kind", "state", "argv"} <= record.keys()
+        and record["state"] in STATES
+        and isinstance(record["argv"], list)
+        and all(isinstance(word, str) for word in record["argv"])
+        and isinstance(record.get("env", {}), dict)
+        and all(isinstance(record.get(key, ""), str) for key in _TEXTS)
+        and all(isinstance(record.get(key), str | None) for key in _OPTIONAL_TEXTS)
+        and all(isinstance(record.get(key), int | None) for key in _WHOLE_NUMBERS)
+        and _is_time(record.get("created", 0.0))
+        and all(record.get(key) is None or _is_time(record[key]) for key in ("started", "ended"))
+        and _are_legs(record.get("legs", []))
+    )
+
+
+def _are_legs(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(leg, list) and len(leg) == 2 and all(_is_time(moment) for moment in leg) for leg in value
+    )
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < _END_OF_TIME
