@@ -116,8 +116,8 @@ def train_here(lab: Lab, settings: LabSettings, system: System, *, resume: bool)
     from qdl_engine.easydistill.command import build_command
     from qdl_engine.easydistill.config import write_system1_config, write_system2_config
 
-    with _in_run_sink() as sink:
-        config = _run_config()
+    with in_run_sink() as sink:
+        config = config_of_this_run()
         if config is None or not (resume and config.is_file()):
             ensure_data(lab, settings, system, sink)
             write = write_system1_config if system == "system1" else write_system2_config
@@ -132,7 +132,7 @@ def train_here(lab: Lab, settings: LabSettings, system: System, *, resume: bool)
     os.execvpe(command.argv[0], command.argv, {**os.environ, **command.env})
 
 
-def _run_config() -> Path | None:
+def config_of_this_run() -> Path | None:
     """Where the run that we are in has its config; None outside one."""
     from qdl_engine.runs.store import load_record
 
@@ -167,7 +167,7 @@ def _detach(context: Context, given: Namespace, arguments: list[str]) -> Literal
 def _sink(given: Namespace) -> Iterator[EventSink]:
     """Where progress goes: to the run's events inside a run, else to the terminal."""
     if given.in_run:
-        with _in_run_sink() as sink:
+        with in_run_sink() as sink:
             yield sink
     else:
         with Progress() as progress:
@@ -175,7 +175,7 @@ def _sink(given: Namespace) -> Iterator[EventSink]:
 
 
 @contextmanager
-def _in_run_sink() -> Iterator[EventSink]:
+def in_run_sink() -> Iterator[EventSink]:
     events = os.environ.get("QDL_EVENTS")
     with Progress() as progress:
 
