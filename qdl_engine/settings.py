@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 from qdl_engine.prompts import SYSTEM_PROMPTS
 
 System = Literal["system1", "system2"]
+Fields = Literal["auto", "distilqwen", "omnithought", "alpaca", "qa", "messages", "mapping"]
 
 
 def setting(default: Any, help_text: str, *, unit: str = "", group: str = "", **bounds: Any) -> Any:
@@ -73,9 +74,9 @@ class RecipeSettings(Section):
     split: str = setting(
         "train", "Split of a hub data set. It is streamed, never downloaded whole.", group="Data"
     )
-    fields: str = setting(
+    fields: Fields = setting(
         "auto",
-        "Named schema: auto, distilqwen, omnithought, alpaca, qa, messages, or mapping for your own.",
+        "Named schema of the source; auto recognises it, mapping takes your own columns.",
         group="Data",
     )
     mapping: dict[str, str] = setting(

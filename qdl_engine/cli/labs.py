@@ -1,4 +1,4 @@
-"""`init`, `status`, `config` and `preview`: the lab and its settings."""
+"""`init`, `status` and `config`: the lab and its settings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdl_engine.cli.context import Context
-from qdl_engine.cli.parser import SYSTEMS, Group
-from qdl_engine.errors import DataError, LabError, SettingsError
+from qdl_engine.cli.parser import Group
+from qdl_engine.errors import LabError, SettingsError
 from qdl_engine.lab import Lab
 from qdl_engine.text import one_line
 
@@ -27,10 +27,6 @@ def add_commands(group: Group) -> None:
     validate.add_argument("file", nargs="?", help="which file (default: the lab's qdl.toml)")
     change = config.command("set", config_set, "change settings in the lab's qdl.toml")
     change.add_argument("changes", nargs="+", metavar="KEY=VALUE")
-    command = group.command("preview", preview, "show prepared rows as the student meets them")
-    command.add_argument("system", choices=SYSTEMS)
-    command.add_argument("--start", type=int, default=0, metavar="N", help="first row, from 0 (default: 0)")
-    command.add_argument("--count", type=int, default=3, metavar="N", help="how many rows (default: 3)")
 
 
 def init(context: Context, given: Namespace) -> int:
@@ -133,28 +129,4 @@ def config_set(context: Context, given: Namespace) -> int:
     changes = [*context.overrides, *given.changes]
     save_settings(lab, apply_overrides(load_settings(lab), changes))
     context.emit({"file": str(lab.settings_file), "changed": changes}, f"Saved {lab.settings_file}")
-    return 0
-
-
-def preview(context: Context, given: Namespace) -> int:
-    from qdl_engine.data.prepare import preview_rows
-    from qdl_engine.prompts import format_prompt
-
-    lab = context.open_lab()
-    if given.start < 0 or given.count < 1:
-        raise SettingsError("--start must be 0 or more, and --count 1 or more")
-    rows = preview_rows(lab, given.system, given.start, given.count)
-    if not rows:
-        raise DataError(
-            f"No prepared rows of {given.system} from row {given.start} on",
-            f"Prepare them: qdl --lab {lab.word} prepare {given.system}",
-        )
-    prompt = context.settings().recipe(given.system).system_prompt
-    text = "\n\n".join(
-        f"--- row {given.start + number}  ({row.get('id', '')})\n"
-        + format_prompt(row.get("instruction") or "", given.system, system_prompt=prompt)
-        + str(row.get("output") or "")
-        for number, row in enumerate(rows)
-    )
-    context.emit({"system": given.system, "start": given.start, "rows": rows}, text)
     return 0

@@ -30,12 +30,18 @@ def load_rows(path: Path) -> Iterator[dict[str, Any]]:
         yield row.value
 
 
-def preview_rows(lab: Lab, system: str, start: int, count: int) -> list[dict[str, Any]]:
-    """Rows `start` to `start + count` of what a student is trained on; empty before anything is prepared."""
+def prepared_file(lab: Lab, system: str) -> Path | None:
+    """The file of a student's rows: before the teacher has labelled, the rows without answers; or none."""
     path = lab.training_data(system)
     if system == "system1" and not path.exists():
         path = lab.train_instructions
-    return list(islice(load_rows(path), start, start + count)) if path.exists() else []
+    return path if path.exists() else None
+
+
+def preview_rows(lab: Lab, system: str, start: int, count: int) -> list[dict[str, Any]]:
+    """Rows `start` to `start + count` of what a student is trained on; empty before anything is prepared."""
+    path = prepared_file(lab, system)
+    return list(islice(load_rows(path), start, start + count)) if path else []
 
 
 @contextmanager

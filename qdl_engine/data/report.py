@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -155,3 +155,46 @@ def counts_in_words(tally: Tally) -> str:
     """Where the rows went, for the message of a preparation that kept none."""
     taken = ", ".join(f"{name}: {count:,}" for name, count in tally.counts.items() if count)
     return f"{tally.units:,} read; {taken or 'none dropped'}."
+
+
+_BAR = 30
+_SHOWN = ("minimum", "median", "p95", "maximum")
+
+
+def report_lines(report: Mapping[str, Any]) -> list[str]:
+    """A saved report for a person: what each step took, token lengths, then the rows that were left out."""
+    source = printable(str(report.get("source", "")), 200)
+    lines = [f"Source {source}, {report.get('source_rows', 0):,} rows read as {report.get('fields', '?')}"]
+    lines.append(f"{'step':16}{'dropped':>9}{'remaining':>11}")
+    steps = report.get("steps", [])
+    lines += [
+        f"{step['name']:16}{step['dropped']:>9,}{step['remaining']:>11,}"
+        for step in steps
+        if step["dropped"] or step["name"] == "read"
+    ]
+    lines.append(f"Kept {report.get('kept', 0):,} of {report.get('wanted', 0):,} asked for.")
+    tokens = report.get("tokens") or {}
+    if tokens:
+        figures = ", ".join(f"{key} {tokens[key]:,}" for key in _SHOWN if key in tokens)
+        lines += ["", f"Tokens per row: {figures}", *_histogram(tokens.get("histogram") or [])]
+    for step in steps:
+        if step["dropped"]:
+            lines += ["", f"{step['name']}, {step['dropped']:,}: {step.get('why', '')}", *_examples(step)]
+    return lines
+
+
+def _examples(step: Mapping[str, Any]) -> list[str]:
+    examples = [Example(**example) for example in step.get("examples") or []]
+    lines = [f"  {example.place}: {printable(example.detail, 200)}" for example in examples]
+    more = step["dropped"] - len(examples)
+    return [*lines, f"  and {more:,} more"] if examples and more > 0 else lines
+
+
+def _histogram(buckets: Sequence[Sequence[int]]) -> list[str]:
+    """One bar a bucket; a bucket that holds any row shows at least the thinnest bar."""
+    most = max((count for _low, _high, count in buckets), default=0)
+    lines = []
+    for low, high, count in buckets:
+        bar = "█" * round(_BAR * count / most) or ("▏" if count else "")
+        lines.append(f"{f'{low:,}-{high - 1:,}':>13} {bar:{_BAR}} {count:,}")
+    return lines

@@ -348,3 +348,34 @@ def test_preview_shows_rows_that_lack_something(lab: Lab, qdl: Qdl, capsys: Capt
     lab.omnithought_cot.write_text('[{"x": 1}, {"instruction": 7, "output": null}]', encoding="utf-8")
     assert qdl("preview", "system2") == 0
     assert "--- row 1" in capsys.readouterr().out
+
+
+def test_preview_of_one_row_of_a_filter_of_a_source_and_of_the_report(
+    ready: Lab, qdl: Qdl, capsys: Capture
+) -> None:
+    assert qdl("prepare", "system1") == 0
+    capsys.readouterr()
+    assert qdl("preview", "system1", "--row", "2", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["number"] == 2 and row["trained"] == f"{row['output']}<|im_end|>" and row["id"]
+    assert qdl("preview", "system1", "--filter", row["instruction"], "--json") == 0
+    assert row in json.loads(capsys.readouterr().out)["rows"]
+    assert qdl("preview", "system1", "--filter", "no such text") == 1
+    assert "no such text" in capsys.readouterr().err
+    assert qdl("preview", "system1", "--report") == 0
+    assert "Tokens per row" in capsys.readouterr().out
+    columns = {"instruction": "output", "output": "instruction"}
+    swapped = [word for key, to in columns.items() for word in ("--set", f"system1.mapping.{key}={to}")]
+    assert qdl("preview", "system1", "--source", "--count", "1", *swapped, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["fields"] == "mapping" and "output" in shown["columns"] and len(shown["rows"]) == 1
+    assert shown["raw"]["rows"][0]["value"]["output"] in shown["rows"][0]["prompt"]
+
+
+def test_a_source_that_is_not_recognised_still_shows_its_columns(lab: Lab, qdl: Qdl, capsys: Capture) -> None:
+    (lab.root / "odd.jsonl").write_text('{"frage": "?", "antwort": "!"}\n', encoding="utf-8")
+    odd = ["--set", "system1.source=odd.jsonl"]
+    assert qdl("preview", "system1", "--source", *odd) == 1
+    assert "  frage: ?" in capsys.readouterr().out
+    assert qdl("preview", "system1", "--source", "--json", *odd) == 1
+    assert "antwort" in json.loads(capsys.readouterr().out)["problem"]

@@ -1,0 +1,263 @@
+"""What a person looks at before training: prepared rows as the student meets them, and a source through its
+mapping before anything is prepared. Light enough for the app: no model library is imported."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from qdl_engine.data.chain import Drop
+from qdl_engine.data.fields import MAPPING_KEYS, chains_of, choose_schema
+from qdl_engine.data.files import load_rows, prepared_file
+from qdl_engine.data.sampling import candidate
+from qdl_engine.data.sources import SourceRow, open_source
+from qdl_engine.errors import LabError, SettingsError
+from qdl_engine.lab import Lab, read_json
+from qdl_engine.prompts import Mode, format_completion, format_prompt
+from qdl_engine.settings import System1Settings, System2Settings
+from qdl_engine.text import one_line
+
+RecipeSettings = System1Settings | System2Settings
+
+HEAD_ROWS = 20
+"""Rows of a source that are read to recognise its columns; preparing looks at as many."""
+_DEEPEST_COLUMN = 3
+_RANGE = re.compile(r"(?P<low>\d(?:\.\d+)?)?(?P<to>-|\.\.)?(?P<high>\d(?:\.\d+)?)?")
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """Which prepared rows to show: a text in them, and ranges of RV and CD."""
+
+    text: str = ""
+    rv: tuple[float, float] | None = None
+    cd: tuple[float, float] | None = None
+
+    @classmethod
+    def parse(cls, words: str) -> RowFilter:
+        """A filter as it is typed: `two trains rv:3-5 cd:4`; `rv:3-` has no upper end.
+
+        Raises:
+            SettingsError: when a range is none.
+        """
+        text: list[str] = []
+        ranges: dict[str, tuple[float, float]] = {}
+        for word in words.split():
+            name, colon, bounds = word.partition(":")
+            if colon and name.lower() in ("rv", "cd"):
+                ranges[name.lower()] = _range(word, bounds)
+            else:
+                text.append(word)
+        return cls(" ".join(text), ranges.get("rv"), ranges.get("cd"))
+
+    def keeps(self, row: Mapping[str, Any]) -> bool:
+        """Whether a prepared row is shown; a row without a level is outside of every range."""
+        for name, bounds in (("rv", self.rv), ("cd", self.cd)):
+            level = row.get(name)
+            if bounds is not None and not (
+                isinstance(level, int | float) and bounds[0] <= level <= bounds[1]
+            ):
+                return False
+        needle = self.text.casefold()
+        return not needle or any(
+            needle in str(row.get(name) or "").casefold() for name in ("instruction", "output")
+        )
+
+
+def _range(word: str, bounds: str) -> tuple[float, float]:
+    found = _RANGE.fullmatch(bounds)
+    if found is None or not (found["low"] or found["high"]):
+        raise SettingsError(
+            f"No range: {word}", f"Write {word[:2]}:4, {word[:2]}:2-5 or {word[:2]}:5-, levels from 0 to 9."
+        )
+    low = float(found["low"] or 0)
+    high = float(found["high"]) if found["high"] else (9.0 if found["to"] else low)
+    if low > high:
+        raise SettingsError(f"No range: {word}", f"The lower end comes first: {word[:2]}:{high:g}-{low:g}.")
+    return low, high
+
+
+@dataclass(frozen=True)
+class RenderedRow:
+    """One prepared row as the student meets it."""
+
+    number: int
+    """From 1."""
+    row: dict[str, Any]
+    prompt: str
+    trained: str
+    """The part the loss is taken of, end token included; empty until the teacher has labelled the row."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.row, "number": self.number, "prompt": self.prompt, "trained": self.trained}
+
+
+def render_row(number: int, row: dict[str, Any], mode: Mode, system_prompt: str) -> RenderedRow:
+    """Row `number`, from 1, between the tokens of its turns."""
+    output = str(row.get("output") or "")
+    prompt = format_prompt(str(row.get("instruction") or ""), mode, system_prompt=system_prompt)
+    return RenderedRow(number, row, prompt, format_completion(output) if output else "")
+
+
+def find_rows(
+    lab: Lab, system: Mode, chosen: RowFilter, *, cancelled: Callable[[], bool] = bool
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The prepared rows that a filter keeps, each with its number from 1; none before preparing.
+
+    Raises:
+        DataError: when the prepared file cannot be read.
+    """
+    path = prepared_file(lab, system)
+    if path is None:
+        return
+    for number, row in enumerate(load_rows(path), 1):
+        if cancelled():
+            return
+        if chosen.keeps(row):
+            yield number, row
+
+
+def read_report(lab: Lab, system: str) -> dict[str, Any]:
+    """The report of the last preparation as saved; empty when there is none to be read."""
+    try:
+        report = read_json(lab.report_file(system))
+    except LabError:
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+@dataclass(frozen=True)
+class SourceHead:
+    """The first rows of a source, raw."""
+
+    source: str
+    rows: tuple[SourceRow, ...]
+
+    @property
+    def values(self) -> list[Mapping[str, Any]]:
+        """The rows that are objects with columns."""
+        return [row.value for row in self.rows if isinstance(row.value, Mapping)]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column or dotted path to its first value that is not empty, on one line."""
+        found: dict[str, str] = {}
+        for value in self.values:
+            for path, item in _columns(value, 1):
+                if not found.get(path):
+                    found[path] = one_line(item if isinstance(item, str) else _dump(item), 200)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: what a Parquet file holds beside it (bytes, dates) becomes text."""
+        rows = [_plain(row) for row in self.rows]
+        return {"source": self.source, "rows": json.loads(json.dumps(rows, default=str))}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> SourceHead:
+        return cls(str(value["source"]), tuple(SourceRow(**row) for row in value["rows"]))
+
+
+def _plain(row: SourceRow) -> dict[str, Any]:
+    return {"line": row.line, "row": row.row, "value": row.value, "problem": row.problem}
+
+
+def _dump(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _columns(value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    """Every column, and the paths into a nested one; of a list only the first element."""
+    items: Sequence[tuple[str, Any]] = ()
+    if isinstance(value, Mapping):
+        items = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, list) and value:
+        items = [("0", value[0])]
+    for name, item in items:
+        yield name, item
+        if depth < _DEEPEST_COLUMN:
+            yield from ((f"{name}.{path}", inner) for path, inner in _columns(item, depth + 1))
+
+
+def read_head(lab: Lab, recipe: RecipeSettings, count: int = HEAD_ROWS) -> SourceHead:
+    """The first rows of a recipe's source. A hub data set is asked over the network: call it when asked to.
+
+    Raises:
+        DataError: when the source cannot be read.
+    """
+    source = open_source(lab, recipe.source, split=recipe.split, seed=recipe.seed)
+    return SourceHead(source.name, tuple(islice(source.read(), count)))
+
+
+@dataclass(frozen=True)
+class MappedRow:
+    """One chain of a source row as preparing takes it, or why preparing drops it."""
+
+    line: int
+    row: int
+    dropped: str
+    """The step that drops it and what was wrong; empty for a row that is taken."""
+    rendered: RenderedRow | None = None
+
+    @property
+    def place(self) -> str:
+        return f"line {self.line}, row {self.row}" if self.row else f"line {self.line}"
+
+    def to_dict(self) -> dict[str, Any]:
+        shown = self.rendered.to_dict() if self.rendered else {}
+        return {"line": self.line, "row": self.row, "dropped": self.dropped, **shown}
+
+
+def map_head(head: SourceHead, recipe: RecipeSettings) -> tuple[str, list[MappedRow]]:
+    """The schema that the recipe uses on a source, by name, and what it makes of the first rows.
+
+    Raises:
+        SettingsError: when the mapping names no instruction, or a key that is none.
+        DataError: when `auto` recognises no schema.
+    """
+    mode: Mode = "system2" if isinstance(recipe, System2Settings) else "system1"
+    fields, schema = choose_schema(recipe.fields, recipe.mapping, head.values, source=head.source)
+    mapped: list[MappedRow] = []
+    for row in head.rows:
+        found = [Drop("broken", row.problem)] if row.problem else chains_of(row.value, schema)
+        for chain in found:
+            place = (row.line, row.row)
+            taken = chain if isinstance(chain, Drop) else candidate(place, chain, recipe)
+            if isinstance(taken, Drop):
+                mapped.append(MappedRow(*place, f"{taken.step}: {taken.detail}"))
+                continue
+            value: dict[str, Any] = {"instruction": taken.instruction, "output": taken.output}
+            if mode == "system2":
+                value |= {"rv": taken.rv, "cd": taken.cd}
+            mapped.append(
+                MappedRow(*place, "", render_row(len(mapped) + 1, value, mode, recipe.system_prompt))
+            )
+    return fields, mapped
+
+
+_GUESSES: dict[str, tuple[str, ...]] = {
+    "instruction": ("instruction", "question", "prompt", "query", "problem"),
+    "input": ("input", "context"),
+    "output": ("output", "response", "completion", "chosen"),
+    "thought": ("thought", "reasoning_content", "reasoning.0.thought", "cot", "reasoning"),
+    "answer": ("answer", "solution", "reasoning.0.solution", "final_answer"),
+    "rv": ("rv", "reasoning_verbosity", "Reasoning_Verbosity", "reasoning.0.Reasoning_Verbosity"),
+    "cd": ("cd", "cognitive_difficulty", "Cognitive_Difficulty", "reasoning.0.Cognitive_Difficulty"),
+    "verified": ("verified", "logical_correctness", "thought_correctness_verify"),
+}
+
+
+def guess_mapping(columns: Sequence[str]) -> dict[str, str]:
+    """A mapping to begin with: the columns whose names say what they are."""
+    found = {
+        key: column
+        for key in MAPPING_KEYS
+        if (column := next((c for c in _GUESSES[key] if c in columns), ""))
+    }
+    if "answer" in found and not ("thought" in found or "output" in found):
+        found["output"] = found.pop("answer")
+    return found
