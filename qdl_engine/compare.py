@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,12 +15,14 @@ from qdl_engine.comparison import (
     Comparison,
     list_comparisons,
     load_comparison,
+    now,
     read_prompts,
     save_comparison,
+    weights_written,
 )
+from qdl_engine.comparison_file import ComparisonKeeper
 from qdl_engine.errors import ModelError, SettingsError
 from qdl_engine.events import EventSink, make_event, no_sink
-from qdl_engine.lab import write_json_atomic
 from qdl_engine.prompts import Mode, format_prompt
 
 if TYPE_CHECKING:
@@ -62,8 +64,8 @@ def compare_models(
     """Ask every model every prompt.
 
     One after the other, one prompt at a time: so the speeds are those a person meets, and only one model
-    needs room in memory, unless models are passed in. A model that cannot be loaded is skipped with its
-    reason; the others answer.
+    needs room in memory, unless models are passed in. A model that cannot be loaded, or that fails at every
+    prompt, is skipped with its reason; the others answer. One prompt that fails costs its own answer only.
 
     Args:
         prompts: Instructions, not rendered.
@@ -79,17 +81,20 @@ def compare_models(
         teacher_mode: How the teacher is asked, with or without reasoning.
         quantization: Of a teacher loaded here.
         device: Where models are loaded.
-        save_to: Write the comparison to this file.
+        save_to: Write the comparison to this file, as the answers come.
         on_event: Takes `progress`, and a `note` for each model loaded or skipped.
 
     Raises:
-        SettingsError: when there is no prompt, one that asks nothing, or no model at all.
+        SettingsError: when there is no prompt, one that asks nothing, no model at all, or a length or a
+            temperature that cannot be.
+        UnsavedComparisonError: when `save_to` could not be written; the comparison is in the error.
     """
     if isinstance(prompts, str) or not prompts:
         raise SettingsError(
             "No prompts to compare with", "Give a list of prompts, or a file with one per line."
         )
     _refuse_blank(prompts)
+    _refuse_bounds(max_new_tokens, temperature)
     given: dict[ModelName, tuple[str | Path | None, LoadedModel | None]] = {
         "teacher": (teacher_path, teacher_model),
         "system1": (system1_path, sys1_model),
@@ -100,26 +105,30 @@ def compare_models(
         raise SettingsError(
             "No model to compare", "Give teacher_path, system1_path or system2_path, or a loaded model."
         )
-    comparison = Comparison(list(prompts), created=datetime.now().astimezone().isoformat(timespec="seconds"))
+    comparison = Comparison(list(prompts), created=now())
+    keeper = ComparisonKeeper(save_to)
     asker = _Asker(
-        comparison, max_new_tokens, temperature, quantization, device, on_event, len(wanted) * len(prompts)
+        comparison, keeper, max_new_tokens, temperature, quantization, device, on_event, len(wanted)
     )
-    for name, (path, loaded) in wanted.items():
-        mode: Mode = teacher_mode if name == "teacher" else name
-        prompt = (system_prompts or {}).get(name)
-        try:
-            if loaded is not None:
-                asker.ask(name, loaded, mode, prompt, 0.0)
-            else:
-                asker.load_and_ask(name, str(path), mode, prompt)
-        except ModelError as error:
-            comparison.models.pop(name, None)
-            comparison.skipped[name] = str(error)
-            on_event(make_event("note", message=f"{name} is skipped: {error.message}"))
-        if loaded is None:
-            _free()
-    if save_to is not None:
-        write_json_atomic(save_to, comparison.to_dict())
+    try:
+        for name, (path, loaded) in wanted.items():
+            mode: Mode = teacher_mode if name == "teacher" else name
+            prompt = (system_prompts or {}).get(name)
+            try:
+                if loaded is not None:
+                    asker.ask(name, loaded, mode, prompt, 0.0)
+                else:
+                    asker.load_and_ask(name, str(path), mode, prompt)
+            except ModelError as error:
+                comparison.models.pop(name, None)
+                comparison.skipped[name] = str(error)
+                on_event(make_event("note", message=f"{name} is skipped: {error.message}"))
+            if loaded is None:
+                _free()
+    except BaseException:
+        keeper.keep(comparison, now=True)
+        raise
+    keeper.finish(comparison)
     return comparison
 
 
@@ -137,17 +146,31 @@ def _refuse_blank(prompts: Sequence[str]) -> None:
             ) from cause
 
 
+def _refuse_bounds(max_new_tokens: int, temperature: float) -> None:
+    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+        raise SettingsError(
+            f"max_new_tokens = {max_new_tokens!r} leaves no room for an answer",
+            "A whole number, at least 1; comparison.max_new_tokens in qdl.toml.",
+        )
+    if not math.isfinite(temperature) or temperature < 0:
+        raise SettingsError(
+            f"temperature = {temperature!r} is no temperature",
+            "A number, at least 0; 0 is greedy. comparison.temperature in qdl.toml.",
+        )
+
+
 @dataclass
 class _Asker:
     """Puts the prompts to one model after the other."""
 
     comparison: Comparison
+    keeper: ComparisonKeeper
     max_new_tokens: int
     temperature: float
     quantization: Quantization
     device: str
     on_event: EventSink
-    total: int
+    models: int
     done: int = 0
 
     def load_and_ask(self, name: ModelName, path: str, mode: Mode, system_prompt: str | None) -> None:
@@ -166,16 +189,27 @@ class _Asker:
         self, name: str, loaded: LoadedModel, mode: Mode, system_prompt: str | None, load_seconds: float
     ) -> None:
         compared = ComparedModel(loaded.path, mode, loaded.parameters, load_seconds)
+        compared.written = weights_written(loaded.path)
         self.comparison.models[name] = compared
+        failures: list[ModelError] = []
         for instruction in self.comparison.prompts:
             prompt = format_prompt(instruction, mode, system_prompt=system_prompt)
-            compared.answers.append(ask_once(loaded, prompt, self.max_new_tokens, self.temperature))
-            self.done += 1
-            self.on_event(
-                make_event(
-                    "progress", stage=f"compare {name}", done=self.done, total=self.total, unit="answers"
-                )
-            )
+            try:
+                compared.answers.append(ask_once(loaded, prompt, self.max_new_tokens, self.temperature))
+            except ModelError as error:
+                failures.append(error)
+                compared.answers.append(Answer.failure(str(error)))
+                self.on_event(make_event("note", message=f"{name}: {error.message}"))
+            self._count(name)
+        if len(failures) == len(self.comparison.prompts):
+            raise failures[0]
+
+    def _count(self, name: str) -> None:
+        self.keeper.keep(self.comparison)
+        self.done += 1
+        total = self.models * len(self.comparison.prompts)
+        event = make_event("progress", stage=f"compare {name}", done=self.done, total=total, unit="answers")
+        self.on_event(event)
 
 
 def ask_once(loaded: LoadedModel, prompt: str, max_new_tokens: int, temperature: float = 0.0) -> Answer:

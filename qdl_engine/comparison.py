@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from qdl_engine.errors import DataError, LabError
-from qdl_engine.lab import Lab, read_json, write_json_atomic
+from qdl_engine.errors import DataError, LabError, SettingsError
+from qdl_engine.lab import Lab, read_json, write_json_atomic, write_text_atomic
 from qdl_engine.prompts import split_completion
 
 
@@ -23,9 +23,9 @@ class Answer:
     tokens_per_second: float
     first_token_seconds: float
     stopped: str
-    """`eos`, `length`, or `cancelled`."""
+    """`eos`, `length`, `cancelled`, or `failed`."""
     reason: str = ""
-    """What is wrong with it: `empty`, `cut`, `repeated`; empty when it is sound."""
+    """What is wrong with it: `empty`, `cut`, `repeated`, or why it failed; empty when it is sound."""
 
     @classmethod
     def of(
@@ -50,6 +50,20 @@ class Answer:
             reason=reason,
         )
 
+    @classmethod
+    def failure(cls, why: str) -> Answer:
+        """What stands in the place of an answer that could not be given."""
+        return cls("", "", 0, 0.0, 0.0, 0.0, "failed", why)
+
+    @property
+    def failed(self) -> bool:
+        return self.stopped == "failed"
+
+    @property
+    def shown(self) -> str:
+        """The answer, or in brackets why there is none."""
+        return self.answer or f"(no answer: {self.reason or self.stopped})"
+
 
 @dataclass
 class ComparedModel:
@@ -60,20 +74,27 @@ class ComparedModel:
     parameters: int
     load_seconds: float
     answers: list[Answer] = field(default_factory=list)
-    """One for each prompt, in the prompts' order."""
+    """One for each prompt, in the prompts' order; fewer while it is still being asked, or was stopped."""
+    written: str = ""
+    """When its weights were written (ISO 8601), to tell a student from the one before it; empty on a hub."""
+
+    @property
+    def given(self) -> list[Answer]:
+        """The answers without those that failed: what the figures are made of."""
+        return [answer for answer in self.answers if not answer.failed]
 
     @property
     def tokens_per_second(self) -> float:
-        seconds = sum(answer.seconds for answer in self.answers)
-        return sum(answer.tokens for answer in self.answers) / seconds if seconds else 0.0
+        seconds = sum(answer.seconds for answer in self.given)
+        return sum(answer.tokens for answer in self.given) / seconds if seconds else 0.0
 
     @property
     def mean_tokens(self) -> float:
-        return sum(answer.tokens for answer in self.answers) / len(self.answers) if self.answers else 0.0
+        return sum(answer.tokens for answer in self.given) / max(1, len(self.given))
 
     @property
     def mean_seconds(self) -> float:
-        return sum(answer.seconds for answer in self.answers) / len(self.answers) if self.answers else 0.0
+        return sum(answer.seconds for answer in self.given) / max(1, len(self.given))
 
 
 @dataclass
@@ -87,8 +108,15 @@ class Comparison:
     created: str = ""
 
     def answers_to(self, index: int) -> dict[str, Answer]:
-        """Every model's answer to the prompt at `index`."""
-        return {name: model.answers[index] for name, model in self.models.items()}
+        """The answers to the prompt at `index`, of the models that got as far."""
+        return {
+            name: model.answers[index] for name, model in self.models.items() if index < len(model.answers)
+        }
+
+    @property
+    def answered(self) -> bool:
+        """Whether anything was answered at all."""
+        return any(model.given for model in self.models.values())
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -109,7 +137,14 @@ class Comparison:
             f"{model.tokens_per_second:>10,.1f}"
             for name, model in self.models.items()
         ]
-        lines += [f"{name:<10}skipped: {reason.splitlines()[0]}" for name, reason in self.skipped.items()]
+        for name, model in self.models.items():
+            missing = len(self.prompts) - len(model.given)
+            if missing:
+                lines.append(f"{name:<10}{missing} of {len(self.prompts)} prompts without an answer")
+        lines += [
+            f"{name:<10}skipped: {(reason.splitlines() or ['no reason given'])[0]}"
+            for name, reason in self.skipped.items()
+        ]
         return "\n".join(lines)
 
 
@@ -119,24 +154,64 @@ def read_prompts(path: Path) -> list[str]:
     Raises:
         DataError: when the file cannot be read or holds no prompt.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read the prompts in {path}: {error}", "One prompt on each line.") from error
-    prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    prompts = _prompts_in(path)
     if not prompts:
         raise DataError(f"No prompts in {path}", "Write one prompt on each line.")
     return prompts
 
 
-def save_comparison(lab: Lab, comparison: Comparison) -> Path:
-    """Write a comparison into its lab, under a name that sorts by time."""
+def append_prompt(path: Path, prompt: str) -> None:
+    """Add one prompt at the end of a file of prompts; one that stands there already is not added again.
+
+    Raises:
+        SettingsError: when the prompt asks nothing, or would not be read back as it is.
+    """
+    line = " ".join(prompt.split())
+    if not line or line.startswith("#"):
+        raise SettingsError(f"Not a prompt: {prompt!r}", "Write some text that does not begin with #.")
+    if path.exists() and path.stat().st_size and line in _prompts_in(path):
+        return
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    gap = "" if not before or before.endswith("\n") else "\n"
+    write_text_atomic(path, f"{before}{gap}{line}\n")
+
+
+def _prompts_in(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read the prompts in {path}: {error}", "One prompt on each line.") from error
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def weights_written(path: str) -> str:
+    """When the model in a directory was written, as ISO 8601; empty for what is no directory here."""
+    try:
+        stamp = (Path(path) / "config.json").stat().st_mtime
+    except (OSError, ValueError):
+        return ""
+    return datetime.fromtimestamp(stamp).astimezone().isoformat(timespec="seconds")
+
+
+def now() -> str:
+    """The time at which a comparison or a vote is made, as ISO 8601 with its offset."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def new_comparison_path(lab: Lab) -> Path:
+    """Where the next comparison of a lab goes: a name that sorts by time."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     path = lab.comparisons / f"{stamp}.json"
     number = 1
     while path.exists():
         number += 1
         path = lab.comparisons / f"{stamp}-{number}.json"
+    return path
+
+
+def save_comparison(lab: Lab, comparison: Comparison) -> Path:
+    """Write a comparison into its lab, under a name that sorts by time."""
+    path = new_comparison_path(lab)
     write_json_atomic(path, comparison.to_dict())
     return path
 

@@ -87,7 +87,7 @@ def exact_match(
     )
 
 
-def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+def wilson_interval(correct: float, total: int) -> tuple[float, float]:
     """The 95 % interval of a share; everything when nothing was asked."""
     if total == 0:
         return 0.0, 1.0

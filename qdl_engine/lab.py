@@ -66,6 +66,16 @@ class Lab:
         return self.root / "comparisons"
 
     @property
+    def votes(self) -> Path:
+        """Votes on answers, one a line, append-only."""
+        return self.comparisons / "votes.jsonl"
+
+    @property
+    def exports(self) -> Path:
+        """Where the app writes a comparison that is to be handed on."""
+        return self.comparisons / "exports"
+
+    @property
     def logs(self) -> Path:
         """Where tracebacks go that no person should have to read on the screen."""
         return self.root / "logs"

@@ -29,28 +29,56 @@ def add_commands(group: Group) -> None:
         "--only", metavar="NAMES", help="some of teacher,system1,system2 (default: all three)"
     )
     command.add_argument("--figures", action="store_true", help="only the figures, not the answers")
+    command.add_argument(
+        "--export",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="also write FILE.md or FILE.json; repeatable",
+    )
 
 
 def compare(context: Context, given: Namespace) -> int:
-    from qdl_engine.comparison import read_prompts, save_comparison
+    from qdl_engine.comparison import new_comparison_path, read_prompts
+    from qdl_engine.comparison_file import UnsavedComparisonError
+    from qdl_engine.export import check_export, export_comparison
 
     lab, settings = context.open_lab(), context.settings()
     names = chosen_models(given.only)
+    exports = [check_export(Path(name)) for name in given.export]
     prompts = list(given.prompts)
     if given.file or not prompts:
         prompts += read_prompts(Path(given.file).expanduser() if given.file else lab.sample_prompts)
+    path = new_comparison_path(lab)
+    unsaved: UnsavedComparisonError | None = None
     with Progress() as progress:
         from qdl_engine.compare import compare_models
 
-        comparison = compare_models(prompts, on_event=progress, **model_arguments(lab, settings, names))
+        try:
+            comparison = compare_models(
+                prompts, save_to=path, on_event=progress, **model_arguments(lab, settings, names)
+            )
+        except UnsavedComparisonError as error:
+            comparison, unsaved = error.comparison, error
+        except BaseException:
+            if path.exists():
+                context.tell(f"Saved what was answered so far: {path}")
+            raise
     if not comparison.models:
         reasons = "\n".join(f"{name}: {reason}" for name, reason in comparison.skipped.items())
         raise ModelError("No model could answer", reasons)
-    path = save_comparison(lab, comparison)
-    answers = "" if given.figures else answers_text(comparison) + "\n\n"
-    context.emit(
-        {**comparison.to_dict(), "saved": str(path)}, f"{answers}{comparison.table()}\n\nSaved: {path}"
-    )
+    text = comparison.table() if given.figures else f"{answers_text(comparison)}\n\n{comparison.table()}"
+    if unsaved is not None:
+        # The answers took the time: they are shown, and the error after them.
+        words = {"message": unsaved.message, "hint": unsaved.hint}
+        context.emit({**comparison.to_dict(), "saved": None, "error": words}, text)
+        if not context.as_json:
+            context.tell(f"Error: {unsaved.message}\n{unsaved.hint}")
+        return unsaved.exit_code
+    exported = [str(export_comparison(comparison, export)) for export in exports]
+    written = "\n".join([f"Saved: {path}", *(f"Exported: {export}" for export in exported)])
+    value = {**comparison.to_dict(), "saved": str(path), "exported": exported}
+    context.emit(value, f"{text}\n\n{written}")
     return 0
 
 
@@ -94,6 +122,6 @@ def answers_text(comparison: Comparison) -> str:
         for name, answer in comparison.answers_to(index).items():
             lines.append(f"--- {name}  ({answer.tokens} tokens, {answer.seconds:.1f} s)")
             lines += [f"  | {line}" for line in answer.reasoning.splitlines()]
-            lines.append(answer.answer or f"(no answer: {answer.reason or answer.stopped})")
+            lines.append(answer.shown)
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)

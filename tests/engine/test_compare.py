@@ -15,6 +15,8 @@ from qdl_engine.compare import (
     read_prompts,
     save_comparison,
 )
+from qdl_engine.comparison import append_prompt, weights_written
+from qdl_engine.comparison_file import ComparisonKeeper, UnsavedComparisonError, find_comparison
 from qdl_engine.errors import DataError, LabError, SettingsError
 from qdl_engine.evaluate import exact_match, wilson_interval
 from qdl_engine.events import Event
@@ -140,3 +142,111 @@ def test_wilson_interval(correct: int, total: int, low: float, high: float) -> N
 def test_a_prompt_that_asks_nothing_is_refused_before_any_model_is_loaded(prompt: Any) -> None:
     with pytest.raises(SettingsError, match="Prompt 2 "):
         compare_models(["hi", prompt], system1_path="/nowhere")
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"max_new_tokens": 0},
+        {"max_new_tokens": -1},
+        {"max_new_tokens": 2.5},
+        {"temperature": -0.1},
+        {"temperature": float("nan")},
+    ],
+)
+def test_a_length_or_temperature_that_cannot_be_is_refused(bounds: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(bounds))):
+        compare_models(["hi"], system1_path="/nowhere", **bounds)
+
+
+def test_one_prompt_that_fails_costs_only_its_own_answer(student: LoadedModel, tmp_path: Path) -> None:
+    too_long = "word " * 5000
+    saved = tmp_path / "saved.json"
+    comparison = compare_models(["one", too_long, "two"], sys1_model=student, max_new_tokens=4, save_to=saved)
+    answers = comparison.models["system1"].answers
+    assert [answer.failed for answer in answers] == [False, True, False]
+    assert "longer than" in answers[1].shown
+    assert comparison.models["system1"].mean_tokens == (answers[0].tokens + answers[2].tokens) / 2
+    assert "1 of 3 prompts without an answer" in comparison.table()
+    assert load_comparison(saved) == comparison
+
+
+def test_a_model_that_fails_at_every_prompt_is_skipped_and_nothing_is_left(
+    student: LoadedModel, tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved.json"
+    comparison = compare_models(["word " * 5000], sys1_model=student, save_to=saved)
+    assert comparison.models == {} and "longer than" in comparison.skipped["system1"]
+    assert not saved.exists()
+
+
+def test_what_was_answered_before_an_interrupt_is_saved(student: LoadedModel, tmp_path: Path) -> None:
+    def interrupt_after_two(event: Event) -> None:
+        if event["event"] == "progress" and event["done"] == 2:
+            raise KeyboardInterrupt
+
+    saved = tmp_path / "saved.json"
+    with pytest.raises(KeyboardInterrupt):
+        compare_models(
+            ["one", "two", "three"],
+            sys1_model=student,
+            max_new_tokens=4,
+            save_to=saved,
+            on_event=interrupt_after_two,
+        )
+    kept = load_comparison(saved)
+    assert len(kept.models["system1"].answers) == 2
+    assert kept.answers_to(2) == {}
+
+
+def test_a_comparison_that_cannot_be_saved_is_not_lost(student: LoadedModel, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UnsavedComparisonError, match="could not be saved") as caught:
+        compare_models(["one"], sys1_model=student, max_new_tokens=4, save_to=tmp_path / "file" / "c.json")
+    assert caught.value.comparison.models["system1"].answers
+
+
+def test_a_keeper_writes_the_first_answer_at_once_and_the_rest_in_time(
+    student: LoadedModel, tmp_path: Path
+) -> None:
+    comparison = compare_models(["one"], sys1_model=student, max_new_tokens=3)
+    keeper = ComparisonKeeper(tmp_path / "c.json", every=3600)
+    keeper.keep(comparison)
+    comparison.created = "later"
+    keeper.keep(comparison)
+    assert load_comparison(tmp_path / "c.json").created != "later"
+    keeper.finish(comparison)
+    assert load_comparison(tmp_path / "c.json").created == "later"
+
+
+def test_a_saved_comparison_is_found_by_its_name(tmp_path: Path, student: LoadedModel) -> None:
+    lab = Lab.at(tmp_path)
+    with pytest.raises(LabError, match="No saved comparison"):
+        find_comparison(lab, "latest")
+    comparison = compare_models(["one"], sys1_model=student, max_new_tokens=3)
+    first, second = save_comparison(lab, comparison), save_comparison(lab, comparison)
+    assert find_comparison(lab, first.stem) == first
+    assert find_comparison(lab, second.stem) == second == find_comparison(lab, str(second))
+    assert find_comparison(lab, "latest") in (first, second)
+    with pytest.raises(LabError, match="2 comparisons begin with"):
+        find_comparison(lab, first.stem[:4])
+    with pytest.raises(LabError, match="No comparison 'x'"):
+        find_comparison(lab, "x")
+
+
+def test_a_prompt_is_added_once_and_on_a_line_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    append_prompt(file, "One?")
+    file.write_text("# mine\nOne?", encoding="utf-8")
+    append_prompt(file, " Two\n lines? ")
+    append_prompt(file, "One?")
+    assert file.read_text(encoding="utf-8") == "# mine\nOne?\nTwo lines?\n"
+    for nothing in (" ", "# a comment"):
+        with pytest.raises(SettingsError, match="Not a prompt"):
+            append_prompt(file, nothing)
+
+
+def test_weights_tell_when_they_were_written(student_path: Path) -> None:
+    assert weights_written(str(student_path)).startswith("20")
+    assert weights_written("Qwen/Qwen2.5-7B-Instruct") == ""
+    assert weights_written("a\0b") == ""

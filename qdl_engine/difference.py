@@ -1,0 +1,60 @@
+"""What two answers do not share, word by word."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+MOST_WORDS = 3000
+"""Words of each answer that are compared: the time grows with their product."""
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]")
+"""Chinese and Japanese are written without spaces: there each character counts as a word."""
+
+Span = tuple[int, int]
+"""Start and end in the text, in characters."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where two texts differ. Spacing and line breaks are no difference."""
+
+    one: tuple[Span, ...]
+    """What only the first text has."""
+    other: tuple[Span, ...]
+    """What only the second text has."""
+    cut: bool = False
+    """Whether a text was longer than what is compared."""
+
+    @property
+    def same(self) -> bool:
+        return not (self.one or self.other or self.cut)
+
+
+def word_difference(one: str, other: str) -> Difference:
+    """Compare two texts by their words (`difflib`); neighbouring words that differ are one span."""
+    first, second = list(_WORD.finditer(one)), list(_WORD.finditer(other))
+    cut = max(len(first), len(second)) > MOST_WORDS
+    first, second = first[:MOST_WORDS], second[:MOST_WORDS]
+    matcher = SequenceMatcher(None, [word[0] for word in first], [word[0] for word in second], autojunk=False)
+    ones: list[Span] = []
+    others: list[Span] = []
+    for tag, a_start, a_end, b_start, b_end in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        if a_end > a_start:
+            ones.append((first[a_start].start(), first[a_end - 1].end()))
+        if b_end > b_start:
+            others.append((second[b_start].start(), second[b_end - 1].end()))
+    return Difference(tuple(ones), tuple(others), cut)
+
+
+def marked(text: str, spans: tuple[Span, ...], opening: str, closing: str) -> str:
+    """`text` with each span between two marks, for where there is no underline."""
+    parts: list[str] = []
+    position = 0
+    for start, end in spans:
+        parts += [text[position:start], opening, text[start:end], closing]
+        position = end
+    return "".join([*parts, text[position:]])
