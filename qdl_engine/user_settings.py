@@ -17,6 +17,7 @@ from qdl_engine.lab import write_text_atomic
 from qdl_engine.problems import Problem, settings_error
 from qdl_engine.settings import Section, setting
 from qdl_engine.toml import read_toml, replace_entries, sync_table, toml_text
+from qdl_engine.user_paths import user_settings_file
 
 _HEAD = "# Your own settings of qdl and qdl-tui, in every lab. Change what you like; comments are kept.\n"
 
@@ -40,13 +41,6 @@ class UserSettings(Section):
 
 
 _ACCEPTED = {"easydistill": "text", "keymap": 'keys as text, such as "f5" or "ctrl+t,f5"'}
-
-
-def user_settings_file() -> Path:
-    """Where the file is; XDG_CONFIG_HOME moves it."""
-    from platformdirs import user_config_path
-
-    return user_config_path("qdl") / "settings.toml"
 
 
 def load_user_settings() -> UserSettings:

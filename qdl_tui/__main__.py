@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ def _parser() -> argparse.ArgumentParser:
         "--no-mouse", action="store_true", help="leave the mouse to the terminal, to select text"
     )
     parser.add_argument("--paths", action="store_true", help="print where the app keeps what it remembers")
+    parser.add_argument("--keys", action="store_true", help="print every action's id, keys and what it does")
+    parser.add_argument("--json", action="store_true", help="with --keys or --paths: as JSON")
     parser.add_argument("--version", action="store_true", help="print the version")
     return parser
 
@@ -53,6 +56,30 @@ def _calm_over_ssh() -> None:
         os.environ.setdefault("TEXTUAL_FPS", "15")
 
 
+def _print_keys(as_json: bool) -> int:
+    """The table of keys with the user's in it; what is wrong with those goes to stderr, and the code is 1."""
+    from qdl_engine.errors import LabError
+    from qdl_engine.text import printable
+    from qdl_engine.user_paths import user_settings_file
+    from qdl_tui.key_table import user_keymap
+    from qdl_tui.keymap import keymap_json, keymap_text
+
+    try:
+        keymap = user_keymap()
+    except LabError as error:
+        print(printable(f"qdl-tui: {error.message}\n{error.hint}".rstrip()), file=sys.stderr)
+        return 1
+    file = str(user_settings_file())
+    if as_json:
+        print(json.dumps(keymap_json(keymap, file), indent=1, ensure_ascii=False))
+    else:
+        print(keymap_text(keymap))
+        print(printable(f'\nYour own keys go into [keymap] in {file}:  "app.theme" = "f2"'))
+    for problem in keymap.problems:
+        print(printable(problem), file=sys.stderr)
+    return 1 if keymap.problems else 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Start the app; the exit code is 0 after `q`, 2 without a terminal, 143 or 129 after a signal."""
     options = _parser().parse_args(arguments)
@@ -62,10 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"qdl-tui {__version__}")
         return 0
     if options.paths:
-        from qdl_tui.state import paths_text
+        from qdl_tui.state import paths
 
-        print(paths_text())
+        found = paths()
+        print(json.dumps(found) if options.json else "\n".join(f"{k:9} {v}" for k, v in found.items()))
         return 0
+    if options.keys:
+        return _print_keys(options.json)
     reason = _plain_reason()
     if reason:
         return _plain_report(options.lab, reason)

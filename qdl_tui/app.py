@@ -21,8 +21,9 @@ from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab, write_text_atomic
 from qdl_engine.status import Step
 from qdl_engine.text import printable
+from qdl_engine.user_paths import user_settings_file
 from qdl_tui import themes
-from qdl_tui.messages import LabCreated, RunStarted, Said, TextCopied
+from qdl_tui.messages import KeymapRead, LabCreated, RunStarted, Said, TextCopied
 from qdl_tui.palette import LabCommands
 from qdl_tui.screens.base import BaseScreen
 from qdl_tui.screens.lab import LabHomeScreen
@@ -86,7 +87,14 @@ class QdlApp(App[None]):
     COMMANDS = {LabCommands}
     BINDINGS = [
         *(
-            Binding(str(number), f"show_mode('{mode}')", title, show=False, id=f"app.{mode}")
+            Binding(
+                str(number),
+                f"show_mode('{mode}')",
+                title,
+                show=False,
+                tooltip=f"Go to {title}",
+                id=f"app.{mode}",
+            )
             for number, (mode, title) in enumerate(MODE_TITLES.items(), 1)
         ),
         Binding(
@@ -102,7 +110,7 @@ class QdlApp(App[None]):
         Binding("question_mark", "help", "Help", key_display="?", tooltip="This help", id="app.help"),
         Binding("f1", "help", "Help", tooltip="This help", id="app.help_f1"),
         Binding("q", "quit", "Quit", tooltip="Leave; runs go on", id="app.quit"),
-        Binding("ctrl+q", "quit", "Quit", tooltip="Leave; runs go on", id="app.quit_ctrl"),
+        Binding("ctrl+q", "quit", "Quit", tooltip="Leave; runs go on", priority=True, id="app.quit_ctrl"),
     ]
 
     def __init__(self, lab: Lab, *, demo: bool = False, state: UserState | None = None) -> None:
@@ -129,11 +137,28 @@ class QdlApp(App[None]):
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, partial(self.exit, return_code=128 + number))
         self.theme_changed_signal.subscribe(self, self._theme_changed)
+        if user_settings_file().is_file():
+            from qdl_tui.keymap import read_keymap
+
+            self.set_keymap(read_keymap())
+            self.check_keymap()
         if self._demo and not self.lab.settings_file.exists():
             self.create_lab(self.lab, demo=True)
         elif self.lab.settings_file.exists():
             self.state.remember_lab(self.lab.root)
             self.set_timer(AFTER_FIRST_PAINT, self.save_state)
+
+    @work(thread=True, group="keymap", exit_on_error=False)
+    def check_keymap(self) -> None:
+        from qdl_tui.key_table import user_keymap
+
+        self.post_message(KeymapRead(user_keymap()))
+
+    @on(KeymapRead)
+    def keymap_read(self, message: KeymapRead) -> None:
+        self.set_keymap(message.keymap.keys)
+        for problem in message.keymap.problems:
+            self.notify(printable(problem), severity="warning", markup=False, timeout=10)
 
     def on_unmount(self) -> None:
         self.state.save()

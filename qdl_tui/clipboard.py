@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from qdl_tui.state import state_directory
+from qdl_tui.state import copied_file
 
 OSC52_LIMIT = 74_994
 """Most base64 bytes that go out: what the strictest common terminals take (xterm's documentation)."""
@@ -41,11 +41,6 @@ class Copied:
         if not self.places:
             return f"{name} could not be copied: no clipboard, and the state directory cannot be written"
         return f"Copied {name}: {', '.join(self.places)}"
-
-
-def copied_file() -> Path:
-    """The file that holds the text copied last."""
-    return state_directory() / "copied.txt"
 
 
 def copy(text: str) -> Copied:

@@ -13,6 +13,7 @@ from qdl_engine.status import LabStatus, MachineStatus
 if TYPE_CHECKING:
     from qdl_engine.runs.store import Run
     from qdl_tui.clipboard import Copied
+    from qdl_tui.keymap import Keymap
 
 
 @dataclass
@@ -63,3 +64,10 @@ class TextCopied(Message):
 
     copied: Copied
     what: str
+
+
+@dataclass
+class KeymapRead(Message):
+    """The user's keys were held against the app's."""
+
+    keymap: Keymap

@@ -29,6 +29,11 @@ def log_file() -> Path:
     return state_directory() / "qdl-tui.log"
 
 
+def copied_file() -> Path:
+    """The file that holds the text copied last."""
+    return state_directory() / "copied.txt"
+
+
 @dataclass
 class UserState:
     """Read once at start, saved at each change."""
@@ -75,6 +80,13 @@ def load_state() -> UserState:
     )
 
 
-def paths_text() -> str:
-    """What `qdl-tui --paths` prints."""
-    return f"state  {state_file()}\nlog    {log_file()}"
+def paths() -> dict[str, str]:
+    """What `qdl-tui --paths` prints: what is remembered, copied and configured, and where."""
+    from qdl_engine.user_paths import user_settings_file
+
+    return {
+        "state": str(state_file()),
+        "log": str(log_file()),
+        "copied": str(copied_file()),
+        "settings": str(user_settings_file()),
+    }

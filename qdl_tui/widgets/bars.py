@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.binding import Binding
 from textual.content import Content
 from textual.dom import DOMNode
+from textual.keys import key_to_character
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
@@ -23,7 +24,6 @@ MODE_TITLES = {
 MOST_KEYS = 6
 LAST_KEYS = ("app.help", "app.help_f1", "app.quit", "app.quit_ctrl")
 """Always shown, at the end."""
-TYPED_KEYS = ("question_mark", "slash", "left_square_bracket", "right_square_bracket")
 
 
 class TabBar(Static):
@@ -57,14 +57,28 @@ def shown_bindings(screen: Screen[object]) -> list[Binding]:
     """The bindings a footer shows: an input being typed in first, then the screen's, then the app's."""
     found: dict[str, Binding] = {}
     typing = isinstance(screen.focused, Input)
-    for active in screen.active_bindings.values():
-        binding = active.binding
-        if typing and (len(binding.key) == 1 or binding.key in TYPED_KEYS):
+    for binding in _as_defined(screen):
+        plain = key_to_character(binding.key) is not None
+        if typing and plain:
             continue  # an input takes these as text
-        shown = binding.show and active.enabled and bool(binding.description)
-        if shown and (binding.action not in found or len(binding.key) == 1):
+        if binding.show and binding.description and (plain or binding.action not in found):
             found[binding.action] = binding  # of two keys, the plain one: `q` before ctrl+q
     return list(found.values())
+
+
+def _as_defined(screen: Screen[object]) -> list[Binding]:
+    """The active bindings in the order of the classes, which a keymap does not keep."""
+    active = [one for one in screen.active_bindings.values() if one.enabled]
+    nodes = list(dict.fromkeys(one.node for one in active))
+    places = {node: _places(node) for node in nodes}
+    active.sort(key=lambda one: (nodes.index(one.node), places[one.node].get(one.binding.id or "", 0)))
+    return [one.binding for one in active]
+
+
+def _places(node: DOMNode) -> dict[str, int]:
+    """Where each id stands among the bindings of one node."""
+    every = [one for bindings in node._bindings.key_to_bindings.values() for one in bindings]
+    return {one.id: place for place, one in reversed(list(enumerate(every))) if one.id}
 
 
 class KeyBar(Static):
@@ -113,10 +127,13 @@ class TooSmall(Static):
 
 def described_bindings(node: DOMNode) -> dict[str, list[Binding]]:
     """The bindings of one widget by action, for the help: where it has any with an id, only those."""
-    every = [binding for bindings in node._bindings.key_to_bindings.values() for binding in bindings]
+    remapped = node._bindings.copy()
+    remapped.apply_keymap(node.app._keymap)
+    places = _places(node)
+    every = [binding for bindings in remapped.key_to_bindings.values() for binding in bindings]
     described = [binding for binding in every if binding.description and not binding.system]
     ours = [binding for binding in described if binding.id] or described
     found: dict[str, list[Binding]] = {}
-    for binding in ours:
+    for binding in sorted(ours, key=lambda binding: places.get(binding.id or "", 0)):
         found.setdefault(binding.action, []).append(binding)
     return found

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from qdl_engine.errors import LabError, SettingsError
+from qdl_engine.user_paths import user_settings_file
 from qdl_engine.user_settings import (
     EasyDistillRecord,
     UserSettings,
     load_user_settings,
     save_user_settings,
-    user_settings_file,
 )
 
 

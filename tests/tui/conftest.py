@@ -16,6 +16,7 @@ from qdl_engine.runs.store import Run, State, create_run, save_run
 def own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("XDG_STATE_HOME", str(directory))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(directory))
     return directory
 
 

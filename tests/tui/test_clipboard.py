@@ -12,7 +12,8 @@ import pytest
 
 from qdl_engine.lab import Lab
 from qdl_tui.app import QdlApp
-from qdl_tui.clipboard import OSC52_LIMIT, copied_file, copy, osc52
+from qdl_tui.clipboard import OSC52_LIMIT, copy, osc52
+from qdl_tui.state import copied_file
 from tests.tui.screen import settled
 
 
