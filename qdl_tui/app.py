@@ -105,6 +105,7 @@ class QdlApp(App[None]):
             tooltip="Every action and every run",
             id="app.palette",
         ),
+        Binding("ctrl+o", "jump", "Jump", show=False, tooltip="Go to a pane by its letter", id="app.jump"),
         Binding("ctrl+t", "toggle_theme", "Theme", show=False, tooltip="Dark or light theme", id="app.theme"),
         # One key of each pair is text in an input; the footer then shows the other.
         Binding("question_mark", "help", "Help", key_display="?", tooltip="This help", id="app.help"),
@@ -207,6 +208,23 @@ class QdlApp(App[None]):
         from qdl_tui.screens.help import HelpScreen
 
         self.push_screen(HelpScreen(self.screen))
+
+    def action_jump(self) -> None:
+        """Put a letter on each pane of the screen, and give the keys to the one whose letter is pressed."""
+        from qdl_tui.jump import JumpScreen, jump_targets
+
+        if not isinstance(self.screen, BaseScreen):
+            return
+        below, modes = self.screen, list(MODE_TITLES)
+        targets = jump_targets(below)
+
+        def jumped(pressed: str | None) -> None:
+            if pressed and pressed in targets:
+                below.set_focus(targets[pressed])
+            elif pressed:
+                self.action_show_mode(modes[int(pressed) - 1])
+
+        self.push_screen(JumpScreen(targets, self.size), jumped)
 
     def action_show_mode(self, mode: str) -> None:
         """Go to a screen, unless a dialog waits for an answer."""

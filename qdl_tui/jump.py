@@ -1,0 +1,65 @@
+"""Jump mode: a letter on all that takes keys; the letter goes there. Numbers go to screens, as always."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.geometry import Region, Size
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from qdl_tui.widgets.bars import MODE_TITLES, KeyBar
+
+LETTERS = "asdfghjklqwertyuiopzxcvbnm"
+"""Near the resting fingers first."""
+
+
+class JumpScreen(ModalScreen[str]):
+    """Lies over a screen; the answer is the letter or number pressed, or nothing."""
+
+    BINDINGS = [Binding("escape,ctrl+o", "leave", "Back", key_display="esc", id="jump.back")]
+
+    def __init__(self, targets: dict[str, Widget], size: Size) -> None:
+        super().__init__(classes="jump")
+        self.targets = targets
+        self._drawn_at = size
+
+    def compose(self) -> ComposeResult:
+        for letter, widget in self.targets.items():
+            label = Static(f" {letter} ", markup=False, classes="jump-label")
+            label.styles.offset = _corner(widget.region, self._drawn_at)
+            yield label
+        yield KeyBar()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """What lies below moves when the terminal does, and the letters would be wrong."""
+        if event.size != self._drawn_at and self.is_current:
+            self.dismiss("")
+
+    def on_key(self, event: events.Key) -> None:
+        pressed = event.character or ""
+        numbers = [str(number) for number, _mode in enumerate(MODE_TITLES, 1)]
+        if pressed in self.targets or pressed in numbers:
+            event.stop()
+            self.dismiss(pressed)
+
+    def action_leave(self) -> None:
+        self.dismiss("")
+
+
+def jump_targets(screen: Screen[object]) -> dict[str, Widget]:
+    """What can take the focus and is in sight, by letter, from top left to bottom right."""
+    seen = [
+        widget
+        for widget in screen.focus_chain
+        if not widget.has_class("-textual-system") and screen.region.overlaps(widget.region)
+    ]
+    seen.sort(key=lambda widget: (widget.region.y, widget.region.x))
+    return dict(zip(LETTERS, seen, strict=False))
+
+
+def _corner(region: Region, size: Size) -> tuple[int, int]:
+    """The top left corner of a widget, moved to where the letter is whole."""
+    return min(max(region.x, 0), size.width - 3), min(max(region.y, 0), size.height - 2)
