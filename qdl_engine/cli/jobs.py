@@ -35,10 +35,10 @@ def add_commands(group: Group) -> None:
     )
     train_command.add_argument("system", choices=SYSTEMS)
     for command in (prepare_command, label_command, train_command):
-        _add_run_options(command)
+        add_run_options(command)
 
 
-def _add_run_options(command: Parser) -> None:
+def add_run_options(command: Parser) -> None:
     command.add_argument(
         "--detach", action="store_true", help="do it in a run of its own, and return at once"
     )

@@ -1,0 +1,232 @@
+"""Any EasyDistill 1.x config of a text job, read for what it asks for, whoever wrote it.
+
+A relative path is taken from the config's own folder, or else from the current directory, where EasyDistill
+itself looks. What is written goes where the rows were found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from qdl_engine.easydistill.jobs import TRAIN_ONLY, check_job_type, nearest
+from qdl_engine.easydistill.keys import SECTIONS
+from qdl_engine.easydistill.stock import template_of
+from qdl_engine.easydistill.template import PromptTemplate
+from qdl_engine.errors import DataError, ModelError, SettingsError
+from qdl_engine.lab import read_json
+
+Kind = Literal["train", "label", "generate", "judge"]
+
+LABELLING = ("kd_black_box_api", "kd_black_box_local")
+GENERATING = tuple(
+    f"{job}_{way}"
+    for job in (
+        "cot_generation", "cot_long2short", "cot_short2long",
+        "instruction_expansion", "instruction_refinement", "instruction_response_extraction",
+    )
+    for way in ("api", "batch")
+)  # fmt: skip
+JUDGING = ("cot_eval_api",)
+RUNNABLE = (TRAIN_ONLY, *LABELLING, *GENERATING, *JUDGING)
+
+_NO_WHITE_BOX = (
+    "This lab has no white-box distillation until it can store the teacher's logits. "
+    f'Use "kd_black_box_local", or label first and use "{TRAIN_ONLY}".'
+)
+_VERSION_2_SECTIONS = frozenset({"backend", "generation", "cot", "sft", "pipeline", "preference", "eval"})
+_VERSION_2_HINT = (
+    "EasyDistill 2 makes data and does not train. Let the lab start it: "
+    "qdl easydistill run instruct_distill|cot_distill|advanced_cot_distill|dpo_data_build. "
+    "Or start it yourself, in its checkout: easydistill --config FILE"
+)
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A config that has been read; every path absolute."""
+
+    path: Path
+    job_type: str
+    kind: Kind
+    base: Path
+    """The folder that relative paths were taken from."""
+    rows: Path
+    """What is read."""
+    written: Path | None
+    """What is written: labelled or generated rows; None for training alone."""
+    template: PromptTemplate | None
+    template_file: Path | None
+    """The config's own template; None when ours stands in for the stock one, or when there is none."""
+    teacher: str
+    student: str
+    output_dir: Path | None
+    seed: int
+    dataset: dict[str, Any] = field(default_factory=dict)
+    inference: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
+    """The section `qdl` of a config that a lab wrote."""
+    notes: tuple[str, ...] = ()
+    """What a person should know: what stands in for what, and what has no effect."""
+
+    @property
+    def trains(self) -> bool:
+        return self.kind in ("train", "label")
+
+    @property
+    def by_server(self) -> bool:
+        """Whether the teacher is asked over HTTP."""
+        return self.job_type.endswith("_api")
+
+
+def read_foreign(path: Path | str) -> Imported:
+    """Read a config and check all that can be checked before anything is started.
+
+    Raises:
+        SettingsError: for a job that cannot run, naming why, or a key that is not accepted, with the nearest.
+        DataError: when its rows are not there; the message says where was looked.
+        ModelError: when a model it names by a path is not there.
+    """
+    path = Path(path).expanduser().absolute()
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise SettingsError(f"{path}: EasyDistill 1.x configs are JSON; this looks like 2.x", _VERSION_2_HINT)
+    raw = read_json(path)
+    if not isinstance(raw, dict):
+        raise SettingsError(f"{path}: a config is one JSON object")
+    if _VERSION_2_SECTIONS & raw.keys():
+        raise SettingsError(f"{path}: this is a config of EasyDistill 2", _VERSION_2_HINT)
+    job_type = raw.get("job_type")
+    kind = _kind(job_type, path)
+    sections = _sections(raw, path)
+    return _resolved(path, str(job_type), kind, sections, dict(raw.get("qdl") or {}))
+
+
+def _kind(job_type: object, path: Path) -> Kind:
+    if isinstance(job_type, str) and "white_box" in job_type:
+        raise SettingsError(f"{path}: job_type {job_type!r} does not run here", _NO_WHITE_BOX)
+    if job_type == TRAIN_ONLY:
+        return "train"
+    if job_type in LABELLING:
+        return "label"
+    if job_type in GENERATING:
+        return "generate"
+    if job_type in JUDGING:
+        return "judge"
+    check_job_type(job_type, str(path))
+    raise AssertionError("check_job_type accepts nothing else")
+
+
+def _sections(raw: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    known = ("job_type", *SECTIONS, "distillation", "qdl")
+    for name in raw:
+        if name not in known:
+            raise SettingsError(f"{path}: unknown section {name!r}", nearest(name, known))
+    sections: dict[str, dict[str, Any]] = {}
+    for name, keys in SECTIONS.items():
+        value = raw.get(name, {})
+        if not isinstance(value, dict):
+            raise SettingsError(f"{path}: {name} must be an object, not {value!r}")
+        for key in value:
+            if key not in keys:
+                hint = nearest(key, keys) or f"Known: {', '.join(keys[:12])} ..."
+                raise SettingsError(f"{path}: {name}.{key}: unknown key", hint)
+        sections[name] = dict(value)
+    return sections
+
+
+def _resolved(
+    path: Path, job_type: str, kind: Kind, sections: dict[str, dict[str, Any]], extras: dict[str, Any]
+) -> Imported:
+    dataset, inference = sections["dataset"], sections["inference"]
+    models, training = sections["models"], sections["training"]
+    read_key = {"train": "labeled_path", "label": "instruction_path"}.get(kind, "input_path")
+    rows, base = _find_rows(path, read_key, _text(dataset, "dataset", read_key, path))
+    written_key = {"label": "labeled_path", "train": ""}.get(kind, "output_path")
+    written = base / _path(dataset, written_key, path) if written_key else None
+    notes: list[str] = []
+    template = template_file = None
+    if kind in ("train", "label") or job_type.endswith("_batch"):
+        template, template_file = template_of(_text(dataset, "dataset", "template", path), path, base, notes)
+    trains = kind in ("train", "label")
+    teacher = ""
+    if job_type.endswith(("_local", "_batch")):
+        teacher = _model(_text(models, "models", "teacher", path), "models.teacher", path, base)
+    return Imported(
+        path=path,
+        job_type=job_type,
+        kind=kind,
+        base=base,
+        rows=rows,
+        written=written,
+        template=template,
+        template_file=template_file,
+        teacher=teacher,
+        student=_model(_text(models, "models", "student", path), "models.student", path, base)
+        if trains
+        else "",
+        output_dir=base / _path(training, "output_dir", path, "training") if trains else None,
+        seed=_whole(dataset.get("seed", inference.get("seed", training.get("seed", 42))), path),
+        dataset=dataset,
+        inference=inference,
+        training=training,
+        extras=extras,
+        notes=tuple(notes),
+    )
+
+
+def _text(section: Mapping[str, Any], name: str, key: str, path: Path) -> str:
+    value = section.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise SettingsError(f"{path}: {name}.{key} is missing", "It must be a text that is not empty.")
+    return value
+
+
+def _path(section: Mapping[str, Any], key: str, path: Path, name: str = "dataset") -> Path:
+    return Path(_text(section, name, key, path)).expanduser()
+
+
+def _whole(value: Any, path: Path) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise SettingsError(f"{path}: seed must be a whole number from 0, not {value!r}")
+    return value
+
+
+def places(path: Path) -> list[Path]:
+    """Where the relative paths of a config are looked for, in this order."""
+    return list(dict.fromkeys([path.parent, Path.cwd()]))
+
+
+def _find_rows(path: Path, key: str, value: str) -> tuple[Path, Path]:
+    """The rows, and the folder that the config's other relative paths are taken from."""
+    given = Path(value).expanduser()
+    if given.is_absolute():
+        if given.is_file():
+            return given, path.parent
+        raise DataError(f"dataset.{key} of {path.name} is not there: {given}")
+    for place in places(path):
+        if (place / given).is_file():
+            return (place / given).absolute(), place.absolute()
+    raise DataError(
+        f"dataset.{key} of {path.name} is not there: {given}",
+        f"Looked in {' and in '.join(map(str, places(path)))}: the config's own folder goes first.",
+    )
+
+
+def _model(value: str, name: str, path: Path, base: Path) -> str:
+    """A local directory as an absolute path, or a hub id."""
+    given = Path(value).expanduser()
+    for place in dict.fromkeys([base, *places(path)]):
+        if (place / given).is_dir():
+            return str((place / given).absolute())
+    if _HUB_ID.fullmatch(value) and not value.startswith("."):
+        return value
+    raise ModelError(
+        f"Model not found at {value} ({name} of {path.name})",
+        f"Looked in {' and in '.join(map(str, places(path)))}. "
+        "Name a model directory, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct.",
+    )
