@@ -20,7 +20,8 @@ EventSink = Callable[[Event], None]
 `progress`   stage, done, total (or None), unit, and rate where it is known
 `started`    total_steps, epochs, rows, trained_tokens_per_epoch, device, precision
 `metrics`    step, total_steps, epoch, loss, learning_rate, grad_norm, tokens_per_second, eta_seconds,
-             gpu_memory_bytes
+             gpu_memory_bytes (the most since the last report; on a GPU), memory_bytes (held now; on a CPU)
+`machine`    gpu_use (0 to 1), gpu_memory_bytes (of all programs), gpus; only where there is a GPU
 `evaluated`  step, held_out_loss
 `checkpoint` step, path
 `stopped`    step, path (a stop on request, resumable)

@@ -1,4 +1,4 @@
-"""`runs`, `attach`, `stop` and `resume`."""
+"""`runs`, `attach`, `stop` and `resume`; what is kept of runs is in `keeping`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import time
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
+from qdl_engine.cli import keeping
 from qdl_engine.cli.context import Context
-from qdl_engine.cli.parser import Group
+from qdl_engine.cli.parser import Group, Parser
 from qdl_engine.cli.progress import Progress, duration
 from qdl_engine.errors import RunError
 from qdl_engine.text import one_line
 
 if TYPE_CHECKING:
     from qdl_engine.lab import Lab
+    from qdl_engine.runs.reader import RunSummary
     from qdl_engine.runs.store import Run
 
 _POLL_SECONDS = 0.2
@@ -21,7 +23,15 @@ INTERRUPTED = 130
 
 
 def add_commands(group: Group) -> None:
-    group.command("runs", runs, "list the runs of the lab, the newest first")
+    command = group.command("runs", runs, "list the runs of the lab, the newest first")
+    command.add_argument(
+        "--filter",
+        default="",
+        metavar="WORDS",
+        help="only those with each of the words in id, name, state, kind, student or note",
+    )
+    more = command.add_subparsers(metavar="COMMAND", required=False, parser_class=Parser)
+    keeping.add_export(Group(more, 2))
     command = group.command("attach", attach, "watch a run to its end; Ctrl-C leaves it running")
     command.add_argument("run", nargs="?", help="its number or id (default: the one running, else the last)")
     command = group.command("stop", stop, "stop a run; it writes a checkpoint to resume from")
@@ -33,27 +43,52 @@ def add_commands(group: Group) -> None:
     command = group.command("resume", resume, "go on with a stopped, failed or lost run")
     command.add_argument("run", nargs="?", help="its number or id (default: the last that can be resumed)")
     command.add_argument("--detach", action="store_true", help="return at once")
+    keeping.add_commands(group)
 
 
 def runs(context: Context, given: Namespace) -> int:
+    from qdl_engine.runs.find import fits, student_of
     from qdl_engine.runs.reader import summarise
     from qdl_engine.runs.store import list_runs
 
-    found = [(run, summarise(run)) for run in list_runs(context.open_lab())]
-    lines = [f"{'run':<22}{'state':<10}{'when':<13}{'took':<10}{'progress':<10}{'loss':<8}what"]
-    for run, summary in found:
-        progress = "" if summary.progress is None else f"{summary.progress:.0%}"
-        loss = "" if summary.loss is None else f"{summary.loss:.3f}"
-        when = time.strftime("%m-%d %H:%M", time.localtime(run.created))
-        took = "" if run.seconds is None else duration(run.seconds)
-        what = one_line(run.message or run.name or summary.stage, 60)
-        lines.append(f"{run.id:<22}{run.state:<10}{when:<13}{took:<10}{progress:<10}{loss:<8}{what}".rstrip())
-    text = "\n".join(lines) if found else "No runs yet. Start one: qdl train system1"
-    context.emit({"runs": [described(run, summary) for run, summary in found]}, text)
+    every = [(run, student_of(run)) for run in list_runs(context.open_lab())]
+    found = [(run, student, summarise(run)) for run, student in every if fits(run, given.filter, student)]
+    rows = [_row(run, summary) for run, _student, summary in found]
+    if rows:
+        text = "\n".join(_aligned([_HEADS, *rows]))
+    elif every:
+        text = f"None of {len(every)} runs has all of: {given.filter}"
+    else:
+        text = f"No runs yet. Start one: qdl --lab {context.lab.word} train system1"
+    values = [{**described(run, summary), "student": student} for run, student, summary in found]
+    context.emit({"runs": values}, text)
     return 0
 
 
-def described(run: Run, summary: Any) -> dict[str, Any]:
+_HEADS = ("run", "state", "when", "took", "progress", "loss", "name, message")
+
+
+def _row(run: Run, summary: RunSummary) -> tuple[str, ...]:
+    return (
+        run.id,
+        run.state,
+        time.strftime("%m-%d %H:%M", time.localtime(run.created)),
+        "" if run.seconds is None else duration(run.seconds),
+        "" if summary.progress is None else f"{summary.progress:.0%}",
+        "" if summary.loss is None else f"{summary.loss:.3f}",
+        one_line(": ".join(part for part in (run.name, run.message or run.note) if part), 60),
+    )
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as their widest cell."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def described(run: Run, summary: RunSummary) -> dict[str, Any]:
     return {**run.to_dict(), "summary": summary.to_dict()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,7 +65,11 @@ class RunSummary:
     learning_rate: float | None = None
     grad_norm: float | None = None
     gpu_memory: float | None = None
-    """Bytes in use on the device."""
+    """Bytes in use on the GPU: the most since the report before."""
+    gpu_use: float | None = None
+    """Share of the time in which the GPU computed, 0 to 1."""
+    memory: float | None = None
+    """Bytes of main memory that the run holds, on a CPU."""
     progress: float | None = None
     """0 to 1 within the stage."""
     done: int | None = None
@@ -87,17 +92,31 @@ _METRICS = {
     "learning_rate": "learning_rate",
     "grad_norm": "grad_norm",
     "gpu_memory_bytes": "gpu_memory",
+    "memory_bytes": "memory",
 }
+SERIES = (
+    "loss", "held_out_loss", "learning_rate", "grad_norm", "tokens_per_second",
+    "gpu_memory", "memory", "gpu_use",
+)  # fmt: skip
+"""What a run tells again and again, by the names that `RunSummary` has for it."""
+
+Points = list[tuple[int, float]]
 
 
 class RunWatch:
-    """A run under observation: `refresh` reads only what is new, so ask it as often as you like."""
+    """A run under observation: `refresh` reads only what is new, so ask it as often as you like.
 
-    def __init__(self, run: Run) -> None:
+    Args:
+        run: The run.
+        history: Keep every value by its step in `series`, not only the last ones in `summary`.
+    """
+
+    def __init__(self, run: Run, *, history: bool = True) -> None:
         self.run = run
         self.summary = RunSummary()
-        self.losses: list[tuple[int, float]] = []
-        self.held_out: list[tuple[int, float]] = []
+        self.series: dict[str, Points] = {name: [] for name in SERIES}
+        self._history = history
+        self._measures_memory = False
         self._tail = EventTail(run.events_file)
         self._log = FileTail(run.log_file)
         self._console = ConsoleParser() if is_foreign(run.argv) else None
@@ -124,8 +143,20 @@ class RunWatch:
             self._take_progress(event)
         elif kind in ("started", "metrics", "evaluated", "checkpoint", "stopped", "finished"):
             self._take_training(event, kind)
+        elif kind == "machine":
+            self._take_machine(event)
         elif kind in ("note", "failed"):
             self.summary = replace(self.summary, note=str(event.get("message") or ""))
+
+    @property
+    def losses(self) -> Points:
+        """The training loss by step."""
+        return self.series["loss"]
+
+    @property
+    def held_out(self) -> Points:
+        """The held-out loss by step."""
+        return self.series["held_out_loss"]
 
     def _take_progress(self, event: Event) -> None:
         done, total = _whole(event.get("done")), _whole(event.get("total"))
@@ -145,6 +176,7 @@ class RunWatch:
             for key, name in _METRICS.items()
             if (number := as_number(event.get(key))) is not None
         }
+        self._measures_memory |= "gpu_memory" in values or "memory" in values
         step, total = _whole(event.get("step")), _whole(event.get("total_steps"))
         if step is None and kind == "started":
             step = 0
@@ -167,13 +199,29 @@ class RunWatch:
             unit="steps",
             **values,  # type: ignore[arg-type]
         )
-        if step is not None and kind == "metrics" and "loss" in values:
-            _append(self.losses, step, self.summary.loss)
-        if step is not None and kind in ("metrics", "evaluated") and "held_out_loss" in values:
-            _append(self.held_out, step, self.summary.held_out_loss)
+        if kind in ("metrics", "evaluated"):
+            self._keep(step, values)
+
+    def _take_machine(self, event: Event) -> None:
+        """A sample of the GPUs. They are others' business while the run trains on a CPU."""
+        if self.summary.device.casefold() == "cpu":
+            return
+        told = {"gpu_use": as_number(event.get("gpu_use"))}
+        if not self._measures_memory:
+            # Of all programs on the GPU; what the run itself measured would be its own.
+            told["gpu_memory"] = as_number(event.get("gpu_memory_bytes"))
+        values = {name: value for name, value in told.items() if value is not None}
+        self.summary = replace(self.summary, **values)
+        self._keep(self.summary.step, values)
+
+    def _keep(self, step: int | None, values: Mapping[str, object]) -> None:
+        if step is None or not self._history:
+            return
+        for name in self.series.keys() & values.keys():
+            _append(self.series[name], step, as_number(values[name]))
 
 
-def _append(series: list[tuple[int, float]], step: int, value: float | None) -> None:
+def _append(series: Points, step: int, value: float | None) -> None:
     """Add a point; a step that goes back is a resume, and what came after it there is void."""
     while series and series[-1][0] >= step:
         series.pop()
@@ -188,12 +236,12 @@ def _whole(value: object) -> int | None:
 
 def summarise(run: Run) -> RunSummary:
     """Where a run stands, read once from the beginning. To follow one, keep a `RunWatch`."""
-    watch = RunWatch(run)
+    watch = RunWatch(run, history=False)
     watch.read_events()
     return watch.summary
 
 
-def loss_history(run: Run) -> list[tuple[int, float]]:
+def loss_history(run: Run) -> Points:
     """The training loss by step."""
     watch = RunWatch(run)
     watch.read_events()

@@ -11,12 +11,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from qdl_engine.checkpoint_record import sign
 from qdl_engine.lab import read_json
+from qdl_engine.runs.machine import watch_gpus
 from qdl_engine.runs.process import group_alive, identity_of, signal_group
 from qdl_engine.runs.store import Run, load_record, save_run, settle
 
@@ -56,7 +58,10 @@ def supervise(run: Run, started: int) -> int:
     save_run(run)
     os.write(started, b"1")
     os.close(started)
+    ended = threading.Event()
+    threading.Thread(target=watch_gpus, args=(run.events_file, child.pid, ended), daemon=True).start()
     exit_code = _wait(run, child)
+    ended.set()
     _end_group(run, child.pid)
     run = settle(run, exit_code)
     if run.state == "done" and run.output_dir is not None:

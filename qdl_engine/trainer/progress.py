@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import resource
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -91,7 +93,8 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
             "grad_norm": logs.get("grad_norm"),
             "tokens_per_second": tokens / spent,
             "eta_seconds": (state.max_steps - state.global_step) * (now - self._began) / done,
-            "gpu_memory_bytes": torch.cuda.max_memory_allocated(args.device) if on_gpu else None,
+            "gpu_memory_bytes": _peak_gpu_memory(args.device) if on_gpu else None,
+            "memory_bytes": memory_held() if args.device.type == "cpu" else None,
         }
 
     def on_evaluate(
@@ -115,10 +118,26 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
             self.sink(make_event("checkpoint", step=state.global_step, path=path))
 
 
+def _peak_gpu_memory(device: torch.device) -> int:
+    """The most bytes since the last report: a curve of it shows which rows are the dear ones."""
+    peak = int(torch.cuda.max_memory_allocated(device))
+    torch.cuda.reset_peak_memory_stats(device)
+    return peak
+
+
+def memory_held() -> int | None:
+    """Bytes of main memory that this process holds; None where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * resource.getpagesize()
+
+
 def _as_line(metrics: dict[str, Any]) -> str:
     rate = metrics["learning_rate"]
     return (
         f"step {metrics['step']:,}/{metrics['total_steps']:,}  loss {metrics['loss']:.4f}"
-        + ("" if rate is None else f"  learning rate {rate:.2e}")
+        + ("" if rate is None else f"  lr {rate:.2e}")
         + f"  {metrics['tokens_per_second']:,.0f} tokens/s  {metrics['eta_seconds']:,.0f} s left"
     )

@@ -1,0 +1,79 @@
+"""The GPUs as `nvidia-smi` tells of them: a program of that name stands in for the hardware."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from qdl_engine.runs.machine import machine_event, read_gpus, watch_gpus
+from tests.engine.runs.conftest import until
+
+GPUS = """0, GPU-aaa, 37, 1024, 81559, NVIDIA H100 80GB HBM3
+1, GPU-bbb, 91, 2048, 81559, NVIDIA H100 80GB HBM3
+2, GPU-ccc, [N/A], [N/A], 81559, MIG
+"""
+
+
+def pretend(directory: Path, monkeypatch: pytest.MonkeyPatch, gpus: str, processes: str = "") -> None:
+    (directory / "gpus").write_text(gpus)
+    (directory / "processes").write_text(processes)
+    program = directory / "nvidia-smi"
+    program.write_text(
+        f'#!/bin/sh\ncd {directory}\ncase "$1" in *compute-apps*) cat processes;; *) cat gpus;; esac\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+
+def test_figures_and_their_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch, GPUS)
+    first, _second, third = read_gpus()
+    assert (first.use, first.memory_used, first.memory_total) == (0.37, 2**30, 81559 * 2**20)
+    assert (third.name, third.use, third.memory_used) == ("MIG", None, None)
+
+
+def test_the_gpus_of_the_run_are_told_from_those_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = os.getpgid(0)
+    pretend(tmp_path, monkeypatch, GPUS, f"GPU-aaa, {os.getpid()}\nGPU-bbb, 1\n")
+    event = machine_event(group, {})
+    assert event is not None and event["gpu_use"] == 0.37
+    pretend(tmp_path, monkeypatch, GPUS)
+    event = machine_event(group, {})
+    assert event is not None and event["gpu_use"] == 0.91, "in a container the busiest is taken"
+    for visible in ("0", "GPU-aa"):
+        event = machine_event(group, {"CUDA_VISIBLE_DEVICES": visible})
+        assert event is not None and event["gpu_use"] == 0.37
+    assert machine_event(group, {"CUDA_VISIBLE_DEVICES": ""}) is None
+
+
+def test_a_gpu_that_does_not_say_is_absent_and_not_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(tmp_path, monkeypatch, "0, GPU-ccc, [N/A], [N/A], 81559, MIG\n")
+    event = machine_event(1, {})
+    assert event is not None and event["gpu_use"] is None and event["gpu_memory_bytes"] is None
+
+
+def test_samples_come_until_the_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch, GPUS)
+    events, ended = tmp_path / "events.jsonl", threading.Event()
+    watcher = threading.Thread(target=watch_gpus, args=(events, 1, ended), kwargs={"every": 0.01})
+    watcher.start()
+    until(events.exists)
+    ended.set()
+    watcher.join(timeout=10)
+    assert not watcher.is_alive()
+    assert json.loads(events.read_text(encoding="utf-8").splitlines()[0])["event"] == "machine"
+
+
+def test_without_a_gpu_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine_event(1, {}) is None
+    watch_gpus(tmp_path / "events.jsonl", 1, threading.Event(), every=0.0)
+    assert not (tmp_path / "events.jsonl").exists()
