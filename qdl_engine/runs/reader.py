@@ -211,7 +211,7 @@ class RunWatch:
             # Of all programs on the GPU; what the run itself measured would be its own.
             told["gpu_memory"] = as_number(event.get("gpu_memory_bytes"))
         values = {name: value for name, value in told.items() if value is not None}
-        self.summary = replace(self.summary, **values)
+        self.summary = replace(self.summary, **values)  # type: ignore[arg-type]
         self._keep(self.summary.step, values)
 
     def _keep(self, step: int | None, values: Mapping[str, object]) -> None:
