@@ -5,42 +5,34 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
-import traceback
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual import on, work
-from textual.app import App
 from textual.binding import Binding
 from textual.screen import Screen
-from textual.worker import Worker, WorkerState
 
-from qdl_engine.errors import LabError
-from qdl_engine.lab import Lab, write_text_atomic
+from qdl_engine.lab import Lab
 from qdl_engine.status import Step
 from qdl_engine.text import printable
 from qdl_engine.user_paths import user_settings_file
 from qdl_tui import themes
-from qdl_tui.messages import KeymapRead, LabCreated, RunStarted, Said, TextCopied
+from qdl_tui.messages import KeymapRead, LabCreated, RunStarted
 from qdl_tui.palette import LabCommands
 from qdl_tui.screens.base import BaseScreen
 from qdl_tui.screens.lab import LabHomeScreen
-from qdl_tui.state import UserState, load_state, log_file
+from qdl_tui.state import UserState, load_state
+from qdl_tui.telling import TellingApp
 from qdl_tui.widgets.bars import MODE_TITLES
 
 if TYPE_CHECKING:
-    from textual.notifications import SeverityLevel
-
     from qdl_engine.settings import System
     from qdl_tui.draft import Draft
 
 
 AFTER_FIRST_PAINT = 0.5
 """Seconds after which what nobody waits for is done."""
-TELL_AGAIN = 30.0
-"""Seconds before the same trouble is told again."""
 
 
 def _recipe(system: System) -> Screen[None]:
@@ -67,7 +59,7 @@ def _compare() -> Screen[None]:
     return CompareScreen()
 
 
-class QdlApp(App[None]):
+class QdlApp(TellingApp):
     """The Qwen Distillation Lab in a terminal.
 
     Screens are modes: each keeps its state while another is on show; none is built before it is asked for.
@@ -125,7 +117,6 @@ class QdlApp(App[None]):
         self.wanted_setting = ""
         """The setting that the next recipe on show puts its cursor on."""
         self._demo = demo
-        self._told: dict[str, float] = {}
         for theme in (themes.DARK, themes.LIGHT):
             self.register_theme(theme)
         known = self.state.theme in self.available_themes
@@ -294,55 +285,3 @@ class QdlApp(App[None]):
             self.screen.tick()
         else:
             self.action_show_mode("training")
-
-    def copy_to_clipboard(self, text: str, what: str = "") -> None:
-        """Copy wherever it can go, and say where; `what` names it: "run id".
-
-        Textual's own inputs copy through here too, so their text goes the same ways.
-        """
-        self._copy(text, what)
-
-    @work(thread=True, exclusive=True, group="copy", exit_on_error=False)
-    def _copy(self, text: str, what: str) -> None:
-        from qdl_tui.clipboard import copy
-
-        self.post_message(TextCopied(copy(text), what))
-
-    @on(TextCopied)
-    def text_copied(self, message: TextCopied) -> None:
-        self._clipboard = message.copied.text  # what ctrl+v puts into an input
-        if message.copied.sequence and self._driver is not None:
-            self._driver.write(message.copied.sequence)
-        severity: SeverityLevel = "information" if message.copied.places else "error"
-        sentence = printable(message.copied.sentence(message.what))
-        self.notify(sentence, severity=severity, markup=False, timeout=4)
-
-    @on(Said)
-    def said(self, message: Said) -> None:
-        self.notify(
-            printable(message.text), severity="error" if message.severe else "information", markup=False
-        )
-
-    def tell_error(self, error: BaseException) -> None:
-        """What went wrong, as a person reads it; the traceback of a defect goes to a file that is named."""
-        if isinstance(error, LabError):
-            self._tell_once(f"{error.message}. {error.hint}" if error.hint else error.message)
-            return
-        trace = "".join(traceback.format_exception(error))
-        try:
-            write_text_atomic(log_file(), trace)
-            where = f"The details are in {log_file()}"
-        except OSError:
-            where = "The details could not be written"
-        self._tell_once(f"{type(error).__name__}: {error}. {where}")
-
-    def _tell_once(self, text: str) -> None:
-        """Say it; what fails at every tick is said once in a while, not at every tick."""
-        now = time.monotonic()
-        if now - self._told.get(text, -TELL_AGAIN) >= TELL_AGAIN:
-            self._told[text] = now
-            self.notify(printable(text), severity="error", markup=False, timeout=10)
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            self.tell_error(event.worker.error)

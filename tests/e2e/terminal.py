@@ -40,6 +40,8 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.before = termios.tcgetattr(slave)
         environment = {**os.environ, "TERM": "xterm-256color", **(env or {})}
+        # The developer's own settings are none of a test's business.
+        environment["XDG_CONFIG_HOME"] = environment.get("XDG_STATE_HOME", os.devnull)
         if "NO_COLOR" not in (env or {}):
             environment.pop("NO_COLOR", None)
         environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment.get("PYTHONPATH", "")])

@@ -52,6 +52,36 @@ def test_a_signal_leaves_a_clean_terminal_and_says_so_in_the_exit_code(
     assert terminal.restored()
 
 
+BROKEN = """
+import sys
+from qdl_engine.lab import Lab
+from qdl_tui.app import QdlApp
+
+def broken(self):
+    raise RuntimeError("out of order \\x1b]0;title\\x07")
+
+QdlApp.action_help = broken
+app = QdlApp(Lab.at(sys.argv[1]))
+app.run()
+sys.exit(app.return_code)
+"""
+
+
+def test_a_defect_ends_with_two_lines_and_a_clean_terminal(tmp_path: Path, env: dict[str, str]) -> None:
+    terminal = Terminal([sys.executable, "-c", BROKEN, str(tmp_path)], env=env)
+    try:
+        terminal.wait_for("How do you want to begin?")
+        terminal.press("?")
+        assert terminal.end() == 1
+        assert terminal.restored() and LEAVES_ALTERNATE_SCREEN in terminal.sent
+        left = terminal.sent.rpartition(LEAVES_ALTERNATE_SCREEN)[2].decode()
+        assert "RuntimeError: out of order ␛]0;title␇" in left
+        assert "Traceback" not in left
+        assert "Traceback" in (tmp_path / "state" / "qdl" / "qdl-tui.log").read_text(encoding="utf-8")
+    finally:
+        terminal.close()
+
+
 def test_no_mouse_leaves_the_mouse_alone(tmp_path: Path, env: dict[str, str]) -> None:
     terminal = Terminal(app_command(str(tmp_path), "--no-mouse"), env=env)
     try:

@@ -1,0 +1,97 @@
+"""What the app says: errors as a person reads them, what was copied and where, and its last words."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual import on, work
+from textual.app import App
+from textual.worker import Worker, WorkerState
+
+from qdl_engine.errors import LabError
+from qdl_engine.lab import write_text_atomic
+from qdl_engine.text import printable
+from qdl_tui.messages import Said, TextCopied
+from qdl_tui.state import log_file
+
+if TYPE_CHECKING:
+    from textual.notifications import SeverityLevel
+
+TELL_AGAIN = 30.0
+"""Seconds before the same trouble is told again."""
+
+
+class TellingApp(App[None]):
+    """An app that shows no traceback: it goes to a file, and the file is named."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
+
+    def copy_to_clipboard(self, text: str, what: str = "") -> None:
+        """Copy wherever it can go, and say where; `what` names it: "run id".
+
+        Textual's own inputs copy through here too, so their text goes the same ways.
+        """
+        self._copy(text, what)
+
+    @work(thread=True, exclusive=True, group="copy", exit_on_error=False)
+    def _copy(self, text: str, what: str) -> None:
+        from qdl_tui.clipboard import copy
+
+        self.post_message(TextCopied(copy(text), what))
+
+    @on(TextCopied)
+    def text_copied(self, message: TextCopied) -> None:
+        self._clipboard = message.copied.text  # what ctrl+v puts into an input
+        if message.copied.sequence and self._driver is not None:
+            self._driver.write(message.copied.sequence)
+        severity: SeverityLevel = "information" if message.copied.places else "error"
+        sentence = printable(message.copied.sentence(message.what))
+        self.notify(sentence, severity=severity, markup=False, timeout=4)
+
+    @on(Said)
+    def said(self, message: Said) -> None:
+        self.notify(
+            printable(message.text), severity="error" if message.severe else "information", markup=False
+        )
+
+    def tell_error(self, error: BaseException) -> None:
+        """What went wrong, as a person reads it; the traceback of a defect goes to a file that is named."""
+        if isinstance(error, LabError):
+            self._tell_once(f"{error.message}. {error.hint}" if error.hint else error.message)
+            return
+        self._tell_once(f"{type(error).__name__}: {error}. {_write_trace(error)}")
+
+    def _tell_once(self, text: str) -> None:
+        """Say it; what fails at every tick is said once in a while, not at every tick."""
+        now = time.monotonic()
+        if now - self._told.get(text, -TELL_AGAIN) >= TELL_AGAIN:
+            self._told[text] = now
+            self.notify(printable(text), severity="error", markup=False, timeout=10)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.tell_error(event.worker.error)
+
+    def _fatal_error(self) -> None:
+        """The app cannot go on: two lines on the terminal instead of Textual's traceback with every local."""
+        error = self._exception
+        if error is None:
+            super()._fatal_error()
+            return
+        what = f"qdl-tui ended by a defect of its own: {type(error).__name__}: {error}"
+        where = f"{_write_trace(error)}. Runs go on; qdl does everything that the app does."
+        self.panic(Text(printable(f"{what}\n{where}")))
+
+
+def _write_trace(error: BaseException) -> str:
+    """Write the traceback of a defect, and say where it is."""
+    try:
+        write_text_atomic(log_file(), "".join(traceback.format_exception(error)))
+    except OSError:
+        return "The details could not be written"
+    return f"The details are in {log_file()}"
