@@ -97,6 +97,11 @@ class Lab:
         return self.data / "labels.jsonl"
 
     @property
+    def shards(self) -> Path:
+        """Where jobs of EasyDistill 2.x keep the shards they are done with."""
+        return self.data / "easydistill2"
+
+    @property
     def sample_prompts(self) -> Path:
         return self.root / "sample_prompts.txt"
 
@@ -116,6 +121,11 @@ class Lab:
 
     def report_file(self, system: str) -> Path:
         return self.data / f"{system}_report.json"
+
+    @property
+    def labels_record(self) -> Path:
+        """Of which instructions the labels are."""
+        return self.data / "system1_labels.json"
 
     def template_file(self, system: str) -> Path:
         return self.configs / f"{system}_template.jinja"

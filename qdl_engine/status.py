@@ -5,37 +5,51 @@ The app, the plain text report and `qdl status` all show this; none of them deci
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from qdl_engine.lab import Lab
+from qdl_engine.stages import (
+    ACTIVE_STATES,
+    KIND_STAGES,
+    STAGE_NAMES,
+    SYSTEM_NAMES,
+    SYSTEMS,
+    Stage,
+    checkpoint_ready,
+    checkpoint_stage,
+    comparison_stage,
+    config_stage,
+    data_stage,
+    job_stage,
+    labels_stage,
+    read_report,
+    run_stage,
+    size_text,
+)
+from qdl_engine.text import one_line
 
 if TYPE_CHECKING:
     from qdl_engine.runs.store import Run
 
-StageState = Literal["ready", "missing", "running", "failed", "skipped"]
-
-SYSTEMS = ("system1", "system2")
-SYSTEM_NAMES = {"system1": "System 1", "system2": "System 2"}
-STAGE_NAMES = ("data", "labels", "config", "run", "checkpoint", "comparison")
-ACTIVE_STATES = frozenset({"queued", "starting", "running", "stopping"})
-BAD_STATES = frozenset({"failed", "stopped", "lost"})
-KIND_STAGES = {"prepare": "data", "label": "labels", "train": "run"}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of a student: data, labels, config, run, checkpoint or comparison."""
-
-    name: str
-    state: StageState
-    detail: str
-    """In words what is there, so that no meaning hangs on a colour or a sign."""
+__all__ = [
+    "STAGE_NAMES",
+    "SYSTEM_NAMES",
+    "LabStatus",
+    "MachineStatus",
+    "Stage",
+    "Step",
+    "SystemStatus",
+    "checkpoint_ready",
+    "lab_status",
+    "machine_status",
+    "report_text",
+    "size_text",
+]
 
 
 @dataclass(frozen=True)
@@ -120,125 +134,24 @@ def _raw_settings(lab: Lab) -> tuple[dict[str, Any], list[str]]:
 
 def _system_status(lab: Lab, system: str, settings: dict[str, Any], runs: list[Run]) -> SystemStatus:
     own = [run for run in runs if run.system == system or (run.kind == "label" and system == "system1")]
-    table = settings.get(system)
-    labelled = system == "system1" and isinstance(table, dict) and bool(table.get("label", False))
+    found = settings.get(system)
+    table = found if isinstance(found, dict) else {}
+    labelled = system == "system1" and bool(table.get("label", False))
+    trainings = [run for run in own if run.kind == "train"]
+    report = read_report(lab, system)
     stages = {
-        "data": _data_stage(lab, system, labelled),
-        "labels": _labels_stage(lab, system, labelled),
-        "config": _config_stage(lab, system),
-        "run": _run_stage([run for run in own if run.kind == "train"]),
-        "checkpoint": _checkpoint_stage(lab, system),
-        "comparison": _comparison_stage(lab, system),
+        "data": data_stage(lab, system, labelled, table, report),
+        "labels": labels_stage(lab, labelled, report),
+        "config": config_stage(lab, system, trainings),
+        "run": run_stage(lab, system, trainings),
+        "checkpoint": checkpoint_stage(lab, system),
+        "comparison": comparison_stage(lab, system),
     }
     for kind in ("prepare", "label"):
-        stage = _job_stage(KIND_STAGES[kind], next((run for run in own if run.kind == kind), None))
+        stage = job_stage(KIND_STAGES[kind], next((run for run in own if run.kind == kind), None))
         if stage is not None and (stage.state == "running" or stages[stage.name].state == "missing"):
             stages[stage.name] = stage
     return SystemStatus(system, tuple(stages[name] for name in STAGE_NAMES))
-
-
-def _data_stage(lab: Lab, system: str, labelled: bool) -> Stage:
-    path = lab.train_instructions if labelled else lab.training_data(system)
-    if not path.is_file():
-        return Stage("data", "missing", "not prepared")
-    kept = _kept_rows(lab.report_file(system))
-    if kept is None:
-        return Stage("data", "ready", size_text(path.stat().st_size))
-    return Stage("data", "ready", f"{kept:,} {'rows' if system == 'system1' else 'chains'}")
-
-
-def _kept_rows(report: Path) -> int | None:
-    try:
-        value = json.loads(report.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    kept = value.get("kept") if isinstance(value, dict) else None
-    return kept if isinstance(kept, int) else None
-
-
-def _labels_stage(lab: Lab, system: str, labelled: bool) -> Stage:
-    if not labelled:
-        return Stage("labels", "skipped", "in the data")
-    if lab.train_labeled.is_file():
-        labelled_at = lab.train_labeled.stat().st_mtime
-        if lab.train_instructions.is_file() and lab.train_instructions.stat().st_mtime > labelled_at:
-            return Stage("labels", "missing", "older than the data")
-        return Stage("labels", "ready", f"by the teacher, {size_text(lab.train_labeled.stat().st_size)}")
-    return Stage("labels", "missing", "teacher not asked")
-
-
-def _config_stage(lab: Lab, system: str) -> Stage:
-    pattern = lab.config_file(system, "*").name
-    found = (
-        sorted(lab.configs.glob(pattern), key=lambda path: path.stat().st_mtime)
-        if lab.configs.is_dir()
-        else []
-    )
-    if not found:
-        return Stage("config", "missing", "written when training starts")
-    return Stage("config", "ready", found[-1].name)
-
-
-def _run_stage(runs: list[Run]) -> Stage:
-    if not runs:
-        return Stage("run", "missing", "not trained")
-    latest = runs[0]
-    if latest.state in ACTIVE_STATES:
-        return Stage("run", "running", running_text("training", latest))
-    if latest.state in BAD_STATES:
-        return Stage("run", "failed", f"{latest.state}: {latest.message or latest.id}")
-    return Stage("run", "ready", f"done, {latest.id}")
-
-
-def _job_stage(name: str, run: Run | None) -> Stage | None:
-    """What a prepare or label job says about its stage; None when its files say it better."""
-    if run is None:
-        return None
-    if run.state in ACTIVE_STATES:
-        return Stage(
-            name, "running", running_text({"prepare": "preparing", "label": "labelling"}[run.kind], run)
-        )
-    if run.state in BAD_STATES:
-        return Stage(name, "failed", f"{run.state}: {run.message or run.id}")
-    return None
-
-
-def running_text(verb: str, run: Run) -> str:
-    """`training 45 %`, or `training, starting` while there is no progress yet."""
-    from qdl_engine.runs.reader import summarise
-
-    if run.state == "stopping":
-        return f"{verb}, stopping"
-    progress = summarise(run).progress
-    return f"{verb}, starting" if progress is None else f"{verb} {progress:.0%}"
-
-
-def checkpoint_ready(directory: Path) -> bool:
-    """Whether `directory` holds a checkpoint: a config and weights, as the runtimes write them."""
-    return (directory / "config.json").is_file() and any(directory.glob("model*.safetensors"))
-
-
-def _checkpoint_stage(lab: Lab, system: str) -> Stage:
-    directory = lab.checkpoint(system)
-    if not checkpoint_ready(directory):
-        return Stage("checkpoint", "missing", "none yet")
-    weights = list(directory.glob("model*.safetensors"))
-    size = size_text(sum(path.stat().st_size for path in weights))
-    data = lab.training_data(system)
-    if data.is_file() and data.stat().st_mtime > max(path.stat().st_mtime for path in weights):
-        return Stage("checkpoint", "ready", f"{size}, older than the data")
-    return Stage("checkpoint", "ready", size)
-
-
-def _comparison_stage(lab: Lab, system: str) -> Stage:
-    found = list(lab.comparisons.glob("*.json")) if lab.comparisons.is_dir() else []
-    if not found or not checkpoint_ready(lab.checkpoint(system)):
-        return Stage("comparison", "missing", "none yet")
-    newest = max(path.stat().st_mtime for path in found)
-    config = lab.checkpoint(system) / "config.json"
-    if config.is_file() and config.stat().st_mtime > newest:
-        return Stage("comparison", "missing", "none since the last training")
-    return Stage("comparison", "ready", f"{len(found)} saved")
 
 
 def _steps(lab: Lab, systems: tuple[SystemStatus, ...], active: list[Run]) -> tuple[Step, ...]:
@@ -266,13 +179,21 @@ def _needed(status: SystemStatus) -> list[Step]:
     if any(stage.state == "running" for stage in status.stages):
         return []
     name, system = SYSTEM_NAMES[status.system], status.system
-    if status.stage("data").state != "ready":
+    data = status.stage("data")
+    if data.state not in ("ready", "stale"):
         return [Step(f"Prepare the data of {name}", ("prepare", system))]
+    anew = [_prepare_anew(name, system, data)] if data.state == "stale" else []
     if status.stage("labels").state in ("missing", "failed"):
-        return [Step(f"Let the teacher label the data of {name}", ("label",))]
+        return [*anew, Step(f"Let the teacher label the data of {name}", ("label",))]
     if status.stage("checkpoint").state != "ready" or status.stage("run").state == "failed":
-        return [Step(f"Train {name}", ("train", system))]
-    return []
+        return [*anew, Step(f"Train {name}{' on the data as it is' if anew else ''}", ("train", system))]
+    return anew
+
+
+def _prepare_anew(name: str, system: str, data: Stage) -> Step:
+    first, more = data.changed[0], len(data.changed) - 1
+    why = f"{one_line(str(first), 40)}{f' and {more} more' if more else ''}"
+    return Step(f"Prepare the data of {name} anew: {why}", ("prepare", system))
 
 
 def _again(status: SystemStatus) -> list[Step]:
@@ -306,31 +227,27 @@ def _gpus() -> tuple[str, ...]:
     return tuple(f"{row[0]}, {row[1]} of {row[2]} MiB used" for row in rows if len(row) == 3)
 
 
-def size_text(size: int) -> str:
-    """Bytes as a person reads them: `1.2 GB`."""
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
 def report_text(status: LabStatus) -> str:
     """The status as plain text, for a pipe, a dumb terminal or `qdl status`."""
+    lab = Lab(Path(status.root))
     if not status.exists:
-        root = status.root
-        return f"No lab at {root}\nMake one:   qdl --lab {root} init\nOr a demo:  qdl demo {root}"
-    lines = [f"Lab {status.root}", *status.problems]
-    lines.append(f"{'':12}{SYSTEM_NAMES['system1']:34}{SYSTEM_NAMES['system2']}")
+        return f"No lab at {lab.root}\nMake one:   qdl --lab {lab.word} init\nOr a demo:  qdl demo {lab.word}"
+    rows = [["", *(SYSTEM_NAMES[system.system] for system in status.systems)]]
     for name in STAGE_NAMES:
-        first, second = (system.stage(name) for system in status.systems)
-        lines.append(f"{name:12}{_stage_text(first):34}{_stage_text(second)}".rstrip())
+        rows.append([name, *(_stage_text(system.stage(name)) for system in status.systems)])
+    widths = [max(len(row[column]) for row in rows) + 2 for column in range(len(rows[0]))]
+    lines = [f"Lab {lab.root}", *status.problems]
+    lines += [
+        "".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    for system in status.systems:
+        changed = system.stage("data").changed
+        lines += [f"{SYSTEM_NAMES[system.system]}: {difference}" for difference in changed]
     step = status.next_step
     if step is not None:
-        lines.append(f"Next: {step.label}:  qdl --lab {status.root} {' '.join(step.command)}")
+        lines.append(f"Next: {step.label}:  qdl --lab {lab.word} {' '.join(step.command)}")
     return "\n".join(lines)
 
 
 def _stage_text(stage: Stage) -> str:
-    return f"{stage.state}: {stage.detail}"[:33]
+    return one_line(f"{stage.state}: {stage.detail}", 60)

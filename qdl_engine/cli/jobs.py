@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import SYSTEMS, Group, Parser
 from qdl_engine.cli.progress import Progress
+from qdl_engine.errors import LabError
 from qdl_engine.events import Event, EventSink, append_event, make_event
-from qdl_engine.lab import Lab
+from qdl_engine.lab import Lab, read_json, write_json_atomic
 
 if TYPE_CHECKING:
     from qdl_engine.settings import LabSettings, System
@@ -34,6 +35,9 @@ def add_commands(group: Group) -> None:
         "Ctrl-C only stops watching it.",
     )
     train_command.add_argument("system", choices=SYSTEMS)
+    train_command.add_argument(
+        "--prepare", action="store_true", help="prepare the data anew, even if there are some"
+    )
     for command in (prepare_command, label_command, train_command):
         add_run_options(command)
 
@@ -74,8 +78,8 @@ def train(context: Context, given: Namespace) -> int:
     lab = context.open_lab()
     settings = context.settings()
     if given.in_run:
-        train_here(lab, settings, given.system, resume=given.resume)
-    arguments = ["train", given.system]
+        train_here(lab, settings, given.system, resume=given.resume, anew=given.prepare)
+    arguments = ["train", given.system, *(["--prepare"] if given.prepare else [])]
     if given.detach:
         return _detach(context, given, arguments)
     return follow(context, _start(context, given, arguments))
@@ -91,24 +95,43 @@ def prepare_data(lab: Lab, settings: LabSettings, system: System, sink: EventSin
 
 def label_data(lab: Lab, settings: LabSettings, sink: EventSink) -> Any:
     from qdl_engine.data.label import label_with_teacher
+    from qdl_engine.data.provenance import digest
 
-    return label_with_teacher(lab, settings, mode=settings.system1.label_mode, on_event=sink)
+    report = label_with_teacher(lab, settings, mode=settings.system1.label_mode, on_event=sink)
+    write_json_atomic(lab.labels_record, {"instructions": digest(lab.train_instructions)})
+    return report
 
 
-def ensure_data(lab: Lab, settings: LabSettings, system: System, sink: EventSink) -> None:
-    """Prepare and label what is not there yet; what is there is used as it is."""
+def ensure_data(
+    lab: Lab, settings: LabSettings, system: System, sink: EventSink, *, anew: bool = False
+) -> None:
+    """Prepare and label what is not there yet; what is there is used as it is, unless asked for `anew`."""
     labels = system == "system1" and settings.system1.label
     data = lab.train_instructions if labels else lab.training_data(system)
-    if data.is_file():
-        hint = f"to prepare it anew: qdl prepare {system}"
-        sink(make_event("note", message=f"Training on {data.name} as it is; {hint}"))
+    if data.is_file() and not anew:
+        sink(make_event("note", message=_as_it_is(lab, settings, system, data)))
     else:
         print(prepare_data(lab, settings, system, sink).table(), flush=True)
     if labels and not lab.train_labeled.is_file():
         print(label_data(lab, settings, sink).table(), flush=True)
 
 
-def train_here(lab: Lab, settings: LabSettings, system: System, *, resume: bool) -> NoReturn:
+def _as_it_is(lab: Lab, settings: LabSettings, system: System, data: Path) -> str:
+    """That data of an earlier preparation are used, and in what they differ from the recipe."""
+    from qdl_engine.data.provenance import differences
+
+    try:
+        changed = differences(read_json(lab.report_file(system)), settings.recipe(system).model_dump())
+    except LabError:
+        changed = []
+    how = f" (prepared with other settings: {'; '.join(map(str, changed))})" if changed else ""
+    anew = f"qdl --lab {lab.word} train {system} --prepare"
+    return f"Training on {data.name} as it is{how}; to prepare it anew: {anew}"
+
+
+def train_here(
+    lab: Lab, settings: LabSettings, system: System, *, resume: bool, anew: bool = False
+) -> NoReturn:
     """The whole of training inside a run: its process becomes the runtime once the data is there.
 
     So the run has one process that can be stopped, one log, and no memory held by what came before.
@@ -119,7 +142,7 @@ def train_here(lab: Lab, settings: LabSettings, system: System, *, resume: bool)
     with in_run_sink() as sink:
         config = config_of_this_run()
         if config is None or not (resume and config.is_file()):
-            ensure_data(lab, settings, system, sink)
+            ensure_data(lab, settings, system, sink, anew=anew)
             write = write_system1_config if system == "system1" else write_system2_config
             config_id = None if config is None else _id_of(lab, config, system)
             config = write(lab, settings, config_id=config_id)

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TextIO
 from qdl_engine.data.chain import Drop
 from qdl_engine.data.fields import Schema, chains_of, choose_schema
 from qdl_engine.data.files import array_file, copy_atomic, load_rows, preview_rows
+from qdl_engine.data.provenance import digest, provenance
 from qdl_engine.data.report import PrepareReport, Tally, TokenLengths, counts_in_words, steps_of
 from qdl_engine.data.sampling import Candidate, candidate, sampled_from_all, sampled_from_stream
 from qdl_engine.data.sources import Source, SourceRow, open_source
@@ -142,6 +143,8 @@ def _prepare(
             tokens=TokenLengths.of(lengths),
             seconds=time.monotonic() - began,
             files=[str(path) for path in outputs],
+            digest=digest(outputs[0]),
+            **provenance(settings),
         )
         write_json_atomic(lab.report_file(system), report.to_dict())
     return report

@@ -114,6 +114,12 @@ class PrepareReport:
     tokens: TokenLengths
     seconds: float
     files: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The settings that decided which rows these are; see `provenance`."""
+    defaults: list[str] = field(default_factory=list)
+    """Those of them that were at their default."""
+    digest: dict[str, Any] = field(default_factory=dict)
+    """Size and SHA-256 of what was written."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -30,6 +30,7 @@ from qdl_tui.widgets.nav_list import NavList
 
 STAGE_LOOKS = {
     "ready": ("✓", "$success"),
+    "stale": ("!", "$warning"),
     "missing": ("·", "$text-muted"),
     "running": ("▶", "$primary"),
     "failed": ("✗", "$error"),

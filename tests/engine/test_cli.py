@@ -225,6 +225,23 @@ def test_a_failing_job_says_why_to_whoever_attaches(ready: Lab, qdl: Qdl, capsys
     assert list_runs(ready)[0].argv[-3:] == ("--set", "system1.source=absent.json", "--in-run")
 
 
+def test_training_on_data_of_other_settings_says_which_and_how_to_prepare_anew(
+    ready: Lab, qdl: Qdl, capsys: Capture
+) -> None:
+    from qdl_engine.cli.jobs import ensure_data
+    from qdl_engine.toml import apply_overrides, load_settings
+
+    assert qdl("prepare", "system1") == 0
+    settings = apply_overrides(load_settings(ready), ["system1.rows=3"])
+    events: list[Any] = []
+    ensure_data(ready, settings, "system1", events.append)
+    assert "(prepared with other settings: rows was 4, is 3)" in events[0]["message"]
+    assert f"qdl --lab {ready.word} train system1 --prepare" in events[0]["message"]
+    assert json.loads(ready.report_file("system1").read_text(encoding="utf-8"))["kept"] == 4
+    ensure_data(ready, settings, "system1", events.append, anew=True)
+    assert json.loads(ready.report_file("system1").read_text(encoding="utf-8"))["kept"] == 3
+
+
 @pytest.mark.slow
 def test_train_prepares_and_trains_in_one_run(ready: Lab, qdl: Qdl, capsys: Capture) -> None:
     capsys.readouterr()

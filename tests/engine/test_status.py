@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from qdl_engine.checkpoint_record import RECORD_FILE, sign
+from qdl_engine.data.provenance import DATA_KEYS, differences, digest, provenance
+from qdl_engine.field_info import all_fields
 from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.runs.edit import delete_run
 from qdl_engine.runs.store import create_run, save_run
+from qdl_engine.settings import System1Settings
+from qdl_engine.stages import SYSTEMS
 from qdl_engine.status import lab_status, machine_status, report_text, size_text
 
 
@@ -43,6 +49,7 @@ def test_no_lab_says_how_to_make_one(tmp_path: Path) -> None:
     status = lab_status(Lab.at(tmp_path))
     assert not status.exists
     assert f"qdl --lab {tmp_path} init" in report_text(status)
+    assert f"qdl --lab '{tmp_path}/a b' init" in report_text(lab_status(Lab.at(tmp_path / "a b")))
 
 
 def test_the_next_step_walks_the_whole_way(lab: Lab) -> None:
@@ -68,10 +75,103 @@ def test_labels_are_a_step_only_where_the_recipe_asks_for_them(lab: Lab) -> None
     assert next_command(lab) == ("label",)
     write_json_atomic(lab.train_labeled, [])
     assert next_command(lab) == ("train", "system1")
-    now = lab.train_labeled.stat().st_mtime
-    os.utime(lab.train_instructions, (now + 5, now + 5))
-    assert lab_status(lab).systems[0].stage("labels").detail == "older than the data"
+    write_json_atomic(lab.labels_record, {"instructions": digest(lab.train_instructions)})
+    assert next_command(lab) == ("train", "system1")
+    write_json_atomic(lab.train_instructions, [{"instruction": "another"}])
+    assert lab_status(lab).systems[0].stage("labels").detail == "of other rows than the data"
     assert next_command(lab) == ("label",)
+
+
+def test_the_datas_own_answers_are_not_the_teachers(lab: Lab) -> None:
+    write_json_atomic(lab.train_instructions, [])
+    write_json_atomic(lab.train_labeled, [])
+    write_json_atomic(lab.report_file("system1"), {"digest": digest(lab.train_labeled)})
+    lab.settings_file.write_text("[system1]\nlabel = true\n", encoding="utf-8")
+    assert lab_status(lab).systems[0].stage("labels").detail == "the data's own, teacher not asked"
+
+
+def report_of(settings: System1Settings) -> dict[str, object]:
+    return {"kept": 1234, **provenance(settings)}
+
+
+def test_data_prepared_with_other_settings_say_which(lab: Lab) -> None:
+    prepared(lab, "system1")
+    write_json_atomic(lab.report_file("system1"), report_of(System1Settings(rows=500)))
+    lab.settings_file.write_text("[system1]\nrows = 500\nepochs = 3.0\n", encoding="utf-8")
+    assert lab_status(lab).systems[0].stage("data").state == "ready"
+    lab.settings_file.write_text("[system1]\nrows = 1500\nlabel = false\nseed = 7\n", encoding="utf-8")
+    status = lab_status(lab)
+    stage = status.systems[0].stage("data")
+    assert (stage.state, stage.detail) == ("stale", "prepared with other settings: rows, seed")
+    assert [str(change) for change in stage.changed] == ["rows was 500, is 1,500", "seed was 42, is 7"]
+    labels = [(step.label, step.command) for step in status.steps]
+    assert labels[0] == (
+        "Prepare the data of System 1 anew: rows was 500, is 1,500 and 1 more",
+        ("prepare", "system1"),
+    )
+    assert labels[1] == ("Train System 1 on the data as it is", ("train", "system1"))
+    assert "System 1: seed was 42, is 7" in report_text(status)
+    lab.settings_file.write_text("", encoding="utf-8")
+    assert str(lab_status(lab).systems[0].stage("data").changed[0]) == "rows was 500, is the default"
+
+
+def test_a_mapping_that_is_not_in_use_changes_nothing(lab: Lab) -> None:
+    report = report_of(System1Settings())
+    assert not differences(report, {"mapping": {"instruction": "q"}})
+    assert len(differences(report, {"mapping": {"instruction": "q"}, "fields": "mapping"})) == 2
+
+
+def test_every_setting_of_the_data_is_compared_or_left_out_on_purpose() -> None:
+    kept = {
+        info.key.partition(".")[2]
+        for system in SYSTEMS
+        for info in all_fields(system)
+        if info.group in ("Data", "Filter")
+    }
+    assert kept - {"system_prompt", "label_mode"} == set(DATA_KEYS)
+
+
+def test_a_copied_lab_is_not_stale_by_the_times_of_its_files(lab: Lab) -> None:
+    prepared(lab, "system1")
+    trained(lab, "system1")
+    data = lab.training_data("system1")
+    record = {"run": "0001-train-system1", "written": 1e9, "data": digest(data)}
+    write_json_atomic(lab.system1_checkpoint / RECORD_FILE, record)
+    write_json_atomic(lab.comparisons / "20300101-000000.json", {})
+    later = data.stat().st_mtime + 100
+    for path in (data, lab.system1_checkpoint / "config.json"):
+        os.utime(path, (later, later))
+    status = lab_status(lab).systems[0]
+    assert status.stage("checkpoint").detail == "2.0 MB"
+    assert status.stage("comparison").state == "ready"
+    write_json_atomic(data, [1])
+    assert lab_status(lab).systems[0].stage("checkpoint").detail == "2.0 MB, of other data"
+    write_json_atomic(lab.system1_checkpoint / RECORD_FILE, record | {"written": 2e9})
+    assert lab_status(lab).systems[0].stage("comparison").detail == "none since the last training"
+
+
+def test_the_figures_of_an_older_run_are_not_shown_as_the_students(lab: Lab) -> None:
+    prepared(lab, "system1")
+    trained(lab, "system1")
+    older = create_run(lab, "train", system="system1", argv=["x"], output_dir=lab.system1_checkpoint)
+    newer = create_run(lab, "train", system="system1", argv=["x"], output_dir=lab.system1_checkpoint)
+    for run in (older, newer):
+        save_run(replace(run, state="done", started=1.0, ended=2.0))
+    sign(lab.system1_checkpoint, newer.id)
+    assert lab_status(lab).systems[0].stage("run").detail == f"done, {newer.id}"
+    delete_run(newer)
+    assert lab_status(lab).systems[0].stage("run").detail == f"done, {newer.id}, deleted since"
+    delete_run(older)
+    assert lab_status(lab).systems[0].stage("run").detail == f"done, {newer.id}, deleted since"
+
+
+def test_the_config_shown_is_that_of_the_newest_training(lab: Lab) -> None:
+    for name in ("0001-a", "0002-b"):
+        write_json_atomic(lab.config_file("system1", name), {})
+    assert lab_status(lab).systems[0].stage("config").detail == lab.config_file("system1", "0002-b").name
+    config = lab.config_file("system1", "0001-a")
+    create_run(lab, "train", system="system1", argv=["x"], config=config)
+    assert lab_status(lab).systems[0].stage("config").detail == config.name
 
 
 def test_a_failed_run_is_shown_with_its_reason_and_can_be_tried_again(lab: Lab) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from qdl_engine.data.prepare import load_rows, prepare_system1_dataset, prepare_system2_dataset, preview_rows
+from qdl_engine.data.provenance import differences, digest
 from qdl_engine.data.report import PrepareReport, TokenLengths, printable
 from qdl_engine.data.sampling import row_id
 from qdl_engine.errors import DataError, LabBusyError, ModelError
@@ -327,3 +328,15 @@ def test_rows_that_share_a_line_are_named_by_their_number(lab: Lab, tmp_path: Pa
     report = prepare_system1_dataset(lab, system1(source), tokenizer=WORDS)
     (example,) = next(step for step in report.steps if step.name == "empty").examples
     assert example.place == "line 1, row 2" and example.place in report.table()
+
+
+def test_the_report_keeps_the_settings_and_the_digest_of_what_was_written(lab: Lab, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "rows.jsonl", [{"instruction": "one", "output": "1"}])
+    settings = system1(source, max_length=500)
+    prepare_system1_dataset(lab, settings, tokenizer=WORDS)
+    report = json.loads(lab.report_file("system1").read_text())
+    assert differences(report, settings.model_dump()) == []
+    assert [str(found) for found in differences(report, settings.model_dump() | {"max_length": 600})] == [
+        "max_length was 500, is 600"
+    ]
+    assert report["digest"] == digest(lab.train_labeled)
