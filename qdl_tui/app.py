@@ -25,6 +25,7 @@ from qdl_tui.screens.lab import LabHomeScreen
 from qdl_tui.state import UserState, load_state
 from qdl_tui.telling import TellingApp
 from qdl_tui.widgets.bars import MODE_TITLES
+from qdl_tui.widgets.split_panes import SplitPanes
 
 if TYPE_CHECKING:
     from qdl_engine.settings import System
@@ -162,6 +163,10 @@ class QdlApp(TellingApp):
     @work(thread=True, group="state", exit_on_error=False)
     def save_state(self) -> None:
         self.state.save()
+
+    @on(SplitPanes.Changed)
+    def split_changed(self) -> None:
+        self.save_state()
 
     def _theme_changed(self, theme: object) -> None:
         self.state.theme = self.theme

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -49,7 +51,7 @@ class JumpScreen(ModalScreen[str]):
         self.dismiss("")
 
 
-def jump_targets(screen: Screen[object]) -> dict[str, Widget]:
+def jump_targets(screen: Screen[Any]) -> dict[str, Widget]:
     """What can take the focus and is in sight, by letter, from top left to bottom right."""
     seen = [
         widget

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 VERSION = 1
 MOST_RECENT = 9
@@ -42,6 +43,8 @@ class UserState:
     theme: str = "qdl-dark"
     last_run: dict[str, str] = field(default_factory=dict)
     """Lab directory to the run last watched there."""
+    splits: dict[str, list[float]] = field(default_factory=dict)
+    """The sizes of panes that the user chose, as shares."""
     version: int = VERSION
 
     def remember_lab(self, root: Path) -> None:
@@ -69,15 +72,25 @@ def load_state() -> UserState:
         return UserState()
     if not isinstance(value, dict) or value.get("version") != VERSION:
         return UserState()
-    recent = value.get("recent")
-    last_run = value.get("last_run")
     return UserState(
-        recent=[item for item in recent if isinstance(item, str)] if isinstance(recent, list) else [],
+        recent=[item for item in _list(value.get("recent")) if isinstance(item, str)],
         theme=str(value.get("theme", "qdl-dark")),
-        last_run={str(key): str(item) for key, item in last_run.items()}
-        if isinstance(last_run, dict)
-        else {},
+        last_run={key: str(item) for key, item in _dict(value.get("last_run")).items()},
+        splits={key: [*shares] for key, shares in _dict(value.get("splits")).items() if _are_shares(shares)},
     )
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _are_shares(value: object) -> bool:
+    """Whether it is a list of sizes; a file edited by hand must not bring a screen down."""
+    return isinstance(value, list) and all(isinstance(share, int | float) and share > 0 for share in value)
 
 
 def paths() -> dict[str, str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from textual import on, work
 from textual.binding import Binding
-from textual.containers import Container
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
@@ -22,6 +21,7 @@ from qdl_tui.feed import TrainingFeed, TrainingView, duration_text, number_text
 from qdl_tui.screens.run_actions import RunActionsScreen
 from qdl_tui.widgets.log_pane import LogPane
 from qdl_tui.widgets.loss_chart import LossChart
+from qdl_tui.widgets.split_panes import SplitPanes
 
 STATE_LOOKS = {
     "queued": ("·", "$text-muted"),
@@ -77,7 +77,7 @@ class TrainingScreen(RunActionsScreen):
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", markup=False, id="run-status")
-        with Container(id="training-panes"):
+        with SplitPanes(name="training", kept=self.lab_app.state.splits, id="training-panes"):
             yield LossChart(id="loss")
             yield LogPane(None, id="log")
 
