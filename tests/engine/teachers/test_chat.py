@@ -1,0 +1,76 @@
+"""One client: streams, and what it sends where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from qdl_engine.errors import ModelError
+from qdl_engine.generation import StreamChunk
+from qdl_engine.teachers.base import Question
+from qdl_engine.teachers.bridge import iterate
+from qdl_engine.teachers.chat import ChatClient
+from qdl_engine.teachers.endpoint import Endpoint
+from tests.engine.teachers.fault_server import FaultServer
+
+
+def stream(server: FaultServer, instruction: str, **values: Any) -> list[StreamChunk]:
+    async def pieces() -> Any:
+        async with ChatClient(Endpoint(server.url, **values)) as client:
+            async for piece in client.stream(Question(instruction, "")):
+                yield piece
+
+    return list(iterate(pieces))
+
+
+def test_an_answer_streams(server: FaultServer) -> None:
+    pieces = stream(server, "one two three")
+    assert "".join(piece.text for piece in pieces) == "ONE TWO THREE "
+    assert [piece.done for piece in pieces] == [False, False, False, True]
+    last = pieces[-1]
+    assert (last.tokens, last.stopped, last.reason) == (3, "eos", "")
+    assert 0 < last.first_token_seconds <= last.seconds
+
+
+def test_streamed_reasoning_stands_between_our_tags(server: FaultServer) -> None:
+    text = "".join(piece.text for piece in stream(server, "a reasoning stream"))
+    assert text == "<think>\nsix\n</think>\n42 "
+
+
+def test_a_server_that_does_not_stream_answers_as_one_piece(server: FaultServer) -> None:
+    pieces = stream(server, "plain text type")
+    assert [piece.text for piece in pieces] == ["fine", ""]
+
+
+@pytest.mark.parametrize("fault", ["rubbish", "500 always", "html", "half a body", "no choices"])
+def test_no_answer_is_an_error_a_person_can_read(server: FaultServer, fault: str) -> None:
+    with pytest.raises(ModelError, match="No answer from"):
+        stream(server, fault)
+
+
+def test_a_silent_server_gives_empty_pieces_until_its_time_is_up(server: FaultServer) -> None:
+    """So whoever reads can stop: the app's cancel must not wait for a server that hangs."""
+    pieces = []
+    with pytest.raises(ModelError, match=r"no answer within 1\.2 s"):
+        for piece in _slow(server):
+            pieces.append(piece)
+    assert pieces and not any(piece.text or piece.done for piece in pieces)
+
+
+def _slow(server: FaultServer) -> Any:
+    async def pieces() -> Any:
+        async with ChatClient(Endpoint(server.url, timeout=1.2)) as client:
+            async for piece in client.stream(Question("silence", "")):
+                yield piece
+
+    return iterate(pieces)
+
+
+def test_a_server_that_knows_the_limit_by_its_new_name(server: FaultServer) -> None:
+    pieces = stream(server, "new name", max_new_tokens=7)
+    assert pieces[0].text == "limit 7"
+
+
+def test_a_lone_surrogate_can_be_asked(server: FaultServer) -> None:
+    assert stream(server, "broken \ud800 text")[-1].done
