@@ -25,10 +25,10 @@ EventSink = Callable[[Event], None]
 `evaluated`  step, held_out_loss
 `checkpoint` step, path
 `stopped`    step, path (a stop on request, resumable)
-`finished`   path, seconds, final metrics
+`finished`   path, seconds, final metrics, and warnings where there are any
 `failed`     message, hint
 `note`       message (something a person may want to know)
-`runtime`    runtime: which one a training becomes; a foreign one's console is parsed instead
+`runtime`    runtime: which one a training becomes
 """
 
 

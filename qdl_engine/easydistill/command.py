@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from qdl_engine.easydistill.config import TrainConfig, check_config, new_config_id, read_config
-from qdl_engine.easydistill.find import HOME, find_easydistill
+from qdl_engine.easydistill.find import HOME, TRAIN_SCRIPT, find_easydistill
 from qdl_engine.errors import RunError, SettingsError
 from qdl_engine.events import Event, EventSink, no_sink
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.runs.launch import start_run, wait_for
 from qdl_engine.runs.store import Run, create_run
 from qdl_engine.settings import RuntimeSettings
+from qdl_engine.user_settings import load_user_settings
 
-_TRAIN_SCRIPT = Path("easydistill/kd/train.py")
 _LAUNCH_OPTIONS = ("--num_machines", "1", "--dynamo_backend", "no", "--mixed_precision", "no")
 
 
@@ -47,21 +47,12 @@ def build_command(config_path: Path, runtime: RuntimeSettings, *, resume: bool =
         SettingsError: when the chosen EasyDistill is not there, is no 1.x, or cannot resume.
     """
     config_path = config_path.expanduser().absolute()
+    if runtime.kind == "easydistill":
+        return _easydistill_command(config_path, runtime, resume)
     python = str(Path(runtime.python).expanduser()) if runtime.python else sys.executable
     env = _environment(runtime, python)
-    accelerated = runtime.launcher == "accelerate"
-    if runtime.kind == "easydistill":
-        if resume:
-            raise SettingsError(
-                "EasyDistill 1.0 has no resume", "Train again, or use runtime.kind = builtin."
-            )
-        checkout = _checkout(runtime, python)
-        # Its script, not its CLI: that goes through a shell, asks for eight GPUs and exits 0 on a failure.
-        program = [str(checkout / _TRAIN_SCRIPT), "--config", str(config_path)]
-        launcher = ["-m", "accelerate.commands.launch", "--quiet", *_LAUNCH_OPTIONS]
-        return Command([python, *(launcher if accelerated else []), *program], env, checkout)
     arguments = ["--config", str(config_path), *(["--resume"] if resume else [])]
-    if accelerated:
+    if runtime.launcher == "accelerate":
         # The launched interpreter too must not import what lies beside the config.
         env["PYTHONSAFEPATH"] = "1"
         launch = ["-P", "-m", "qdl_engine.trainer.launch", *_LAUNCH_OPTIONS, "--module", "qdl_engine.trainer"]
@@ -85,18 +76,51 @@ def _environment(runtime: RuntimeSettings, python: str) -> dict[str, str]:
     return env
 
 
-def _checkout(runtime: RuntimeSettings, python: str) -> Path:
-    if runtime.checkout:
-        checkout = Path(runtime.checkout).expanduser().absolute()
-        if not (checkout / _TRAIN_SCRIPT).is_file():
+def _easydistill_command(config_path: Path, runtime: RuntimeSettings, resume: bool) -> Command:
+    """Our own session around 1.0: it needs our interpreter, and finds out what the other one has."""
+    if resume:
+        raise SettingsError("EasyDistill 1.0 has no resume", "Train again, or use runtime.kind = builtin.")
+    place = locate(runtime)
+    argv = [sys.executable, "-P", "-m", "qdl_engine.easydistill.session", "--config", str(config_path)]
+    argv += ["--checkout", str(place.checkout), "--python", place.python]
+    return Command(
+        argv, _environment(RuntimeSettings(threads=runtime.threads), sys.executable), config_path.parent
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an EasyDistill 1.0 is, and what runs it."""
+
+    checkout: Path
+    python: str
+    recorded: bool = False
+    """Whether it is the one that `qdl easydistill check` found to work."""
+
+
+def locate(runtime: RuntimeSettings) -> Place:
+    """The EasyDistill 1.0 that the settings mean: named there, recorded by the user, or installed.
+
+    Raises:
+        SettingsError: when there is none, with the steps to get it.
+    """
+    record = load_user_settings().easydistill
+    python = str(Path(runtime.python or record.python or sys.executable).expanduser().absolute())
+    named = runtime.checkout or record.checkout
+    if named:
+        checkout = Path(named).expanduser().absolute()
+        if not (checkout / TRAIN_SCRIPT).is_file():
+            key = "runtime.checkout" if runtime.checkout else "The checkout that was checked"
             raise SettingsError(
-                f"No EasyDistill 1.0 at {checkout}: it has no {_TRAIN_SCRIPT}",
-                f"Get it: git clone -b 1.0 {HOME}, and set runtime.checkout to it.",
+                f"No EasyDistill 1.0 at {checkout}: it has no {TRAIN_SCRIPT}",
+                f"{key} must be one: git clone -b 1.0 {HOME}, then "
+                "qdl easydistill check CHECKOUT --python PYTHON",
             )
-        return checkout
+        recorded = (named, runtime.python or record.python) == (record.checkout, record.python)
+        return Place(checkout, python, recorded)
     found = find_easydistill(python)
-    if found.kind == "1.x" and found.checkout is not None and (found.checkout / _TRAIN_SCRIPT).is_file():
-        return found.checkout
+    if found.kind == "1.x" and found.checkout is not None:
+        return Place(found.checkout, python)
     raise SettingsError(f"No EasyDistill 1.x to train with: {found.explain()}", found.cure())
 
 

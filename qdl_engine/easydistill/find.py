@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from qdl_engine.easydistill.probe import NEEDED
+
 Kind = Literal["1.x", "2.x", "placeholder", "missing"]
 
 HOME = "https://github.com/modelscope/easydistill"
-_NEEDED = ("torch", "transformers", "trl", "accelerate", "datasets", "jsonlines", "jinja2")
+TRAIN_SCRIPT = Path("easydistill/kd/train.py")
 
 # Runs in the other interpreter, isolated and away from any checkout, and imports nothing of EasyDistill.
 _PROBE = """
@@ -79,13 +81,13 @@ def find_easydistill(python: str | None = None) -> Installation:
     package = Path(found["package"]) if found.get("package") else None
     if package is None:
         return Installation("missing", missing=tuple(found.get("missing", ())), python=python)
-    kind = _kind(package)
+    kind = kind_of(package)
     checkout = _checkout(package, str(found.get("url") or ""))
     return Installation(
         kind=kind,
         version=str(found.get("version") or ""),
         checkout=checkout,
-        commit=_commit(checkout) if checkout else "",
+        commit=commit_of(checkout) if checkout else "",
         missing=tuple(found.get("missing", ())),
         python=python,
     )
@@ -95,7 +97,7 @@ def _probe(python: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as neutral:
         try:
             shown = subprocess.run(
-                [python, "-I", "-c", _PROBE, *_NEEDED],
+                [python, "-I", "-c", _PROBE, *NEEDED],
                 cwd=neutral, capture_output=True, text=True, timeout=60, check=True,
             )  # fmt: skip
             value = json.loads(shown.stdout)
@@ -104,7 +106,10 @@ def _probe(python: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _kind(package: Path) -> Kind:
+def kind_of(package: Path) -> Kind:
+    """What a directory named easydistill holds."""
+    if not (package / "__init__.py").is_file():
+        return "missing"
     if (package / "cli" / "__init__.py").is_file():
         return "2.x"
     return "1.x" if (package / "cli.py").is_file() else "placeholder"
@@ -112,20 +117,29 @@ def _kind(package: Path) -> Kind:
 
 def _checkout(package: Path, url: str) -> Path | None:
     for root in (Path(url.removeprefix("file://")) if url.startswith("file://") else None, package.parent):
-        if root is not None and (root / "easydistill" / "kd" / "train.py").is_file():
+        if root is not None and (root / TRAIN_SCRIPT).is_file():
             return root
     return None
 
 
-def _commit(checkout: Path) -> str:
+def commit_of(checkout: Path) -> str:
+    """The commit that is checked out; empty when it is no git checkout."""
+    return _git(checkout, "rev-parse", "HEAD")
+
+
+def changed_files(checkout: Path) -> list[str]:
+    """Tracked files that are not as committed."""
+    return [line[3:] for line in _git(checkout, "status", "--porcelain", "-uno").splitlines()]
+
+
+def _git(checkout: Path, *words: str) -> str:
+    if not (checkout / ".git").exists():
+        # Not the commit of a repository that it happens to lie in.
+        return ""
     try:
         shown = subprocess.run(
-            ["git", "-C", str(checkout), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
+            ["git", "-C", str(checkout), *words], capture_output=True, text=True, timeout=30, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return shown.stdout.strip()
+    return shown.stdout.rstrip()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qdl_engine.errors import SettingsError
-from qdl_engine.prompts import format_completion, format_prompt
+from qdl_engine.prompts import END_OF_TURN, format_completion, format_prompt
 
 _MARK = "qdl-instruction-mark"
 _OUTPUT_MARK = "qdl-output-mark"
@@ -43,6 +43,13 @@ class PromptTemplate:
     def sha256(self) -> str:
         """Identifies the rendered bytes, not the way the file writes them."""
         return hashlib.sha256(f"{self.prefix}\0{self.suffix}".encode()).hexdigest()
+
+    def source(self) -> str:
+        """A template file of EasyDistill with this prompt; in training the answer and its end follow."""
+        return (
+            f"{{{{- {_quoted(self.prefix)} ~ message['content'] ~ {_quoted(self.suffix)} -}}}}\n"
+            f"{{%- if add_output -%}}{{{{- message['output'] ~ {_quoted(END_OF_TURN)} -}}}}{{%- endif -%}}"
+        )
 
     def chat_template(self) -> str:
         """A chat template for the student's tokenizer, whose prompt for one user turn is `prompt`'s bytes.

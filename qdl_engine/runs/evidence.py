@@ -57,7 +57,7 @@ def decide(
     if ended_well:
         problem = "" if output_dir is None else checkpoint_problem(output_dir, since=started)
         if not problem:
-            return Verdict("done")
+            return Verdict("done", _warnings(last))
         if not stop_requested:
             hint = f"What it said is in {log_file}"
             return Verdict(
@@ -71,6 +71,13 @@ def decide(
     if exit_code is None:
         return Verdict("lost", "Its process is gone and left no result.", f"Its last words are in {log_file}")
     return _from_exit_code(exit_code, log_file)
+
+
+def _warnings(last: Event | None) -> str:
+    found = last.get("warnings") if last and last["event"] == "finished" else None
+    if not isinstance(found, list) or not found:
+        return ""
+    return printable(f"Done, with warnings: {'; '.join(map(str, found))}")
 
 
 def _from_exit_code(exit_code: int, log_file: Path) -> Verdict:

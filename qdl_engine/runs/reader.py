@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qdl_engine.easydistill.output import ConsoleParser, is_foreign
 from qdl_engine.events import Event, as_number, parse_event
 from qdl_engine.runs.store import Run, refresh_run
 
@@ -118,8 +117,6 @@ class RunWatch:
         self._history = history
         self._measures_memory = False
         self._tail = EventTail(run.events_file)
-        self._log = FileTail(run.log_file)
-        self._console = ConsoleParser() if is_foreign(run.argv) else None
 
     def refresh(self) -> list[Event]:
         """Take in what is new and return it; the other attributes are then up to date."""
@@ -129,10 +126,6 @@ class RunWatch:
     def read_events(self) -> list[Event]:
         """Take in new events, without judging the run's state again."""
         events = self._tail.read()
-        if any(event["event"] == "runtime" and event.get("runtime") == "easydistill" for event in events):
-            self._console = self._console or ConsoleParser()
-        if self._console is not None:
-            events += self._console.feed(self._log.read())
         for event in events:
             self._take(event)
         return events

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -15,11 +14,11 @@ from datasets import Dataset
 from torch.utils.data import Sampler
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from qdl_engine.data.sampling import row_id
 from qdl_engine.data.sources import SourceRow
 from qdl_engine.easydistill.template import PromptTemplate
-from qdl_engine.prompts import END_OF_TURN, format_completion
+from qdl_engine.prompts import format_completion
 from qdl_engine.trainer.order import training_order
+from qdl_engine.trainer.usable import RowCounts, held_out_places, usable_rows
 
 IGNORED = -100
 """The label of a token that is not trained."""
@@ -48,26 +47,6 @@ class TokenRow:
         return len(self.input_ids) - self.prompt_length
 
 
-@dataclass
-class RowCounts:
-    """What became of the rows of a file."""
-
-    read: int = 0
-    kept: int = 0
-    broken: int = 0
-    too_long: int = 0
-    examples: list[str] = field(default_factory=list)
-    """The first few broken rows: where, and why."""
-
-    def dropped_in_words(self, max_length: int | None) -> str:
-        """Empty when nothing was dropped."""
-        parts = [f"{self.too_long:,} over {max_length} tokens"] if self.too_long else []
-        parts += [f"{self.broken:,} broken ({'; '.join(self.examples)})"] if self.broken else []
-        return (
-            f"Dropped {self.read - self.kept:,} of {self.read:,} rows: {', '.join(parts)}." if parts else ""
-        )
-
-
 def tokenise_rows(
     rows: Iterable[SourceRow], tokenizer: Any, template: PromptTemplate, max_length: int | None
 ) -> tuple[list[TokenRow], RowCounts]:
@@ -78,11 +57,11 @@ def tokenise_rows(
     """
     counts = RowCounts()
     kept: list[TokenRow] = []
-    usable = _usable(rows, counts)
+    usable = usable_rows(rows, counts)
     while chunk := list(islice(usable, _CHUNK)):
         # Apart, because a tokenizer may join the last letters of the prompt with the first of the answer.
-        prompts = _encode(tokenizer, [template.prompt(instruction) for _, instruction, _ in chunk])
-        answers = _encode(tokenizer, [format_completion(output) for _, _, output in chunk])
+        prompts = encode_texts(tokenizer, [template.prompt(instruction) for _, instruction, _ in chunk])
+        answers = encode_texts(tokenizer, [format_completion(output) for _, _, output in chunk])
         for (identity, _, _), prompt, answer in zip(chunk, prompts, answers, strict=True):
             if max_length is not None and len(prompt) + len(answer) > max_length:
                 counts.too_long += 1
@@ -92,50 +71,19 @@ def tokenise_rows(
     return kept, counts
 
 
-def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+def encode_texts(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """The tokens of each text, and nothing around them."""
     encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
     return encoded
 
 
-def _usable(rows: Iterable[SourceRow], counts: RowCounts) -> Iterator[tuple[str, str, str]]:
-    for row in rows:
-        counts.read += 1
-        problem = row.problem or _problem(row.value)
-        if problem:
-            counts.broken += 1
-            if len(counts.examples) < 3:
-                counts.examples.append(f"line {row.line}: {problem}")
-            continue
-        instruction, output = row.value["instruction"], row.value["output"].removesuffix(END_OF_TURN)
-        yield str(row.value.get("id") or row_id(instruction, output)), instruction, output
-
-
-def _problem(value: Any) -> str:
-    if not isinstance(value, dict):
-        return "not an object"
-    for key in ("instruction", "output"):
-        if not isinstance(value.get(key), str) or not value[key].strip():
-            return f"{key} is missing, empty or no text"
-    if END_OF_TURN in value["output"].removesuffix(END_OF_TURN):
-        return "an end token inside the answer"
-    return ""
-
-
 def split_held_out(rows: list[TokenRow], share: float, seed: int) -> tuple[list[TokenRow], list[TokenRow]]:
-    """Training rows and held-out rows.
-
-    Rows are ranked by a hash of seed and id, so their order in the file means nothing, and a row added to it
-    moves hardly any other.
-    """
-    if share <= 0 or len(rows) < 2:
-        return rows, []
-    count = min(max(1, round(len(rows) * share)), len(rows) - 1)
-    ranked = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}\0{row.id}".encode()).digest())
-    chosen = {id(row) for row in ranked[:count]}
-    held_out = [row for row in rows if id(row) in chosen]
+    """Training rows and held-out rows; see `held_out_places`."""
+    chosen = held_out_places([row.id for row in rows], share, seed)
+    held_out = [rows[at] for at in sorted(chosen)]
     # Of like length together: half the padding, and the same loss, which is counted by tokens.
     held_out.sort(key=lambda row: len(row.input_ids), reverse=True)
-    return [row for row in rows if id(row) not in chosen], held_out
+    return [row for at, row in enumerate(rows) if at not in chosen], held_out
 
 
 def to_dataset(rows: list[TokenRow]) -> Dataset:

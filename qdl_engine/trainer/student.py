@@ -83,8 +83,8 @@ def load_student(name: str, tokenizer: Any, precision: Precision, lora: LoraExtr
     embeddings = model.get_input_embeddings().num_embeddings
     if max(tokenizer.get_vocab().values()) >= embeddings:
         raise invalid_model(name, "student", f"its tokenizer has tokens beyond the model's {embeddings}")
-    _end_answers(model, tokenizer)
-    return Student(_with_lora(model, lora), tokenizer, _dtype_of(config), name)
+    end_answers(model, tokenizer)
+    return Student(_with_lora(model, lora), tokenizer, dtype_of(config), name)
 
 
 def _find(name: str) -> tuple[str, bool]:
@@ -101,7 +101,7 @@ def _find(name: str) -> tuple[str, bool]:
     return place, Path(place).is_dir() or not hub_reachable()
 
 
-def _end_answers(model: Any, tokenizer: Any) -> None:
+def end_answers(model: Any, tokenizer: Any) -> None:
     """Generation must stop where training ended the answer; a base model's own end token stays valid."""
     ends = model.generation_config.eos_token_id
     known = ends if isinstance(ends, list) else [] if ends is None else [ends]
@@ -124,7 +124,7 @@ def _with_lora(model: Any, lora: LoraExtras) -> Any:
     return get_peft_model(model, config)
 
 
-def _dtype_of(config: Any) -> torch.dtype:
+def dtype_of(config: Any) -> torch.dtype:
     """The format of the files that were loaded: a student keeps its size."""
     names = {"bfloat16": torch.bfloat16, "float16": torch.float16}
     return names.get(str(config.dtype).removeprefix("torch."), torch.float32)

@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.easydistill.command import build_command, run_easy_distill
+from qdl_engine.easydistill.command import build_command, locate, run_easy_distill
 from qdl_engine.easydistill.find import find_easydistill
 from qdl_engine.errors import SettingsError
 from qdl_engine.settings import RuntimeSettings
+from qdl_engine.user_settings import EasyDistillRecord, UserSettings, save_user_settings
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the developer's own settings."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
 
 
 def checkout_of_1_0(root: Path) -> Path:
@@ -42,15 +49,30 @@ def test_another_interpreter_comes_first_on_the_path(tmp_path: Path) -> None:
     assert command.env["PATH"].startswith(str(tmp_path / "bin"))
 
 
-def test_easydistill_is_started_by_its_script(tmp_path: Path) -> None:
-    root = checkout_of_1_0(tmp_path / "checkout")
-    runtime = RuntimeSettings(kind="easydistill", checkout=str(root))
+def test_easydistill_is_started_by_a_session_of_ours(tmp_path: Path) -> None:
+    root = checkout_of_1_0(tmp_path / "check out")
+    runtime = RuntimeSettings(kind="easydistill", checkout=str(root), python="/opt/old/python")
     command = build_command(tmp_path / "c.json", runtime)
-    script = str(root / "easydistill" / "kd" / "train.py")
-    assert command.argv == [sys.executable, script, "--config", str(tmp_path / "c.json")]
-    assert command.cwd == root
+    assert command.argv[:4] == [sys.executable, "-P", "-m", "qdl_engine.easydistill.session"]
+    assert command.argv[4:] == [
+        "--config", str(tmp_path / "c.json"), "--checkout", str(root), "--python", "/opt/old/python",
+    ]  # fmt: skip
     with pytest.raises(SettingsError, match="no resume"):
         build_command(tmp_path / "c.json", runtime, resume=True)
+
+
+def test_empty_settings_mean_the_easydistill_that_was_checked(tmp_path: Path) -> None:
+    root = checkout_of_1_0(tmp_path / "checkout")
+    save_user_settings(
+        UserSettings(
+            easydistill=EasyDistillRecord(python="/opt/old/python", checkout=str(root), version="1.0")
+        )
+    )
+    place = locate(RuntimeSettings(kind="easydistill"))
+    assert (place.checkout, place.python, place.recorded) == (root, "/opt/old/python", True)
+    other = checkout_of_1_0(tmp_path / "other")
+    named = locate(RuntimeSettings(kind="easydistill", checkout=str(other)))
+    assert (named.checkout, named.python, named.recorded) == (other, "/opt/old/python", False)
 
 
 def test_a_missing_easydistill_is_said_with_where_it_lives(tmp_path: Path) -> None:

@@ -1,58 +1,75 @@
-"""The console of a foreign EasyDistill, as its training really prints."""
+"""The console of EasyDistill 1.x, as its training really prints, becomes events."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-from qdl_engine.easydistill.output import ConsoleParser, is_foreign
-from qdl_engine.lab import Lab
-from qdl_engine.runs.reader import RunWatch, loss_history
-from qdl_engine.runs.store import create_run
+from qdl_engine.easydistill.output import ConsoleParser, plain_line
+from qdl_engine.events import Event
 
+# As the unmodified 1.0 printed it, shortened: bars of other work, a bar again after each dict, \r everywhere.
 OUTPUT = (
-    "Tokenizing train dataset: 100%|██████████| 40/40 [00:00<00:00, 1362.51 examples/s]\n"
-    "  0%|          | 0/20 [00:00<?, ?it/s]\r"
-    "  5%|▌         | 1/20 [00:00<00:05,  3.52it/s]"
-    "{'loss': 5.6426, 'grad_norm': 2.78, 'learning_rate': 0.0, 'num_tokens': 208.0, 'epoch': 0.1}\n"
-    "\r  5%|▌         | 1/20 [00:00<00:05,  3.52it/s]\r"
-    " 45%|▌         | 9/20 [01:40<01:02:05,  3.52s/it]\r"
-    "{'loss': nan, 'learning_rate': 2e-05, 'epoch': 1.0}\n"
-    "\r 50%|▌         | 10/20 [02:00<00:05,  3.52it/s]\r"
-    "{'loss': '4.5', 'epoch': '2.0'}\n\r100%|▌         | 20/20 [02:00<00:00,  3.52it/s]\r"
-    "{'train_runtime': 4.2602, 'train_loss': 5.601, 'epoch': 2.0}\n"
-).encode()
+    "\rLoading checkpoint shards:  50%|█████     | 1/2 [00:01<00:01,  1.20s/it]"
+    "\rTokenizing train dataset: 100%|██████████| 40/40 [00:00<00:00, 1362.51 examples/s]\n"
+    "\r  0%|          | 0/20 [00:00<?, ?it/s]"
+    "\r  5%|▌         | 1/20 [00:00<00:05,  3.52it/s]\r                                   \r"
+    "{'loss': 5.6426, 'grad_norm': 2.78, 'learning_rate': 0.0, 'num_tokens': 208.0, "
+    "'mean_token_accuracy': 0.0196, 'epoch': 0.1}\n"
+    "\r  5%|▌         | 1/20 [00:00<00:05,  3.52it/s]"
+    "\r 45%|▌         | 9/20 [01:40<01:02:05,  3.52s/it]\r"
+    "{'loss': nan, 'grad_norm': inf, 'learning_rate': 2e-05, 'epoch': 1.0}\n"
+    "\r 50%|▌         | 10/20 [02:00<00:05,  3.52it/s]"
+    "\r 75%|▌         | 15/20 [02:00<00:05,  3.52it/s]{'loss': -inf, 'epoch': 1.5}\n"
+    "\r 75%|▌         | 15/20 [02:00<00:05,  3.52it/s]\r"
+    "{'loss': '4.5', 'learning_rate': '1e-05', 'epoch': '2.0'}\n"
+    "\r100%|▌         | 20/20 [02:00<00:00,  3.52it/s]\r"
+    "{'train_runtime': 4.2602, 'train_samples_per_second': 18.779, 'train_loss': 5.601, 'epoch': 2.0}\n"
+    "\r100%|▌         | 20/20 [02:00<00:00,  3.52it/s]\n"
+)
+
+
+def losses(events: list[Event]) -> list[tuple[int, float]]:
+    return [(event["step"], event["loss"]) for event in events if "loss" in event]
 
 
 def test_steps_and_losses() -> None:
-    events = ConsoleParser().feed(OUTPUT)
-    losses = [(event["step"], event["loss"]) for event in events if "loss" in event]
-    assert losses[0] == (1, 5.6426) and losses[2] == (20, 4.5)
-    assert losses[1][0] == 10 and math.isnan(losses[1][1])
+    parser = ConsoleParser()
+    events = parser.feed(OUTPUT.encode())
+    found = losses(events)
+    assert [step for step, _ in found] == [1, 10, 15, 20]
+    assert (
+        found[0][1] == 5.6426 and math.isnan(found[1][1]) and found[2][1] == -math.inf and found[3][1] == 4.5
+    )
     assert [event["total_steps"] for event in events if event["event"] == "started"] == [20]
     assert next(event for event in events if event.get("step") == 9)["eta_seconds"] == 3725
+    first = next(event for event in events if "loss" in event)
+    assert (first["grad_norm"], first["learning_rate"], first["num_tokens"]) == (2.78, 0.0, 208.0)
+    assert parser.step == 20 and parser.final["train_loss"] == 5.601
 
 
 def test_wherever_the_output_is_cut_the_losses_are_the_same() -> None:
     parser, events = ConsoleParser(), []
-    for line in OUTPUT.splitlines(keepends=True):
+    for line in OUTPUT.encode().replace(b"\r", b"\r\0").split(b"\0"):
         events += parser.feed(line)
-    assert [event["step"] for event in events if "loss" in event] == [1, 10, 20]
+    assert [step for step, _ in losses(events)] == [1, 10, 15, 20]
 
 
-def test_a_failure_that_exits_with_0_is_told() -> None:
-    (event,) = ConsoleParser().feed(b"2026 - INFO - Training job terminated: no data\n")
-    assert event == {"event": "note", "time": event["time"], "message": "no data"}
+def test_the_lines_of_its_command_line_say_the_same() -> None:
+    """It makes a line of every drawing of a bar, and puts a clock and a level before it, sometimes twice."""
+    clock = "2026-11-24 01:53:20,697 - INFO - "
+    lines = [line for line in OUTPUT.replace("\n", "\r").split("\r")]
+    logged = "".join(f"{clock * (1 + at % 2)}{line}\n" for at, line in enumerate(lines))
+    assert losses(ConsoleParser().feed(logged.encode()))[0] == (1, 5.6426)
+    assert [step for step, _ in losses(ConsoleParser().feed(logged.encode()))] == [1, 10, 15, 20]
 
 
-def test_a_run_of_it_has_a_curve(tmp_path: Path) -> None:
-    lab = Lab.at(tmp_path)
-    argv = ["python", "/opt/checkout/easydistill/kd/train.py", "--config", "x"]
-    assert is_foreign(argv) and not is_foreign(["python", "-m", "qdl_engine.trainer"])
-    run = create_run(lab, "train", argv=argv)
-    run.log_file.write_bytes(OUTPUT[:-40])
-    watch = RunWatch(run)
-    watch.read_events()
-    assert (watch.summary.step, watch.summary.total_steps, watch.summary.loss) == (20, 20, 4.5)
-    assert [step for step, _ in loss_history(run)] == [1, 10, 20]
-    assert watch.read_events() == []
+def test_a_loss_that_nothing_follows_is_told_at_the_end() -> None:
+    parser = ConsoleParser()
+    assert not losses(parser.feed(b"\r 50%|5 | 1/2 [00:00<00:05,  3.52it/s]\r{'loss': 1.5, 'epoch': 1.0}\n"))
+    assert losses(parser.close()) == [(1, 1.5)]
+    assert parser.close() == []
+
+
+def test_prefixes_go_and_the_rest_stays() -> None:
+    assert plain_line("2026-11-24 01:53:20,697 - INFO - [rank0]: x - INFO - y") == "x - INFO - y"
+    assert plain_line("  File 'a'") == "  File 'a'"
