@@ -16,8 +16,9 @@ from qdl_engine.errors import DataError, SettingsError
 from qdl_engine.events import EventSink, make_event
 from qdl_engine.trainer.arguments import Translation, translate
 from qdl_engine.trainer.device import Device, Precision, choose_precision, find_device
-from qdl_engine.trainer.rows import RowCounts, TokenRow, split_held_out, tokenise_rows
+from qdl_engine.trainer.rows import TokenRow, split_held_out, tokenise_rows
 from qdl_engine.trainer.student import load_tokenizer
+from qdl_engine.trainer.usable import RowCounts
 
 _STEP_KEYS = (
     "per_device_train_batch_size",
