@@ -1,79 +1,124 @@
-"""Prepared data as the screens show it: one row as the student meets it, and what preparing did."""
+"""Prepared rows, and the first rows of a source, read for the data screens in worker threads."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from qdl_engine.errors import LabError
-from qdl_engine.lab import Lab, read_json
-from qdl_engine.prompts import Mode, format_completion, format_prompt
-from qdl_engine.text import printable
+from qdl_engine.errors import DataError
+from qdl_engine.lab import Lab
+from qdl_engine.prompts import Mode
 
-BAR = 30
+if TYPE_CHECKING:
+    from qdl_engine.data.preview import RowFilter, SourceHead
+    from qdl_engine.settings import System1Settings, System2Settings
+
+PAGE = 50
+"""Rows read at once: moving within them reads nothing."""
 
 
 @dataclass(frozen=True)
-class DataView:
-    """One prepared row and the report of its preparation."""
+class Found:
+    """The rows that can be gone through."""
 
-    number: int
-    """From 0."""
-    row: dict[str, Any] | None
-    prompt: str
-    trained: str
-    report: dict[str, Any]
+    total: int
+    numbers: Sequence[int]
+    """Numbers from 1 of the rows that the filter keeps, in order."""
 
 
-def read_data(lab: Lab, mode: Mode, number: int, system_prompt: str) -> DataView:
-    """Read row `number` and the report. For a worker thread.
+class PreparedRows:
+    """The prepared rows of one student. Used by one worker at a time."""
+
+    def __init__(self, lab: Lab, system: Mode) -> None:
+        self.lab = lab
+        self.system: Mode = system
+        self._first = 0
+        self._page: list[dict[str, Any]] = []
+        self._stamp: tuple[int, int] | None = None
+
+    @property
+    def stamp(self) -> tuple[int, int] | None:
+        """Tells one version of the prepared file from the next; None when there is no file."""
+        from qdl_engine.data.files import prepared_file
+
+        path = prepared_file(self.lab, self.system)
+        found = path.stat() if path else None
+        return (found.st_mtime_ns, found.st_size) if found else None
+
+    def row(self, number: int) -> dict[str, Any] | None:
+        """Row `number`, from 1; None when there is no such row.
+
+        Raises:
+            DataError: when the prepared file cannot be read.
+        """
+        from qdl_engine.data.files import preview_rows
+
+        stamp = self.stamp
+        if stamp != self._stamp or not self._first <= number - 1 < self._first + len(self._page):
+            self._stamp = stamp
+            self._first = (number - 1) // PAGE * PAGE
+            self._page = preview_rows(self.lab, self.system, self._first, PAGE)
+        place = number - 1 - self._first
+        return self._page[place] if 0 <= place < len(self._page) else None
+
+    def find(self, chosen: RowFilter, cancelled: Callable[[], bool]) -> Found:
+        """All rows that a filter keeps.
+
+        Raises:
+            DataError: when the prepared file cannot be read.
+        """
+        from qdl_engine.data.preview import RowFilter, find_rows
+
+        total, numbers = 0, array("L")
+        for number, row in find_rows(self.lab, self.system, RowFilter(), cancelled=cancelled):
+            total = number
+            if chosen.keeps(row):
+                numbers.append(number)
+        return Found(total, numbers)
+
+
+def needs_network(lab: Lab, source: str) -> bool:
+    """Whether a source is a data set of the hub: nothing here has its name."""
+    from qdl_engine.data.sources import find_local
+
+    return find_local(lab, source) is None
+
+
+def read_source(lab: Lab, system: Mode, recipe: System1Settings | System2Settings) -> SourceHead:
+    """The first rows of a recipe's source: JSON is read here, all else by `qdl preview`, in its own process.
 
     Raises:
-        LabError: when the data cannot be read.
+        DataError: when the source cannot be read.
     """
-    from qdl_engine.data.prepare import preview_rows
+    from qdl_engine.data.preview import SourceHead, read_head
+    from qdl_engine.data.sources import find_local
 
-    rows = preview_rows(lab, mode, number, 1)
-    row = rows[0] if rows else None
-    prompt = format_prompt(str(row.get("instruction", "")), mode, system_prompt=system_prompt) if row else ""
-    output = str(row.get("output") or "") if row else ""
-    return DataView(number, row, prompt, format_completion(output) if output else "", _report(lab, mode))
-
-
-def _report(lab: Lab, system: str) -> dict[str, Any]:
+    path = find_local(lab, recipe.source)
+    if path is not None and _is_json(path):
+        return read_head(lab, recipe)
+    settings = [f"{system}.source={recipe.source}", f"{system}.split={recipe.split}"]
+    command = [sys.executable, "-P", "-m", "qdl_engine.cli", "--lab", str(lab.root), "preview", system]
+    command += ["--source", "--json", *(word for setting in settings for word in ("--set", setting))]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     try:
-        report = read_json(lab.report_file(system))
-    except LabError:
-        return {}
-    return report if isinstance(report, dict) else {}
+        shown = json.loads(done.stdout)
+    except ValueError as cause:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise DataError(f"Cannot read {recipe.source}: {last}") from cause
+    if "raw" not in shown:
+        raise DataError(str(shown["error"]["message"]), str(shown["error"].get("hint") or ""))
+    return SourceHead.from_dict(shown["raw"])
 
 
-def report_lines(report: dict[str, Any]) -> list[str]:
-    """The report as a table and a histogram of token lengths."""
-    if not report:
-        return ["Nothing is prepared yet: p prepares."]
-    lines = [f"Source {printable(str(report.get('source', '')))}, {report.get('source_rows', 0):,} rows read"]
-    lines.append(f"{'step':17}{'dropped':>9}{'remaining':>11}")
-    for step in report.get("steps", []):
-        lines.append(f"{step['name']:17}{step['dropped']:>9,}{step['remaining']:>11,}")
-    lines.append(f"Kept {report.get('kept', 0):,} of {report.get('wanted', 0):,} asked for.")
-    tokens = report.get("tokens", {})
-    if tokens:
-        lines += [
-            "",
-            "Tokens per row: " + ", ".join(f"{key} {tokens[key]:,}" for key in SHOWN if key in tokens),
-        ]
-        lines += _histogram(tokens.get("histogram", []))
-    return lines
-
-
-SHOWN = ("minimum", "median", "p95", "maximum")
-
-
-def _histogram(buckets: list[list[int]]) -> list[str]:
-    most = max((count for _low, _high, count in buckets), default=0)
-    return [
-        f"{low:>7,} {'█' * round(BAR * count / most):{BAR}} {count:,}"
-        for low, _high, count in buckets
-        if most
-    ]
+def _is_json(path: Path) -> bool:
+    """Whether reading it loads nothing heavy: no directory, no Parquet."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as handle:
+        return handle.read(4) != b"PAR1"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +15,7 @@ from qdl_engine.lab import Lab
 
 if TYPE_CHECKING:
     from qdl_engine.field_info import FieldInfo
-    from qdl_engine.settings import LabSettings, System
+    from qdl_engine.settings import LabSettings, RuntimeSettings, System
 
 
 def value_text(value: object) -> str:
@@ -19,9 +23,13 @@ def value_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
-        pairs = (f"{json.dumps(key)} = {json.dumps(item, ensure_ascii=False)}" for key, item in value.items())
+        pairs = (f"{_key_text(key)} = {json.dumps(item, ensure_ascii=False)}" for key, item in value.items())
         return f"{{{', '.join(pairs)}}}"
     return str(value)
+
+
+def _key_text(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
 
 
 def setting_of(settings: LabSettings, key: str) -> object:
@@ -61,6 +69,26 @@ def fields_of(section: str) -> list[Field]:
     return sorted(found, key=lambda field: groups.index(field.group))
 
 
+@dataclass(frozen=True)
+class ConfigView:
+    """An EasyDistill config as it will be written, line by line."""
+
+    lines: tuple[str, ...]
+    changed: frozenset[int]
+    """Numbers of the lines that differ from what the saved settings give."""
+    command: str
+
+    @property
+    def text(self) -> str:
+        """All of it; a changed line carries a star."""
+        if not self.changed:
+            return "\n".join([*self.lines, "", self.command])
+        marked = [
+            f"{'*' if number in self.changed else ' '} {line}" for number, line in enumerate(self.lines)
+        ]
+        return "\n".join([*marked, "", self.command])
+
+
 class Draft:
     """Edited settings over saved ones. Only checked values ever get in."""
 
@@ -69,6 +97,7 @@ class Draft:
         self.saved = saved
         self.current = saved
         self._history: list[tuple[str, LabSettings]] = []
+        self._commands: dict[str, tuple[RuntimeSettings, str]] = {}
         self._stamp = self._file_stamp()
 
     @classmethod
@@ -82,11 +111,12 @@ class Draft:
 
         return cls(lab, load_settings(lab))
 
-    def _file_stamp(self) -> float:
+    def _file_stamp(self) -> tuple[int, int]:
         try:
-            return self.lab.settings_file.stat().st_mtime
+            found = self.lab.settings_file.stat()
         except OSError:
-            return 0.0
+            return 0, 0
+        return found.st_mtime_ns, found.st_size
 
     def text(self, key: str) -> str:
         return value_text(setting_of(self.current, key))
@@ -104,7 +134,8 @@ class Draft:
         try:
             set_value(self.current, key, text)
         except SettingsError as error:
-            return f"{error.message} {error.hint}".strip()
+            # The key stands beside it and what is accepted below: neither is said twice.
+            return error.message.removeprefix(f"settings: {key}: ")
         return ""
 
     def set(self, key: str, text: str) -> None:
@@ -115,31 +146,61 @@ class Draft:
         """
         from qdl_engine.toml import set_value
 
-        changed = set_value(self.current, key, text)
-        if setting_of(changed, key) != setting_of(self.current, key):
-            self._history.append((key, self.current))
-            self.current = changed
+        self._take(key, set_value(self.current, key, text))
+
+    def set_many(self, name: str, texts: Mapping[str, str]) -> None:
+        """Take several values as one edit, called `name` when it is undone.
+
+        Raises:
+            SettingsError: when one is not accepted; the draft stays as it was.
+        """
+        from qdl_engine.toml import set_values
+
+        self._take(name, set_values(self.current, texts))
 
     def use_preset(self, system: System, name: str) -> None:
         """Lay a preset over one recipe, as one edit."""
         from qdl_engine.presets import apply_preset
 
-        changed = apply_preset(self.current, system, name)
+        self._take(f"preset {name}", apply_preset(self.current, system, name))
+
+    def _take(self, name: str, changed: LabSettings) -> None:
         if changed != self.current:
-            self._history.append((system, self.current))
+            self._history.append((name, self.current))
             self.current = changed
 
-    def config_text(self, system: System) -> str:
-        """The EasyDistill config as training would write it now, and the command that takes it."""
-        from qdl_engine.easydistill.command import build_command
+    def config_view(self, system: System) -> ConfigView:
+        """The EasyDistill config as training would write it now, and the command that takes it.
+
+        For a worker: with `runtime.kind = easydistill` another interpreter is asked, once for each runtime.
+        """
+        now, before = (self._config_lines(settings, system) for settings in (self.current, self.saved))
+        changed = frozenset(
+            number
+            for number, pair in enumerate(itertools.zip_longest(now, before))
+            if pair[0] != pair[1] and number < len(now)
+        )
+        return ConfigView(tuple(now), changed, self._command_of(system))
+
+    def _config_lines(self, settings: LabSettings, system: System) -> list[str]:
         from qdl_engine.easydistill.config import build_config
 
-        config = build_config(self.lab, self.current, system)
+        config = build_config(self.lab, settings, system)
+        return json.dumps(config, ensure_ascii=False, indent=2).splitlines()
+
+    def _command_of(self, system: System) -> str:
+        from qdl_engine.easydistill.command import build_command
+
+        runtime = self.current.runtime
+        known = self._commands.get(system)
+        if known is not None and known[0] == runtime:
+            return known[1]
         try:
-            command = " ".join(build_command(self.lab.config_file(system, "ID"), self.current.runtime).argv)
+            command = shlex.join(build_command(self.lab.config_file(system, "ID"), runtime).argv)
         except LabError as error:
             command = f"cannot be built: {error.message}"
-        return f"{json.dumps(config, ensure_ascii=False, indent=2)}\n\n{command}"
+        self._commands[system] = (runtime, command)
+        return command
 
     def undo(self) -> str:
         """Take back the last edit and name its key; empty when there is none."""
@@ -163,8 +224,17 @@ class Draft:
         return self._file_stamp() != self._stamp
 
     def save(self) -> None:
-        from qdl_engine.toml import save_settings
+        """Write what is changed. Where the file was changed meanwhile, only our own changes go over it.
 
-        save_settings(self.lab, self.current)
-        self.saved = self.current
+        Raises:
+            SettingsError: when the file is broken by now; nothing is written.
+        """
+        from qdl_engine.toml import load_settings, save_settings, set_values
+
+        settings = self.current
+        if self.changed_outside:
+            settings = set_values(load_settings(self.lab), {key: new for key, _old, new in self.changes()})
+            self._history.clear()
+        save_settings(self.lab, settings)
+        self.saved = self.current = settings
         self._stamp = self._file_stamp()

@@ -1,118 +1,324 @@
-"""The prepared data of one student, over its recipe: row by row as it is trained on, and what was dropped."""
+"""The prepared data of one student, from its recipe: row by row as it is trained on, and what was dropped."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 from textual import on, work
-from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
-from textual.widgets import Static
-from textual.worker import Worker, WorkerState
+from textual.widget import Widget
+from textual.widgets import Input, Static
+from textual.worker import get_current_worker
 
-from qdl_engine.lab import Lab
-from qdl_engine.prompts import Mode
+from qdl_engine.errors import LabError, SettingsError
 from qdl_engine.status import SYSTEM_NAMES
 from qdl_engine.text import printable
-from qdl_tui.data_view import DataView, read_data, report_lines
-from qdl_tui.widgets.bars import KeyBar
+from qdl_tui.data_view import Found, PreparedRows
+from qdl_tui.screens.dialogs import LineInput
+from qdl_tui.screens.saving import SystemScreen
+from qdl_tui.widgets.row_view import RowView
 
-if TYPE_CHECKING:
-    from qdl_tui.app import QdlApp
+NOTHING = (
+    "Nothing is prepared yet. esc goes back to the recipe, where p prepares; m shows the first rows of the "
+    "source, as they would be taken."
+)
+UNLABELLED = "no answer yet: the teacher has to label it"
 
 
 @dataclass
-class DataRead(Message):
-    """A row was read."""
+class RowRead(Message):
+    """A row was read, or there is none with that number."""
 
-    view: DataView
+    rows: PreparedRows
+    number: int
+    row: dict[str, Any] | None
+    problem: str = ""
 
 
-class DataScreen(ModalScreen[None]):
-    """One row at a time; the trained part stands behind bars, not only in another colour."""
+@dataclass
+class RowsFound(Message):
+    """The whole file was looked through."""
 
-    CSS_PATH = "dialogs.tcss"
+    rows: PreparedRows
+    words: str
+    found: Found
+
+
+@dataclass
+class ReportRead(Message):
+    """The report of the last preparation, as lines."""
+
+    lines: list[str]
+
+
+class DataScreen(SystemScreen):
+    """One row at a time; the trained part stands behind a bar, not only in another colour."""
+
+    TICK = 2.0
+    AUTO_FOCUS = ""
+    CSS_PATH = "data.tcss"
     BINDINGS = [
-        Binding("right_square_bracket,n", "move(1)", "Next row", key_display="]", id="data.next"),
-        Binding("left_square_bracket,N", "move(-1)", "Previous", key_display="[", id="data.previous"),
+        Binding("n,right_square_bracket", "move(1)", "Next row", key_display="n", id="data.next"),
+        Binding("p,N,left_square_bracket", "move(-1)", "Previous row", show=False, id="data.previous"),
+        Binding(
+            "slash",
+            "ask('filter')",
+            "Filter",
+            key_display="/",
+            tooltip="Only rows with a text, and RV and CD in a range: trains rv:3-5 cd:4",
+            id="data.filter",
+        ),
         Binding("h", "report", "Report", tooltip="What was dropped, and how long rows are", id="data.report"),
+        Binding(
+            "colon",
+            "ask('row')",
+            "Go to row",
+            key_display=":",
+            show=False,
+            tooltip="Go to a row by its number, or by 50%",
+            id="data.go",
+        ),
+        Binding("m", "mapping", "Mapping", show=False, tooltip="Which column is what", id="data.mapping"),
+        Binding("g,home", "end(0)", "First row", show=False, id="data.first"),
+        Binding("G,end", "end(-1)", "Last row", show=False, id="data.last"),
         Binding("j,down", "scroll(1)", "Down", show=False, id="data.down"),
         Binding("k,up", "scroll(-1)", "Up", show=False, id="data.up"),
-        Binding("escape,q", "close", "Close", key_display="esc", id="data.close"),
+        Binding("ctrl+d,pagedown,space", "scroll(10)", "Page down", show=False, id="data.page_down"),
+        Binding("ctrl+u,pageup", "scroll(-10)", "Page up", show=False, id="data.page_up"),
+        Binding(
+            "escape,q",
+            "back",
+            "Back",
+            key_display="esc",
+            tooltip="Drop the filter, then close",
+            id="data.close",
+        ),
     ]
 
-    def __init__(self, lab: Lab, system: Mode, system_prompt: str) -> None:
-        super().__init__()
-        self.lab = lab
-        self.system: Mode = system
-        self.system_prompt = system_prompt
-        self.view: DataView | None = None
-        self.on_report = False
+    rows: PreparedRows
+    found: Found | None = None
+    number = 1
+    row: dict[str, Any] | None = None
+    words = ""
+    """The filter as typed."""
+    problem = ""
+    """Why the prepared file cannot be read."""
+    on_report = False
+    asked = ""
+    """What the prompt asks for: `filter` or `row`."""
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog wide"):
-            yield Static("", markup=False, classes="dialog-title")
-            with VerticalScroll(can_focus=False):
-                yield Static("", markup=False, id="data-text")
-            yield KeyBar()
+    def compose_body(self) -> Iterable[Widget]:
+        yield Static("", markup=False, id="data-title")
+        with Horizontal(id="data-panes"):
+            yield RowView(id="data-row")
+            with VerticalScroll(can_focus=False, id="data-side"):
+                yield Static("", markup=False, id="data-report")
+        yield LineInput(id="data-prompt")
 
     def on_mount(self) -> None:
-        self.read_row(0)
+        self.query_one("#data-prompt").display = False
 
-    @work(thread=True, exclusive=True, group="data", exit_on_error=False)
+    def lab_opened(self) -> None:
+        if self.draft is None:
+            self.dismiss()  # Another lab was opened meanwhile: its recipe comes first.
+            return
+        self._start()
+
+    def _start(self) -> None:
+        """Read everything: the first time, and when the data were prepared anew."""
+        self.rows = PreparedRows(self.lab, self.system)
+        self.seen = self.rows.stamp
+        self.found = None
+        self.read_row(self.number)
+        self.find_rows(self.words)
+        self.read_report()
+
+    seen: tuple[int, int] | None = None
+
+    def tick(self) -> None:
+        if self.lab_app.wanted_setting:
+            self.dismiss()
+        elif self.rows.stamp != self.seen:
+            self._start()
+
+    # Reading ---------------------------------------------------------------------------------------------
+
+    @work(thread=True, exclusive=True, group="data-row", exit_on_error=False)
     def read_row(self, number: int) -> None:
-        self.post_message(DataRead(read_data(self.lab, self.system, number, self.system_prompt)))
+        rows = self.rows
+        try:
+            self.post_message(RowRead(rows, number, rows.row(number)))
+        except LabError as error:
+            self.post_message(RowRead(rows, number, None, str(error)))
 
-    @on(DataRead)
-    def show_row(self, message: DataRead) -> None:
-        if message.view.row is None and self.view is not None:
-            return  # beyond the last row: stay
-        self.view = message.view
+    @work(thread=True, exclusive=True, group="data-find", exit_on_error=False)
+    def find_rows(self, words: str) -> None:
+        from qdl_engine.data.preview import RowFilter
+
+        worker, rows = get_current_worker(), self.rows
+        found = rows.find(RowFilter.parse(words), lambda: worker.is_cancelled)
+        if not worker.is_cancelled:
+            self.post_message(RowsFound(rows, words, found))
+
+    @work(thread=True, exclusive=True, group="data-report", exit_on_error=False)
+    def read_report(self) -> None:
+        from qdl_engine.data.preview import read_report
+        from qdl_engine.data.report import report_lines
+
+        report = read_report(self.lab, self.system)
+        self.post_message(ReportRead(report_lines(report) if report else ["No report: nothing is prepared."]))
+
+    @on(RowRead)
+    def show_row(self, message: RowRead) -> None:
+        if message.rows is not self.rows:
+            return
+        self.problem = message.problem
+        if message.row is not None or message.number == 1:
+            self.number, self.row = message.number, message.row
         self._draw()
 
-    def _draw(self) -> None:
-        view = self.view
-        if view is None:
+    @on(RowsFound)
+    def show_found(self, message: RowsFound) -> None:
+        if message.rows is not self.rows or message.words != self.words:
             return
-        name, kept = SYSTEM_NAMES[self.system], view.report.get("kept")
-        if self.on_report or view.row is None:
-            title, body = f"Data of {name}: report", Content("\n".join(report_lines(view.report)))
+        self.found = message.found
+        numbers = message.found.numbers
+        if numbers and self.number not in numbers:
+            self._go(next((number for number in numbers if number >= self.number), numbers[-1]))
+        self._draw()
+
+    @on(ReportRead)
+    def show_report(self, message: ReportRead) -> None:
+        self.query_one("#data-report", Static).update(Content(printable("\n".join(message.lines))))
+
+    # Drawing ---------------------------------------------------------------------------------------------
+
+    def _draw(self) -> None:
+        self.set_class(self.on_report, "on-report")
+        self.query_one("#data-title", Static).update(self._title())
+        view, draft = self.query_one(RowView), self.draft
+        if draft is None:
+            return
+        if self.problem or self.row is None:
+            view.say(self.problem or NOTHING)
+        elif self.words and self.found is not None and not self.found.numbers:
+            view.say(f"No row matches {self.words!r}. esc shows all rows.")
         else:
-            of = f" of {kept:,}" if isinstance(kept, int) else ""
-            levels = [
-                f"{key.upper()} {view.row[key]}" for key in ("rv", "cd") if view.row.get(key) is not None
+            from qdl_engine.data.preview import render_row
+
+            prompt = draft.current.recipe(self.system).system_prompt
+            rendered = render_row(self.number, self.row, cast("Any", self.system), prompt)
+            view.show(rendered.prompt, rendered.trained or UNLABELLED)
+
+    def _title(self) -> Content:
+        parts: list[tuple[str, str] | str] = [(f"Data of {SYSTEM_NAMES[self.system]}  ", "bold $accent")]
+        if self.row is not None:
+            of = f" of {self.found.total:,}" if self.found is not None else ""
+            parts.append((f"row {self.number:,}{of}", "bold"))
+            levels = [(key, self.row.get(key)) for key in ("rv", "cd")]
+            parts += [
+                f"  {key.upper()} {printable(str(level))}" for key, level in levels if level is not None
             ]
-            title = f"Data of {name}: row {view.number + 1}{of}  {'  '.join(levels)}"
-            body = _row_text(view)
-        self.query_one(".dialog-title", Static).update(Content(printable(title)))
-        self.query_one("#data-text", Static).update(body)
+        if self.on_report:
+            parts.append(("  report", "$primary"))
+        if self.words:
+            kept = "filtering…" if self.found is None else f"{len(self.found.numbers):,} match"
+            parts.append((f"  /{printable(self.words)}: {kept}", "$warning"))
+        return Content.assemble(*parts)
+
+    # Moving ----------------------------------------------------------------------------------------------
+
+    def _go(self, number: int) -> None:
+        self.on_report = False
+        self.query_one(RowView).to_top()
+        self.read_row(number)
 
     def action_move(self, rows: int) -> None:
-        if self.view is not None and self.view.number + rows >= 0:
-            self.on_report = False
-            self.read_row(self.view.number + rows)
+        if self.found is None or not self.words:
+            wanted = self.number + rows
+            if wanted >= 1 and (self.found is None or wanted <= self.found.total):
+                self._go(wanted)
+            return
+        numbers = self.found.numbers
+        later = [number for number in numbers if (number - self.number) * rows > 0]
+        if later:
+            self._go(later[0] if rows > 0 else later[-1])
+
+    def action_end(self, place: int) -> None:
+        """The first row, or the last one that is shown."""
+        if self.found is not None and self.found.numbers:
+            self._go(self.found.numbers[place])
+
+    def go_to(self, text: str) -> None:
+        """Go to a row by its number from 1, or to a percentage."""
+        word = text.strip().replace(",", "")
+        number = word.removesuffix("%")
+        if not number.isdecimal() or self.found is None:
+            self.notify(f"No row {text!r}: a number, or 50%", markup=False, timeout=3)
+            return
+        wanted = self.found.total * int(number) // 100 if word.endswith("%") else int(number)
+        self._go(max(1, min(wanted, self.found.total)))
 
     def action_report(self) -> None:
         self.on_report = not self.on_report
         self._draw()
 
     def action_scroll(self, lines: int) -> None:
-        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+        chosen = "#data-side" if self.on_report else "#data-row"
+        self.query_one(chosen, VerticalScroll).scroll_relative(y=lines, animate=False)
 
-    def action_close(self) -> None:
-        self.dismiss()
+    def action_mapping(self) -> None:
+        from qdl_tui.screens.mapping import MappingScreen
 
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            cast("QdlApp", self.app).tell_error(event.worker.error)
+        self.app.push_screen(MappingScreen(self.system), lambda _: self._draw())
 
+    # The prompt ------------------------------------------------------------------------------------------
 
-def _row_text(view: DataView) -> Content:
-    trained = printable(view.trained) or "(no answer yet: the teacher has to label it)"
-    bars = "\n".join(f"▌{line}" for line in trained.splitlines())
-    return Content.assemble((printable(view.prompt), "$text-muted"), (bars, "bold"))
+    def action_ask(self, kind: str) -> None:
+        self.asked = kind
+        prompt = self.query_one("#data-prompt", LineInput)
+        prompt.placeholder = "text, rv:3-5, cd:4; empty: all" if kind == "filter" else "number, or 50%"
+        prompt.value = self.words if kind == "filter" else ""
+        prompt.display = True
+        prompt.focus()
+
+    @on(Input.Submitted, "#data-prompt")
+    def answered(self, event: Input.Submitted) -> None:
+        self._close_prompt()
+        if self.asked == "row":
+            self.go_to(event.value)
+        else:
+            self.filter_rows(event.value)
+
+    def filter_rows(self, words: str) -> None:
+        """Show only the rows that these words keep; a mistake in them changes nothing."""
+        from qdl_engine.data.preview import RowFilter
+
+        try:
+            RowFilter.parse(words)
+        except SettingsError as error:
+            self.lab_app.tell_error(error)
+            return
+        self.words, self.found = words.strip(), None
+        self.find_rows(self.words)
+        self._draw()
+
+    def _close_prompt(self) -> None:
+        self.query_one("#data-prompt").display = False
+        self.set_focus(None)
+
+    def action_back(self) -> None:
+        """Undo one thing: the prompt, the report, the filter; then close."""
+        if self.query_one("#data-prompt").display:
+            self._close_prompt()
+        elif self.on_report:
+            self.action_report()
+        elif self.words:
+            self.filter_rows("")
+        else:
+            self.dismiss()

@@ -77,10 +77,12 @@ class ChooseScreen(ModalScreen[str]):
     CSS_PATH = "dialogs.tcss"
     BINDINGS = [Binding("escape,q", "back", "Back", key_display="esc", id="choose.back")]
 
-    def __init__(self, question: str, options: list[tuple[str, str]]) -> None:
+    def __init__(self, question: str, options: list[tuple[str, str]], *, now: str = "") -> None:
         super().__init__()
         self.question = question
         self.options = options
+        self.now = now
+        """The option that holds now: the cursor begins on it."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide"):
@@ -97,6 +99,8 @@ class ChooseScreen(ModalScreen[str]):
                 for name, purpose in self.options
             ]
         )
+        names = [name for name, _purpose in self.options]
+        choices.highlighted = names.index(self.now) if self.now in names else 0
         choices.focus()
 
     @on(OptionList.OptionSelected)

@@ -1,120 +1,61 @@
-"""What can be done with edited settings: save, take a preset, show the config, start a job."""
+"""What can be done with edited settings: take a preset, see the config, look at the data, start a job."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.binding import Binding
 from textual.message import Message
 
 from qdl_engine.status import SYSTEM_NAMES
-from qdl_tui.draft import Draft
-from qdl_tui.screens.base import BaseScreen
-from qdl_tui.screens.dialogs import ChooseScreen, ConfirmScreen, TextScreen
-
-if TYPE_CHECKING:
-    from qdl_engine.settings import System
-
-
-@dataclass
-class DraftSaved(Message):
-    """`qdl.toml` is written; `then` is the job that waited for it."""
-
-    then: tuple[str, ...] = ()
+from qdl_tui.draft import ConfigView
+from qdl_tui.screens.dialogs import ChooseScreen, TextScreen
+from qdl_tui.screens.saving import SavingScreen
 
 
 @dataclass
 class ConfigRead(Message):
-    """The EasyDistill config of the draft, as text."""
+    """The EasyDistill config of the draft; `ask` when a person asked for all of it."""
 
-    text: str
+    view: ConfigView
+    ask: bool
 
 
-class DraftScreen(BaseScreen):
-    """A screen on which the lab's one draft of its settings is edited.
-
-    A job never starts from settings that are not in `qdl.toml`: what is changed is saved first.
-    """
+class DraftScreen(SavingScreen):
+    """A recipe's screen. A job never starts from settings that are not in `qdl.toml`."""
 
     BINDINGS = [
-        Binding("ctrl+s", "save", "Save", tooltip="Write the changes to qdl.toml", id="recipe.save"),
-        Binding("ctrl+z", "undo", "Undo", tooltip="Take back the last edit", id="recipe.undo"),
         Binding("r", "run", "Run", tooltip="Prepare, label where asked, and train", id="recipe.run"),
+        Binding("v", "data", "Data", tooltip="The prepared rows and the report", id="recipe.data"),
         Binding("p", "prepare", "Prepare the data", show=False, id="recipe.prepare"),
         Binding("l", "label", "Let the teacher label", show=False, id="recipe.label"),
+        Binding(
+            "m",
+            "mapping",
+            "Mapping",
+            show=False,
+            tooltip="Which column of the source is what, and how the first rows come out",
+            id="recipe.mapping",
+        ),
         Binding(
             "P", "preset", "Presets", show=False, tooltip="Settings that fit a machine", id="recipe.preset"
         ),
         Binding(
-            "v", "data", "Data", show=False, tooltip="The prepared rows and the report", id="recipe.data"
+            "c",
+            "config",
+            "Config",
+            show=False,
+            tooltip="The EasyDistill JSON, and the command",
+            id="recipe.config",
         ),
-        Binding("c", "config", "Config", show=False, tooltip="The EasyDistill JSON", id="recipe.config"),
     ]
-
-    def __init__(self, system: System) -> None:
-        self.MODE = system
-        super().__init__()
-        self.system: System = system
-
-    @property
-    def draft(self) -> Draft | None:
-        draft = self.lab_app.draft
-        return draft if draft is not None and draft.lab == self.lab else None
-
-    def draft_changed(self) -> None:
-        """Draw what the draft says now."""
-
-    def action_undo(self) -> None:
-        draft = self.draft
-        if draft is None or not draft.undo():
-            self.notify("Nothing to undo", markup=False, timeout=2)
-        self.draft_changed()
-
-    def action_save(self) -> None:
-        """Show what will change, and write it once that is agreed to."""
-        self._save_then(())
-
-    def _save_then(self, command: tuple[str, ...]) -> None:
-        draft = self.draft
-        if draft is None:
-            return
-        if not draft.dirty:
-            self.post_message(DraftSaved(command))
-            return
-        changes = draft.changes()
-        detail = "\n".join(f"{key}: {before} -> {after}" for key, before, after in changes)
-        warning = (
-            "\nqdl.toml changed outside; your changes are laid over it." if draft.changed_outside else ""
-        )
-
-        def answered(agreed: bool | None) -> None:
-            if agreed:
-                self.save_draft(draft, command)
-
-        self.app.push_screen(
-            ConfirmScreen(f"Save {len(changes)} changes to qdl.toml?", detail + warning), answered
-        )
-
-    @work(thread=True, group="save", exit_on_error=False)
-    def save_draft(self, draft: Draft, then: tuple[str, ...]) -> None:
-        draft.save()
-        self.post_message(DraftSaved(then))
-
-    @on(DraftSaved)
-    def draft_saved(self, message: DraftSaved) -> None:
-        self.draft_changed()
-        if message.then:
-            self.lab_app.start_job(message.then)
-        else:
-            self.notify("Saved", markup=False, timeout=2)
 
     def action_preset(self) -> None:
         from qdl_engine.presets import PRESETS
 
         draft = self.draft
-        if draft is None:
+        if not self.settings_are_read() or draft is None:
             return
 
         def chosen(name: str | None) -> None:
@@ -129,25 +70,35 @@ class DraftScreen(BaseScreen):
         """The prepared rows, rendered with the system prompt as it is now."""
         from qdl_tui.screens.data import DataScreen
 
-        if self.draft is not None:
-            prompt = self.draft.current.recipe(self.system).system_prompt
-            self.app.push_screen(DataScreen(self.lab, self.system, prompt))
+        if self.settings_are_read():
+            self.app.push_screen(DataScreen(self.system))
 
-    @work(thread=True, exclusive=True, group="config", exit_on_error=False)
+    def action_mapping(self) -> None:
+        from qdl_tui.screens.mapping import MappingScreen
+
+        if self.settings_are_read():
+            self.app.push_screen(MappingScreen(self.system), lambda _: self.draft_changed())
+
     def action_config(self) -> None:
         """What training would be given now, unsaved changes included."""
+        self.read_config(ask=True)
+
+    @work(thread=True, exclusive=True, group="config", exit_on_error=False)
+    def read_config(self, *, ask: bool) -> None:
         if self.draft is not None:
-            self.post_message(ConfigRead(self.draft.config_text(self.system)))
+            self.post_message(ConfigRead(self.draft.config_view(self.system), ask))
 
     @on(ConfigRead)
-    def show_config(self, message: ConfigRead) -> None:
-        self.app.push_screen(TextScreen("EasyDistill config, as training will write it", message.text))
+    def config_read(self, message: ConfigRead) -> None:
+        if message.ask:
+            text = message.view.text
+            self.app.push_screen(TextScreen("EasyDistill config, as training will write it", text))
 
     def action_run(self) -> None:
-        self._save_then(("train", self.system))
+        self.save_then(("train", self.system))
 
     def action_prepare(self) -> None:
-        self._save_then(("prepare", self.system))
+        self.save_then(("prepare", self.system))
 
     def action_label(self) -> None:
-        self._save_then(("label",))
+        self.save_then(("label",))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from textual.pilot import Pilot
+
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_tui.app import QdlApp
 from tests.tui.screen import check_golden, screen_text, settled
@@ -11,20 +14,29 @@ def chain(number: int) -> str:
     return f"<think>\n{number}\x1b[2J\n</think>\n{number + 1}"
 
 
-def prepare(lab: Lab) -> None:
+def prepare(lab: Lab, count: int = 3) -> None:
     rows = [
-        {"id": str(n), "instruction": f"What is {n} + 1?", "output": chain(n), "rv": n, "cd": 2}
-        for n in range(3)
+        {"id": str(n), "instruction": f"What is {n} + 1?", "output": chain(n), "rv": n % 10, "cd": 2}
+        for n in range(count)
     ]
     write_json_atomic(lab.omnithought_cot, rows)
+    broken = {"line": 17, "row": 0, "detail": "not valid JSON: Expecting value"}
     report = {
         "source": "rows.json",
-        "source_rows": 5,
+        "fields": "omnithought",
+        "source_rows": 6,
         "wanted": 4,
-        "kept": 3,
+        "kept": count,
         "steps": [
-            {"name": "read", "dropped": 0, "remaining": 5},
-            {"name": "outside RV", "dropped": 2, "remaining": 3},
+            {"name": "read", "dropped": 0, "remaining": 6, "why": "every chain of every row"},
+            {
+                "name": "broken",
+                "dropped": 1,
+                "remaining": 5,
+                "why": "no JSON object",
+                "examples": [broken],
+            },
+            {"name": "outside RV", "dropped": 2, "remaining": 3, "why": "Reasoning Verbosity outside"},
         ],
         "tokens": {
             "minimum": 10,
@@ -37,33 +49,113 @@ def prepare(lab: Lab) -> None:
     write_json_atomic(lab.report_file("system2"), report)
 
 
+async def open_data(app: QdlApp, pilot: Pilot[None], system: str = "3") -> None:
+    await settled(app, pilot)
+    await pilot.press(system)
+    await settled(app, pilot)
+    await pilot.press("v")
+    await settled(app, pilot)
+
+
+def top(app: QdlApp) -> str:
+    return screen_text(app).splitlines()[1]
+
+
+async def press(app: QdlApp, pilot: Pilot[None], *keys: str) -> None:
+    await pilot.press(*keys)
+    await settled(app, pilot)
+
+
 async def test_rows_one_by_one_and_the_report(lab: Lab) -> None:
     prepare(lab)
     app = QdlApp(lab)
     async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("3")
-        await settled(app, pilot)
-        await pilot.press("v")
-        await settled(app, pilot)
-        await pilot.press("right_square_bracket")
-        await settled(app, pilot)
+        await open_data(app, pilot)
+        await press(app, pilot, "n")
         check_golden("data-row-80x24", screen_text(app), lab.root)
         for _ in range(4):
-            await pilot.press("right_square_bracket")
-            await settled(app, pilot)
-        assert "row 3 of 3" in screen_text(app)
-        await pilot.press("h")
-        await settled(app, pilot)
+            await press(app, pilot, "n")
+        assert "row 3 of 3" in top(app)
+        await press(app, pilot, "p")
+        assert "row 2 of 3" in top(app)
+        await press(app, pilot, "h")
         check_golden("data-report-80x24", screen_text(app), lab.root)
+        await press(app, pilot, "escape")
+        assert "What is 1 + 1?" in screen_text(app)
+        await press(app, pilot, "q")
+        assert "system2.student" in screen_text(app)
+
+
+async def test_a_wide_terminal_shows_row_and_report_beside_each_other(lab: Lab) -> None:
+    prepare(lab)
+    app = QdlApp(lab)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await open_data(app, pilot)
+        check_golden("data-120x40", screen_text(app), lab.root)
+
+
+async def test_a_filter_shows_only_what_it_keeps(lab: Lab) -> None:
+    prepare(lab, 120)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_data(app, pilot)
+        await press(app, pilot, "slash", *"rv:3-4", "enter")
+        assert "24 match" in top(app) and "row 4 of 120" in top(app)
+        await press(app, pilot, "n", "n")
+        await press(app, pilot, "G")
+        assert "row 115 of 120  RV 4" in top(app)
+        await press(app, pilot, "p")
+        assert "row 114 of 120  RV 3" in top(app)
+        await press(app, pilot, "slash", "ctrl+u", *"no such text", "enter")
+        assert "No row matches" in screen_text(app)
+        await press(app, pilot, "slash", "ctrl+u", *"rv:9-1", "enter")
+        assert "0 match" in top(app)
+        await press(app, pilot, "escape")
+        assert "match" not in top(app) and "of 120" in top(app)
+
+
+@pytest.mark.parametrize(("typed", "row"), [("77", 77), ("50%", 60), ("999", 120), ("0", 1)])
+async def test_go_to_a_row(lab: Lab, typed: str, row: int) -> None:
+    prepare(lab, 120)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_data(app, pilot)
+        await press(app, pilot, "colon", *(key.replace("%", "percent_sign") for key in typed), "enter")
+        assert f"row {row} of 120" in top(app)
+
+
+async def test_data_prepared_anew_are_read_again(lab: Lab) -> None:
+    prepare(lab)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_data(app, pilot)
+        prepare(lab, 50)
+        app.screen.tick()  # type: ignore[attr-defined]
+        await settled(app, pilot)
+        assert "row 1 of 50" in top(app)
+
+
+async def test_a_long_row_scrolls_to_its_end(lab: Lab) -> None:
+    row = {"instruction": "x", "output": "\n".join(f"step {n}" for n in range(60)), "rv": None, "cd": None}
+    write_json_atomic(lab.omnithought_cot, [row])
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_data(app, pilot)
+        assert "step 59" not in screen_text(app)
+        await press(app, pilot, *["ctrl+d"] * 6)
+        assert "▌ step 59" in screen_text(app)
 
 
 async def test_nothing_prepared_says_so(lab: Lab) -> None:
     app = QdlApp(lab)
     async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("2")
-        await settled(app, pilot)
-        await pilot.press("v")
-        await settled(app, pilot)
+        await open_data(app, pilot, "2")
         assert "Nothing is prepared yet" in screen_text(app)
+
+
+async def test_a_broken_file_is_told(lab: Lab) -> None:
+    lab.omnithought_cot.write_text('[{"instruction": "x"', encoding="utf-8")
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_data(app, pilot)
+        assert "Not valid JSON" in screen_text(app)

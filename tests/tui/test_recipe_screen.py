@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+from textual.pilot import Pilot
+from textual.widgets import Static
 
 from qdl_engine.lab import Lab
 from qdl_engine.toml import load_settings
 from qdl_tui.app import QdlApp
+from qdl_tui.draft import Draft
 from tests.tui.screen import check_golden, screen_text, settled
 
 TO_ROWS = ["G", "g", "slash", *"rows to keep", "enter"]
@@ -137,3 +142,120 @@ async def test_escape_closes_the_editor_and_quitting_with_edits_asks(lab: Lab) -
         await pilot.press("n")
         await pilot.pause()
         assert app.draft is not None and app.draft.dirty and app.is_running
+
+
+async def open_recipe(app: QdlApp, pilot: Pilot[None], *keys: str) -> None:
+    await settled(app, pilot)
+    await pilot.press("2")
+    await settled(app, pilot)
+    await pilot.press(*keys)
+    await settled(app, pilot)
+
+
+async def test_while_the_settings_are_read_it_says_so(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    read = Draft.read
+
+    def slow(lab: Lab) -> Draft:
+        go_on.wait(30)
+        return read(lab)
+
+    monkeypatch.setattr(Draft, "read", slow)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("2")
+        await pilot.pause()
+        assert "reading settings…" in screen_text(app)
+        go_on.set()
+        await settled(app, pilot)
+        assert "as saved" in screen_text(app)
+
+
+async def test_a_choice_is_made_from_a_list_that_begins_at_the_value(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot, "slash", *"precision", "enter", "enter")
+        assert "the default" in screen_text(app)
+        await pilot.press("j", "enter")
+        await settled(app, pilot)
+        assert app.draft is not None and app.draft.current.system1.precision == "fp32"
+        assert "* precision" in screen_text(app)
+
+
+async def test_a_switch_is_turned_by_space_and_backspace_goes_to_the_default(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot, "slash", *"group_by", "enter", "space")
+        assert app.draft is not None and app.draft.current.system1.group_by_length is False
+        await pilot.press("backspace")
+        await pilot.pause()
+        assert not app.draft.dirty
+
+
+async def test_a_wrong_value_is_said_once_and_stays_in_the_editor(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot, *TO_ROWS, "enter", "ctrl+u", *"many", "enter")
+        assert screen_text(app).count("'many' is not accepted") == 1
+        assert not app._notifications
+
+
+async def test_one_change_is_one_change_and_no_change_is_nothing_to_save(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot, "ctrl+s")
+        assert [item.message for item in app._notifications] == ["Nothing to save"]
+        await pilot.press(*TO_ROWS, "enter", "ctrl+u", *"25", "enter", "ctrl+s")
+        await pilot.pause()
+        assert "Save 1 change to qdl.toml?" in screen_text(app)
+        assert "system1.rows: 1000 -> 25" in screen_text(app)
+
+
+async def test_a_file_changed_outside_is_read_when_nothing_would_be_lost(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot)
+        lab.settings_file.write_text("[system1]\nrows = 7\n", encoding="utf-8")
+        app.screen.tick()  # type: ignore[attr-defined]
+        await settled(app, pilot)
+        assert app.draft is not None and app.draft.saved.system1.rows == 7
+        assert "7 rows" in screen_text(app)
+
+
+async def test_edits_go_over_a_file_changed_outside_and_leave_the_rest_of_it(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot, *TO_ROWS, "enter", "ctrl+u", *"25", "enter")
+        lab.settings_file.write_text("[system1]\nrows = 7\nseed = 5\n", encoding="utf-8")
+        app.screen.tick()  # type: ignore[attr-defined]
+        await settled(app, pilot)
+        assert "changed outside" in screen_text(app)
+        await pilot.press("f5")
+        await pilot.pause()
+        assert "Drop 1 change and read qdl.toml again?" in screen_text(app)
+        await pilot.press("n", "ctrl+s", "y")
+        await settled(app, pilot)
+        assert lab.settings_file.read_text(encoding="utf-8") == "[system1]\nrows = 25\nseed = 5\n"
+        assert "changed outside" not in screen_text(app)
+
+
+async def test_a_wide_terminal_shows_the_config_and_what_of_it_waits_to_be_saved(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await open_recipe(app, pilot, "slash", *"adam_beta2", "enter", "enter", "ctrl+u", *"0.98", "enter")
+        app.screen.read_config(ask=False)  # type: ignore[attr-defined]
+        await settled(app, pilot)
+        text = app.screen.query_one("#config-text", Static).content
+        assert '*     "adam_beta2": 0.98,' in str(text)
+        assert "$ " in screen_text(app) and "qdl_engine.trainer" in screen_text(app)
+
+
+async def test_the_shown_command_says_what_is_wrong_with_the_runtime(lab: Lab) -> None:
+    lab.settings_file.write_text('[runtime]\nkind = "easydistill"\ncheckout = "/nowhere"\n', encoding="utf-8")
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot, "c")
+        await pilot.press(*["ctrl+d"] * 6)
+        await pilot.pause()
+        assert "cannot be built: No EasyDistill 1.0 at /nowhere" in " ".join(screen_text(app).split())

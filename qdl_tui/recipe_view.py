@@ -1,0 +1,65 @@
+"""What the recipe screen says of its settings, as text: the title, the help of one, the config they make."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from qdl_engine.text import printable
+from qdl_tui.draft import ConfigView, Draft, Field, value_text
+
+WAITING = "reading settings…"
+BROKEN = "no settings read"
+
+
+def title_text(name: str, draft: Draft | None, keys: set[str], *, needle: str, waiting: bool) -> Content:
+    """One line: whose recipe, how many edits wait, what is hidden by a search."""
+    head = (f"{name}  ", "bold $accent")
+    if draft is None:
+        state = (WAITING, "$text-muted") if waiting else (BROKEN, "bold $error")
+        return Content.assemble(head, state)
+    changed = len([key for key, _old, _new in draft.changes() if key in keys])
+    parts = [head, (f"{changed} changed, not saved", "$warning")]
+    if not changed:
+        parts[1] = ("as saved in qdl.toml", "$text-muted")
+    if draft.changed_outside:
+        parts.append(("  qdl.toml changed outside: f5 reads it", "bold $error"))
+    if needle:
+        parts.append((f"  only '{printable(needle)}' (esc: all)", "$primary"))
+    return Content.assemble(*parts)
+
+
+def help_text(field: Field, draft: Draft) -> Content:
+    """What the setting is for, what it accepts, its default and what the file says."""
+    info = field.info
+    saved = draft.saved_text(field.key)
+    rows = [
+        ("unit", info.unit),
+        ("accepts", info.bounds_text),
+        ("default", printable(value_text(info.default)) or "(empty)"),
+        ("saved", (printable(saved) or "(empty)") if draft.is_changed(field.key) else ""),
+        ("keys", _keys(field)),
+    ]
+    lines = [Content.styled(field.key, "bold $accent"), Content(info.help), Content("")]
+    lines += [Content.assemble((f"{name:9}", "$text-muted"), value) for name, value in rows if value]
+    return Content("\n").join(lines)
+
+
+def _keys(field: Field) -> str:
+    does = {
+        "bool": "space turns it",
+        "choice": "enter shows the choices",
+        "mapping": "enter opens the editor",
+    }
+    return does.get(field.info.kind, "enter edits") + "; backspace: default"
+
+
+def config_text(view: ConfigView) -> Content:
+    """The config and the command; lines that wait to be saved carry a star and a colour."""
+    lines = [
+        Content.styled(f"* {printable(line)}", "bold $warning")
+        if number in view.changed
+        else Content(f"  {printable(line)}")
+        for number, line in enumerate(view.lines)
+    ]
+    command = Content.assemble(("$ ", "bold $accent"), printable(view.command))
+    return Content("\n").join([command, Content(""), *lines])

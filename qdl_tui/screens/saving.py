@@ -1,0 +1,109 @@
+"""Settings edited and saved: the diff before a save, undo, a file that somebody else changed meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.binding import Binding
+from textual.message import Message
+
+from qdl_tui.draft import Draft
+from qdl_tui.screens.base import BaseScreen
+from qdl_tui.screens.dialogs import ConfirmScreen
+
+if TYPE_CHECKING:
+    from qdl_engine.settings import System
+
+
+@dataclass
+class DraftSaved(Message):
+    """`qdl.toml` is written; `then` is the job that waited for it."""
+
+    then: tuple[str, ...] = ()
+
+
+def counted(changes: int) -> str:
+    """`1 change`, `2 changes`."""
+    return f"{changes} change{'' if changes == 1 else 's'}"
+
+
+class SystemScreen(BaseScreen):
+    """A screen of one student, drawn from the lab's one draft of its settings."""
+
+    def __init__(self, system: System) -> None:
+        self.MODE = system
+        super().__init__()
+        self.system: System = system
+
+    @property
+    def draft(self) -> Draft | None:
+        draft = self.lab_app.draft
+        return draft if draft is not None and draft.lab == self.lab else None
+
+    def draft_changed(self) -> None:
+        """Draw what the draft says now."""
+
+    def settings_are_read(self) -> bool:
+        """Whether there are settings to work with; a key pressed too early says so."""
+        if self.draft is None:
+            self.notify("The settings are not read", markup=False, timeout=2)
+        return self.draft is not None
+
+
+class SavingScreen(SystemScreen):
+    """A screen on which the draft is edited."""
+
+    BINDINGS = [
+        Binding("ctrl+s", "save", "Save", tooltip="Write the changes to qdl.toml", id="recipe.save"),
+        Binding("ctrl+z", "undo", "Undo", tooltip="Take back the last edit", id="recipe.undo"),
+    ]
+
+    def action_undo(self) -> None:
+        draft = self.draft
+        undone = draft.undo() if draft is not None else ""
+        self.notify(f"Undone: {undone}" if undone else "Nothing to undo", markup=False, timeout=2)
+        self.draft_changed()
+
+    def action_save(self) -> None:
+        """Show what will change, and write it once that is agreed to."""
+        if self.draft is not None and not self.draft.dirty:
+            self.notify("Nothing to save", markup=False, timeout=2)
+            return
+        self.save_then(())
+
+    def save_then(self, command: tuple[str, ...]) -> None:
+        """Save what is changed, after a look at it, and then start a job; no job when the save fails."""
+        draft = self.draft
+        if not self.settings_are_read() or draft is None:
+            return
+        if not draft.dirty:
+            self.post_message(DraftSaved(command))
+            return
+        changes = draft.changes()
+        detail = "\n".join(f"{key}: {before} -> {after}" for key, before, after in changes)
+        warning = (
+            "\nqdl.toml changed outside; your changes are laid over it." if draft.changed_outside else ""
+        )
+
+        def answered(agreed: bool | None) -> None:
+            if agreed:
+                self.save_draft(draft, command)
+
+        self.app.push_screen(
+            ConfirmScreen(f"Save {counted(len(changes))} to qdl.toml?", detail + warning), answered
+        )
+
+    @work(thread=True, group="save", exit_on_error=False)
+    def save_draft(self, draft: Draft, then: tuple[str, ...]) -> None:
+        draft.save()
+        self.post_message(DraftSaved(then))
+
+    @on(DraftSaved)
+    def draft_saved(self, message: DraftSaved) -> None:
+        self.draft_changed()
+        if message.then:
+            self.lab_app.start_job(message.then)
+        else:
+            self.notify("Saved", markup=False, timeout=2)
