@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from qdl_engine.lab import Lab
+from qdl_engine.runs.find import fits, student_of
 from qdl_engine.runs.reader import RunSummary, RunWatch
 from qdl_engine.runs.store import Run, list_runs
 
@@ -17,22 +19,29 @@ class RunView:
 
     run: Run
     summary: RunSummary
+    student: str = ""
+    """The student that a training starts from."""
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Run, state, progress, loss, ETA and duration as text."""
+        """Id, name, state, progress, loss, ETA and duration as text."""
         summary = self.summary
         progress = "" if summary.progress is None else f"{summary.progress:.0%}"
         stage = summary.stage if self.run.active and summary.stage not in ("", self.run.kind) else ""
         eta = duration_text(summary.eta_seconds) if self.run.active else ""
         return (
-            self.run.name or self.run.id,
+            self.run.id,
+            self.run.name,
             self.run.state,
             f"{stage} {progress}".strip(),
             number_text(summary.loss),
             eta,
             duration_text(self.run.seconds),
         )
+
+    def fits(self, wanted: str) -> bool:
+        """Whether the run has each of the words."""
+        return fits(self.run, wanted, self.student)
 
 
 def number_text(value: float | None) -> str:
@@ -45,11 +54,13 @@ def number_text(value: float | None) -> str:
 
 
 def duration_text(seconds: float | None) -> str:
-    """`7 s`, `2:05`, `1:02:03`."""
+    """`7 s`, `2:05`, `1:02:03`, `4 d 7 h`."""
     if seconds is None or not math.isfinite(seconds):
         return ""
     whole = int(seconds)
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
     if hours:
         return f"{hours}:{minutes:02}:{rest:02}"
     return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
@@ -61,6 +72,7 @@ class RunsFeed:
     def __init__(self) -> None:
         self._watches: dict[str, RunWatch] = {}
         self._settled: dict[str, Run] = {}
+        self._students: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def read(self, lab: Lab) -> list[RunView]:
@@ -70,17 +82,24 @@ class RunsFeed:
             known = {str(run.directory) for run in runs}
             for gone in set(self._watches) - known:
                 del self._watches[gone]
-            return [RunView(run, self._summary(run)) for run in runs]
+            return [RunView(run, self._summary(run), self._student(run)) for run in runs]
 
     def _summary(self, run: Run) -> RunSummary:
         key = str(run.directory)
         watch = self._watches.get(key)
         if watch is None:
-            watch = self._watches[key] = RunWatch(run)
+            watch = self._watches[key] = RunWatch(run, history=False)
         if run.active or self._settled.get(key) != run:
             watch.read_events()
             self._settled[key] = run
         return watch.summary
+
+    def _student(self, run: Run) -> str:
+        """Read once: a config is written before the training and never changed."""
+        key = str(run.directory)
+        if not self._students.get(key):
+            self._students[key] = Path(student_of(run)).name
+        return self._students[key]
 
 
 @dataclass(frozen=True)

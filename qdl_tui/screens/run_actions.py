@@ -1,4 +1,4 @@
-"""Stop, resume and delete a run: the same three keys on the runs screen and on the training screen."""
+"""What can be done to a run: the same keys on the runs screen and on the training screen."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ from textual import work
 from textual.binding import Binding
 
 from qdl_engine.runs.store import Run
+from qdl_engine.text import one_line
 from qdl_tui.messages import Said
 from qdl_tui.screens.base import BaseScreen
-from qdl_tui.screens.dialogs import ConfirmScreen
+from qdl_tui.screens.dialogs import AskScreen, ConfirmScreen
+
+
+class WriteScreen(AskScreen):
+    """Asks for a line that may be empty: None is the answer of who went back."""
+
+    def action_back(self) -> None:
+        self.dismiss(None)
 
 
 class RunActionsScreen(BaseScreen):
@@ -24,11 +32,29 @@ class RunActionsScreen(BaseScreen):
             tooltip="Go on from the last checkpoint",
             id="run.resume",
         ),
+        Binding("r", "rename", "Rename", show=False, tooltip="Give the run a name", id="run.rename"),
+        Binding("o", "note", "Note", show=False, tooltip="Write a note on the run", id="run.note"),
+        Binding("c", "copy_id", "Copy id", show=False, tooltip="Copy the id of the run", id="run.copy"),
+        Binding(
+            "E",
+            "export",
+            "Export",
+            show=False,
+            key_display="E",
+            tooltip="Write the run's figures as CSV and JSON",
+            id="run.export",
+        ),
     ]
 
     def run_at_hand(self) -> Run | None:
         """The run that the keys act on."""
         return None
+
+    def _run_or_say(self) -> Run | None:
+        run = self.run_at_hand()
+        if run is None:
+            self.notify("No run here", markup=False, timeout=2)
+        return run
 
     def action_stop(self) -> None:
         run = self.run_at_hand()
@@ -45,10 +71,46 @@ class RunActionsScreen(BaseScreen):
 
     def action_resume(self) -> None:
         run = self.run_at_hand()
-        if run is None or run.active or run.state == "done":
+        if run is None or not run.resumable:
             self.notify("Only a stopped, failed or lost run can be resumed", markup=False, timeout=3)
             return
         self.resume_run(run)
+
+    def action_rename(self) -> None:
+        """Ask for a name; an empty one takes it away."""
+        run = self._run_or_say()
+        if run is None:
+            return
+
+        def answered(name: str | None) -> None:
+            if name is not None and name != run.name:
+                self.rename_run(run, name)
+
+        self.app.push_screen(WriteScreen(f"Name of run {run.id}", run.name, "Empty: no name."), answered)
+
+    def action_note(self) -> None:
+        """Ask for a note; an empty one takes it away."""
+        run = self._run_or_say()
+        if run is None:
+            return
+
+        def answered(note: str | None) -> None:
+            if note is not None and note != run.note:
+                self.note_run(run, note)
+
+        note = " ".join(run.note.split())
+        self.app.push_screen(WriteScreen(f"Note on run {run.id}", note, "Empty: no note."), answered)
+
+    def action_copy_id(self) -> None:
+        """Copy what `qdl stop` and the others take."""
+        run = self._run_or_say()
+        if run is not None:
+            self.app.copy_to_clipboard(run.id, f"run id {run.id}")  # type: ignore[call-arg]
+
+    def action_export(self) -> None:
+        run = self._run_or_say()
+        if run is not None:
+            self.export_run(run)
 
     @work(thread=True, group="jobs", exit_on_error=False)
     def stop_run(self, run: Run) -> None:
@@ -65,8 +127,33 @@ class RunActionsScreen(BaseScreen):
         self.app.post_message(Said(f"Run {run.id} goes on"))
 
     @work(thread=True, group="jobs", exit_on_error=False)
+    def rename_run(self, run: Run, name: str) -> None:
+        from qdl_engine.runs.edit import rename_run
+
+        renamed = rename_run(run, name)
+        self.app.post_message(
+            Said(f"Run {run.id} is called {renamed.name}" if renamed.name else f"Run {run.id} has no name")
+        )
+        self.app.call_from_thread(self.tick)
+
+    @work(thread=True, group="jobs", exit_on_error=False)
+    def note_run(self, run: Run, note: str) -> None:
+        from qdl_engine.runs.edit import note_run
+
+        note_run(run, note)
+        self.app.call_from_thread(self.tick)
+
+    @work(thread=True, group="jobs", exit_on_error=False)
+    def export_run(self, run: Run) -> None:
+        from qdl_engine.runs.metrics import export_metrics
+
+        table, document = export_metrics(run)
+        self.app.post_message(Said(f"Wrote {one_line(str(table), 200)} and {document.name}"))
+
+    @work(thread=True, group="jobs", exit_on_error=False)
     def delete_run(self, run: Run) -> None:
         from qdl_engine.runs.edit import delete_run
 
         delete_run(run)
-        self.app.post_message(Said(f"Run {run.id} is deleted; its checkpoint stays"))
+        self.app.post_message(Said(f"Run {run.id} is deleted"))
+        self.app.call_from_thread(self.tick)

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rich.text import Text
 from textual import on, work
 from textual.binding import Binding
 from textual.content import Content
+from textual.events import Key
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import DataTable, Static
+from textual.widgets import DataTable, Input, Static
 
 from qdl_engine.lab import Lab
+from qdl_engine.runs.edit import Deletion, deletion
 from qdl_engine.runs.store import Run
 from qdl_engine.text import one_line, printable
 from qdl_tui.feed import RunsFeed, RunView
-from qdl_tui.screens.dialogs import ConfirmScreen
+from qdl_tui.screens.dialogs import ConfirmScreen, LineInput
 from qdl_tui.screens.run_actions import RunActionsScreen
-
-COLUMNS = (("Run", 22), ("State", 8), ("Progress", 12), ("Loss", 7), ("ETA", 7), ("Time", 7))
+from qdl_tui.widgets.runs_table import RunsTable
 
 
 @dataclass
@@ -34,19 +34,20 @@ class RunsRead(Message):
         return isinstance(message, RunsRead)
 
 
-class RunsTable(DataTable[Text]):
-    """The table, with vim keys beside the arrows."""
+@dataclass
+class DeletionRead(Message):
+    """What deleting a run would take was looked at."""
+
+    run: Run
+    deletion: Deletion
+
+
+class FilterInput(LineInput):
+    """Words that a run must have; escape drops them."""
 
     BINDINGS = [
-        Binding(
-            "enter", "select_cursor", "Watch", key_display="enter", tooltip="Watch this run", id="runs.watch"
-        ),
-        Binding("j,down", "cursor_down", "Down", show=False, id="list.down"),
-        Binding("k,up", "cursor_up", "Up", show=False, id="list.up"),
-        Binding("g,home", "scroll_top", "First", show=False, id="list.first"),
-        Binding("G,end", "scroll_bottom", "Last", show=False, id="list.last"),
-        Binding("ctrl+d,pagedown", "page_down", "Page down", show=False, id="list.page_down"),
-        Binding("ctrl+u,pageup", "page_up", "Page up", show=False, id="list.page_up"),
+        Binding("escape", "screen.drop_filter", "All runs", id="runs.all"),
+        Binding("down", "screen.focus_runs", "To the list", show=False, id="runs.to_list"),
     ]
 
 
@@ -57,28 +58,50 @@ class RunsScreen(RunActionsScreen):
     TICK = 1.0
     CSS_PATH = "runs.tcss"
     BINDINGS = [
-        Binding("x", "delete", "Delete", tooltip="Delete the run; its checkpoint stays", id="runs.delete")
+        Binding(
+            "slash",
+            "filter",
+            "Filter",
+            key_display="/",
+            tooltip="Show only the runs that have some words in name, id, state, kind, student or note",
+            id="runs.filter",
+        ),
+        Binding("escape", "drop_filter", "All runs", show=False, tooltip="Show all runs", id="runs.unfilter"),
+        Binding(
+            "x",
+            "delete",
+            "Delete",
+            tooltip="Delete the run with its log; its student stays",
+            id="runs.delete",
+        ),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self.feed = RunsFeed()
         self.views: dict[str, RunView] = {}
-        self._shown: dict[str, tuple[str, ...]] = {}
+        self.wanted = ""
+        """The filter's words."""
 
     def compose_body(self) -> Iterable[Widget]:
-        yield RunsTable(id="runs", cursor_type="row", zebra_stripes=False, cell_padding=1)
+        yield RunsTable(id="runs")
         yield Static("", markup=False, id="run-detail")
+        yield Static("", markup=False, id="runs-count")
+        yield FilterInput(id="runs-filter", placeholder="words in name, id, state, kind, student or note")
 
     def on_mount(self) -> None:
-        table = self.query_one(RunsTable)
-        for title, width in COLUMNS:
-            table.add_column(title, width=width, key=title)
-        table.focus()
+        self.query_one(FilterInput).display = False
+        self.table.first_look = self._first_look
+        self.table.focus()
+
+    @property
+    def table(self) -> RunsTable:
+        return self.query_one(RunsTable)
 
     def lab_opened(self) -> None:
-        self.views, self._shown = {}, {}
-        self.query_one(RunsTable).clear()
+        self.views = {}
+        self.action_drop_filter()
+        self.table.forget()
 
     def tick(self) -> None:
         self.read_runs()
@@ -90,59 +113,44 @@ class RunsScreen(RunActionsScreen):
 
     @on(RunsRead)
     def show_runs(self, message: RunsRead) -> None:
-        if message.lab != self.lab:
-            return
-        views = {view.run.id: view for view in message.views}
-        table = self.query_one(RunsTable)
-        with self.app.batch_update():
-            if list(views) != list(self._shown):
-                self._lay_out(table, views)
-            else:
-                self._update_cells(table, views)
-        self.views = views
-        self._shown = {key: view.cells for key, view in views.items()}
+        if message.lab == self.lab:
+            self.views = {view.run.id: view for view in message.views}
+            self._show()
+
+    def on_resize(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        shown = [view for view in self.views.values() if view.fits(self.wanted)]
+        self.table.show_runs(shown, self.size.width)
+        count = ""
+        if self.wanted:
+            count = f"/{one_line(self.wanted, 30)}   {len(shown)} of {len(self.views)} runs   esc: all"
+        line = self.query_one("#runs-count", Static)
+        line.display = bool(count)
+        line.update(Content.styled(count, "$accent"))
         self._show_detail()
 
-    def _lay_out(self, table: RunsTable, views: dict[str, RunView]) -> None:
-        """Runs came or went: lay the table out again, with the cursor on the run it was on."""
-        at_hand = self.run_at_hand()
-        table.clear()
-        for key, view in views.items():
-            table.add_row(*(Text(printable(cell)) for cell in view.cells), key=key)
-        if at_hand is not None and at_hand.id in views:
-            table.move_cursor(row=list(views).index(at_hand.id), animate=False)
-
-    def _update_cells(self, table: RunsTable, views: dict[str, RunView]) -> None:
-        for key, view in views.items():
-            for (column, _width), before, now in zip(COLUMNS, self._shown[key], view.cells, strict=True):
-                if before != now:
-                    table.update_cell(key, column, Text(printable(now)))
-
     def run_at_hand(self) -> Run | None:
-        table = self.query_one(RunsTable)
-        if not self.views or not table.is_valid_row_index(table.cursor_row):
-            return None
-        key = table.coordinate_to_cell_key((table.cursor_row, 0)).row_key.value  # type: ignore[arg-type]
-        view = self.views.get(key or "")
+        view = self.views.get(self.table.key_at_cursor)
         return view.run if view is not None else None
 
     @on(DataTable.RowHighlighted)
     def _show_detail(self) -> None:
-        run = self.run_at_hand()
+        view = self.views.get(self.table.key_at_cursor)
         detail = self.query_one("#run-detail", Static)
-        if run is None:
-            empty = (
-                "" if self.views else "No runs yet. The lab screen (1) starts one, or a recipe (2, 3) with r."
-            )
-            detail.update(Content(empty))
+        if view is None:
+            none = "No runs yet. The lab screen (1) starts one, or a recipe (2, 3) with r."
+            detail.update(Content("" if self.views else none))
             return
-        width = max(20, self.size.width - 4)
+        run, width = view.run, max(20, self.size.width - 2)
+        about = " · ".join(part for part in (run.name, view.student and f"from {view.student}") if part)
         lines = [
-            one_line(run.message, width),
-            one_line(run.hint, width),
-            one_line(f"qdl attach {run.id}", width),
+            Content(one_line(about, width)),
+            Content(one_line(f"{run.message} {run.hint}", width)),
+            Content.styled(one_line(run.note and f"Note: {run.note}", width), "$accent"),
         ]
-        detail.update(Content("\n".join(line for line in lines if line)))
+        detail.update(Content("\n").join(line for line in lines if line.plain))
 
     @on(DataTable.RowSelected)
     def watch_run(self, event: DataTable.RowSelected) -> None:
@@ -150,18 +158,76 @@ class RunsScreen(RunActionsScreen):
         if event.row_key.value:
             self.lab_app.attach(event.row_key.value)
 
+    # Filter ------------------------------------------------------------------------------------------------
+
+    def _first_look(self, event: Key) -> bool:
+        """Open the filter at its key, and give it what was typed ahead.
+
+        Over a slow line `/lost` arrives in one piece, and its letters would be taken for keys of the list.
+        """
+        box = self.query_one(FilterInput)
+        if box.display:
+            box.post_message(Key(event.key, event.character))
+            return True
+        active = self.active_bindings.get(event.key)
+        if active is None or active.binding.action != "filter":
+            return False
+        self.action_filter()
+        return True
+
+    def action_filter(self) -> None:
+        """Ask for words; the list follows as they are typed."""
+        box = self.query_one(FilterInput)
+        box.display = True
+        box.value = self.wanted
+        box.cursor_position = len(box.value)
+        box.focus()
+
+    @on(Input.Changed, "#runs-filter")
+    def filter_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self.wanted = event.value.strip()
+        self._show()
+
+    @on(Input.Submitted, "#runs-filter")
+    def filter_taken(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_focus_runs()
+
+    def action_focus_runs(self) -> None:
+        """Back to the list, the filter in force."""
+        self.query_one(FilterInput).display = False
+        self.table.focus()
+
+    def action_drop_filter(self) -> None:
+        """Show all runs."""
+        box = self.query_one(FilterInput)
+        self.wanted = box.value = ""
+        self.action_focus_runs()
+        self._show()
+
+    # Delete ------------------------------------------------------------------------------------------------
+
     def action_delete(self) -> None:
-        run = self.run_at_hand()
+        run = self._run_or_say()
         if run is None:
             return
         if run.active:
             self.notify("It is running: stop it first (s)", markup=False, timeout=3)
             return
+        self.read_deletion(run)
+
+    @work(thread=True, group="jobs", exit_on_error=False)
+    def read_deletion(self, run: Run) -> None:
+        self.post_message(DeletionRead(run, deletion(run)))
+
+    @on(DeletionRead)
+    def ask_deletion(self, message: DeletionRead) -> None:
+        run = message.run
 
         def answered(agreed: bool | None) -> None:
             if agreed:
                 self.delete_run(run)
 
-        self.app.push_screen(
-            ConfirmScreen(f"Delete run {run.id}?", "Its log goes; its checkpoint stays."), answered
-        )
+        name = f" ({printable(run.name)})" if run.name else ""
+        self.app.push_screen(ConfirmScreen(f"Delete run {run.id}{name}?", message.deletion.text()), answered)

@@ -1,0 +1,117 @@
+"""The table of runs: rows come, go and change by the id of their run; cursor and scroll stay with theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.text import Text
+from textual.binding import Binding
+from textual.events import Key
+from textual.widgets import DataTable
+
+from qdl_engine.text import one_line
+from qdl_tui.feed import RunView
+
+WIDTHS = {"Id": 21, "Name": 12, "State": 8, "Progress": 11, "Loss": 6, "ETA": 7, "Time": 7}
+"""Cells of each column on 80; what a wider terminal has more goes to the names."""
+GAP = 1
+"""Cells between two columns."""
+LONGEST_NAME = 40
+
+
+class RunsTable(DataTable[Text]):
+    """The table, with vim keys beside the arrows."""
+
+    BINDINGS = [
+        Binding(
+            "enter", "select_cursor", "Watch", key_display="enter", tooltip="Watch this run", id="runs.watch"
+        ),
+        Binding("j,down", "cursor_down", "Down", show=False, id="list.down"),
+        Binding("k,up", "cursor_up", "Up", show=False, id="list.up"),
+        Binding("g,home", "scroll_top", "First", show=False, id="list.first"),
+        Binding("G,end", "scroll_bottom", "Last", show=False, id="list.last"),
+        Binding("ctrl+d,pagedown", "page_down", "Page down", show=False, id="list.page_down"),
+        Binding("ctrl+u,pageup", "page_up", "Page up", show=False, id="list.page_up"),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
+        super().__init__(id=id, cursor_type="row", zebra_stripes=False, cell_padding=0)
+        self.first_look: Callable[[Key], bool] | None = None
+        """Asked about each key before any binding; True takes it."""
+        self._shown: dict[str, tuple[str, ...]] = {}
+        self._name_width = 0
+
+    def on_key(self, event: Key) -> None:
+        """Keys that came in one burst are all here before the first one's binding runs."""
+        if self.first_look is not None and self.first_look(event):
+            event.stop()
+            event.prevent_default()
+
+    @property
+    def key_at_cursor(self) -> str:
+        """The id of the run under the cursor; empty when there is none."""
+        if not self._shown or not self.is_valid_row_index(self.cursor_row):
+            return ""
+        return self.coordinate_to_cell_key((self.cursor_row, 0)).row_key.value or ""  # type: ignore[arg-type]
+
+    def forget(self) -> None:
+        """Another lab: begin at the top."""
+        self._shown = {}
+        self.clear()
+
+    def show_runs(self, views: Sequence[RunView], width: int) -> None:
+        """Show these runs in this order, in a table of `width` cells."""
+        cells = {view.run.id: view.cells for view in views}
+        with self.app.batch_update():
+            if self._fit(width):
+                self.forget()
+            if list(cells) == list(self._shown):
+                self._update_cells(cells)
+            else:
+                self._update_rows(cells)
+        self._shown = cells
+
+    def _fit(self, width: int) -> bool:
+        """Make the columns as wide as there is room; whether anything changed."""
+        others = sum(WIDTHS.values()) - WIDTHS["Name"] + GAP * len(WIDTHS) + 1
+        name_width = max(WIDTHS["Name"], min(LONGEST_NAME, width - others))
+        if name_width == self._name_width:
+            return False
+        self._name_width = name_width
+        self.clear(columns=True)
+        for title, cells in WIDTHS.items():
+            self.add_column(
+                self._padded(title), width=GAP + (name_width if title == "Name" else cells), key=title
+            )
+        return True
+
+    def _cell(self, column: str, text: str) -> Text:
+        """A gap, then what fits."""
+        return Text(" " * GAP + one_line(text, self._name_width if column == "Name" else WIDTHS[column]))
+
+    def _row(self, cells: tuple[str, ...]) -> list[Text]:
+        return [self._cell(column, text) for column, text in zip(WIDTHS, cells, strict=True)]
+
+    def _update_cells(self, cells: dict[str, tuple[str, ...]]) -> None:
+        for key, now in cells.items():
+            for column, before, value in zip(WIDTHS, self._shown[key], now, strict=True):
+                if before != value:
+                    self.update_cell(key, column, self._cell(column, value))
+
+    def _update_rows(self, cells: dict[str, tuple[str, ...]]) -> None:
+        """Runs came or went: the cursor stays on its run, and the run on its line of the screen."""
+        held, row, top = self.key_at_cursor, self.cursor_row, round(self.scroll_y)
+        for key in self._shown.keys() - cells.keys():
+            self.remove_row(key)
+        for key in cells.keys() - self._shown.keys():
+            self.add_row(*self._row(cells[key]), key=key)
+        self._update_cells({key: cells[key] for key in cells.keys() & self._shown.keys()})
+        places = {key: place for place, key in enumerate(cells)}
+        self.sort("Id", key=lambda cell: places[cell.plain.strip()])
+        if held in places:
+            place = places[held]
+            self.move_cursor(row=place, animate=False, scroll=False)
+            if top:
+                self.scroll_to(y=top + place - row, animate=False)
+        elif cells:
+            self.move_cursor(row=min(row, len(cells) - 1), animate=False)
