@@ -122,6 +122,10 @@ class Lab:
     def report_file(self, system: str) -> Path:
         return self.data / f"{system}_report.json"
 
+    def token_counts_file(self, system: str) -> Path:
+        """Tokens of each prepared row, so that preflight counts them once."""
+        return self.data / f"{system}_tokens.json"
+
     @property
     def labels_record(self) -> Path:
         """Of which instructions the labels are."""
