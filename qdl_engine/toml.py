@@ -35,7 +35,7 @@ def load_settings(lab: Lab) -> LabSettings:
     Raises:
         SettingsError: naming file, key, what is accepted and the nearest valid key.
     """
-    return _checked(read_toml(Lab.open(lab.root).settings_file), str(lab.settings_file))
+    return checked_settings(read_toml(Lab.open(lab.root).settings_file), str(lab.settings_file))
 
 
 def validate_file(path: Path) -> list[Problem]:
@@ -68,7 +68,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ) from cause
 
 
-def _checked(values: Mapping[str, Any], file: str) -> LabSettings:
+def checked_settings(values: Mapping[str, Any], file: str) -> LabSettings:
     """Settings from plain values, or one error that names every problem."""
     try:
         # Strict: TOML has types, so `rows = true` or `rows = "10"` is a mistake and not a number.
@@ -113,7 +113,7 @@ def set_values(settings: LabSettings, texts: Mapping[str, str], *, file: str = "
             values[parts[0]][parts[1]] = _parse(text, info.kind)
         except ValueError as cause:
             raise settings_error([problem(parts, "", "", text, file)]) from cause
-    return _checked(values, file)
+    return checked_settings(values, file)
 
 
 def apply_overrides(settings: LabSettings, overrides: Iterable[str]) -> LabSettings:
@@ -154,7 +154,7 @@ def save_settings(lab: Lab, settings: LabSettings) -> None:
     """
     import tomlkit
 
-    values = _checked(settings.model_dump(), str(lab.settings_file)).model_dump()
+    values = checked_settings(settings.model_dump(), str(lab.settings_file)).model_dump()
     if lab.settings_file.exists():
         read_toml(lab.settings_file)
         document = tomlkit.parse(toml_text(lab.settings_file))

@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qdl_engine.cli import run_config
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group
 from qdl_engine.errors import LabError, SettingsError
@@ -27,6 +28,7 @@ def add_commands(group: Group) -> None:
     validate.add_argument("file", nargs="?", help="which file (default: the lab's qdl.toml)")
     change = config.command("set", config_set, "change settings in the lab's qdl.toml")
     change.add_argument("changes", nargs="+", metavar="KEY=VALUE")
+    run_config.add_import(config)
 
 
 def init(context: Context, given: Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from argparse import Namespace
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.jobs import add_run_options, config_of_this_run, in_run_sink
-from qdl_engine.cli.parser import Group
+from qdl_engine.cli.parser import SYSTEMS, Group
 from qdl_engine.errors import LabBusyError
 from qdl_engine.lab import Lab
 
@@ -32,6 +33,38 @@ def add_commands(group: Group) -> None:
     command = group.command("run", run, "run an EasyDistill 1.x config of your own", _DESCRIPTION)
     command.add_argument("config", metavar="CONFIG.json", help="the config")
     add_run_options(command)
+
+
+def add_import(group: Group) -> None:
+    """`config import`."""
+    command = group.command("import", import_config, "make a recipe of an EasyDistill 1.x config")
+    command.add_argument("config", metavar="CONFIG.json", help="the config")
+    command.add_argument(
+        "--system",
+        choices=SYSTEMS,
+        help="which recipe (default: system2 when every row reasons, else system1)",
+    )
+    command.add_argument("--dry-run", action="store_true", help="show it, and save nothing")
+
+
+def import_config(context: Context, given: Namespace) -> int:
+    from qdl_engine.easydistill.imports import read_foreign
+    from qdl_engine.easydistill.recipe import import_recipe
+    from qdl_engine.toml import save_settings
+
+    lab = context.open_lab()
+    job = read_foreign(given.config)
+    found = import_recipe(job, context.settings(), given.system, lab)
+    if not given.dry_run:
+        save_settings(lab, found.settings)
+    value = {"file": str(lab.settings_file), "saved": not given.dry_run, "notes": list(job.notes)}
+    lines = [f"{job.path.name} ({job.job_type}) as the recipe of {found.system}", ""]
+    for item in found.mapped:
+        lines.append(f"{item.setting} = {json.dumps(item.value, ensure_ascii=False)}  ({item.origin})")
+    lines += ["", *(f"dropped: {item.key}: {item.why}" for item in found.dropped), *job.notes]
+    lines += ["", f"{'Nothing is saved' if given.dry_run else 'Saved'}: {lab.settings_file}"]
+    context.emit(value | found.to_dict(), "\n".join(lines))
+    return 0
 
 
 def run(context: Context, given: Namespace) -> int:
