@@ -46,18 +46,26 @@ def preview_rows(lab: Lab, system: str, start: int, count: int) -> list[dict[str
 
 @contextmanager
 def array_file(path: Path) -> Iterator[TextIO]:
-    """The inside of a JSON array, put in place as `path` at the end; on an error the old file stays.
+    """The inside of a JSON array, put in place as `path` at the end; on an error the old file stays."""
+    with whole_file(path) as handle:
+        handle.write("[\n")
+        yield handle
+        handle.write("\n]\n")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A text file, put in place as `path` at the end; on an error the old one stays.
 
     The caller holds the lab's writer lock, so a half-written file found here is one a killed writer left.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f".{path.name}.*"):
         stale.unlink(missing_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write("[\n")
             yield handle
-            handle.write("\n]\n")
             handle.flush()
             os.fsync(handle.fileno())
         os.chmod(temporary, 0o644)

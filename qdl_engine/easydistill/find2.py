@@ -1,0 +1,82 @@
+"""An EasyDistill 2.x that can be started: its checkout, and an interpreter that has what it imports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from qdl_engine.easydistill.find import HOME
+from qdl_engine.errors import SettingsError
+
+CHECKOUT_VARIABLE = "QDL_EASYDISTILL2_CHECKOUT"
+PYTHON_VARIABLE = "QDL_EASYDISTILL2_PYTHON"
+
+STEPS = f"""\
+git clone {HOME} easydistill2
+python3 -m venv easydistill2/.venv
+easydistill2/.venv/bin/pip install ./easydistill2
+Then name them: --checkout easydistill2 --python easydistill2/.venv/bin/python
+(or set {CHECKOUT_VARIABLE} and {PYTHON_VARIABLE})."""
+
+_PARTS = ("easydistill/cli/__init__.py", "configs/prompts/cot_generation_prompt.txt")
+
+
+@dataclass(frozen=True)
+class Version2:
+    """A checkout of EasyDistill 2.x and its interpreter."""
+
+    checkout: Path
+    python: str
+
+    def command(self, config: Path) -> list[str]:
+        """Started in the checkout, where 2.x looks for its default prompts."""
+        return [self.python, "-m", "easydistill.cli", "--config", str(config)]
+
+
+def find_version2(checkout: str = "", python: str = "") -> Version2:
+    """The EasyDistill 2.x that was named, or the one that the environment names.
+
+    Without an interpreter the checkout's own `.venv` is taken, else the running one.
+
+    Raises:
+        SettingsError: when it is not there, is no 2.x, or lacks a module; with the steps to get one.
+    """
+    named = checkout or os.environ.get(CHECKOUT_VARIABLE, "")
+    if not named:
+        raise SettingsError("No EasyDistill 2.x is named", STEPS)
+    root = Path(named).expanduser().absolute()
+    missing = next((part for part in _PARTS if not (root / part).is_file()), "")
+    if missing:
+        raise SettingsError(f"No checkout of EasyDistill 2.x at {root}: it has no {missing}", STEPS)
+    own = root / ".venv" / "bin" / "python"
+    program = python or os.environ.get(PYTHON_VARIABLE, "") or (str(own) if own.is_file() else sys.executable)
+    found = Version2(root, str(Path(program).expanduser().absolute()))
+    _prove(found)
+    return found
+
+
+def _prove(found: Version2) -> None:
+    try:
+        shown = subprocess.run(
+            [found.python, "-c", "import easydistill.cli.main, openai"],
+            cwd=found.checkout,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    except (OSError, subprocess.SubprocessError) as cause:
+        raise SettingsError(f"Cannot start {found.python}: {cause}", STEPS) from cause
+    if shown.returncode:
+        why = (shown.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise SettingsError(f"{found.python} cannot import EasyDistill 2.x: {why}", STEPS)
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours without what would let it import our modules, or keep it from importing its own."""
+    return {
+        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONSAFEPATH")
+    } | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
