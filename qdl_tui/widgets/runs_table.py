@@ -81,7 +81,7 @@ class RunsTable(DataTable[Text]):
         self.clear(columns=True)
         for title, cells in WIDTHS.items():
             self.add_column(
-                self._padded(title), width=GAP + (name_width if title == "Name" else cells), key=title
+                self._cell(title, title), width=GAP + (name_width if title == "Name" else cells), key=title
             )
         return True
 
