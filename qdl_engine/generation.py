@@ -99,7 +99,7 @@ def generate_each(
         ModelError: when the logits are NaN, or when not even one prompt fits into the GPU.
     """
     rows, too_long = make_rows(loaded, prompts, max_new_tokens)
-    meter = _Meter(len(prompts), on_event)
+    meter = Meter(len(prompts), on_event)
     for index in too_long:
         meter.row_done(0)
         yield index, Generation("", 0, 0.0, "length", "too long")
@@ -183,7 +183,7 @@ def _one_does_not_fit(loaded: LoadedModel, row: Row) -> ModelError:
     )
 
 
-class _Meter:
+class Meter:
     """Counts, and sends progress at most every half second."""
 
     def __init__(self, total: int, on_event: EventSink) -> None:

@@ -42,7 +42,7 @@ __all__ = [
     "stream",
 ]
 
-Quantization = Literal["8bit", "4bit", "none"]
+Quantization = Literal["8bit", "4bit", "bf16", "none"]
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _load(name: str, role: Role, quantization: Quantization, device: str) -> Loa
         tokenizer = AutoTokenizer.from_pretrained(place, **source)
         model, loading = AutoModelForCausalLM.from_pretrained(
             place,
-            dtype=pick_dtype(device),
+            dtype=torch.bfloat16 if quantization == "bf16" else pick_dtype(device),
             device_map={"": device},
             use_safetensors=True,
             output_loading_info=True,
@@ -193,7 +193,7 @@ def _load(name: str, role: Role, quantization: Quantization, device: str) -> Loa
 
 
 def _quantization_options(quantization: Quantization, device: str) -> dict[str, Any]:
-    if quantization == "none":
+    if quantization in ("none", "bf16"):
         return {}
     from transformers import BitsAndBytesConfig
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from qdl_engine.errors import SettingsError
 
 EXAMPLE = 'such as teacher.url = "http://localhost:8000/v1"'
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,6 +46,8 @@ def server_url(text: str) -> str:
     word = text.strip()
     if not word:
         raise SettingsError("teacher.url is empty", f'A teacher of kind "server" needs it, {EXAMPLE}')
+    if not word.isprintable() or " " in word:
+        raise SettingsError("teacher.url holds white space", f"Write one {EXAMPLE}")
     try:
         parts = urlsplit(word)
         host, _ = parts.hostname, parts.port
@@ -81,7 +83,7 @@ def read_key(variable: str, file: str) -> Secret:
         SettingsError: when the variable is not set, or others can read the file.
     """
     if variable:
-        if not _ENVIRONMENT_NAME.fullmatch(variable):
+        if not ENVIRONMENT_NAME.fullmatch(variable):
             # Not quoted: it may be the key itself.
             raise SettingsError(
                 "teacher.api_key_env is no name of an environment variable",

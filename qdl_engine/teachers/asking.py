@@ -10,7 +10,7 @@ from qdl_engine.errors import ModelError
 from qdl_engine.teachers.base import Failure, FailureKind, Question, Result, TeacherAnswer
 from qdl_engine.teachers.budget import Budget, Need
 from qdl_engine.teachers.chat import ChatClient
-from qdl_engine.teachers.faults import AskError
+from qdl_engine.teachers.faults import HOPELESS, AskError
 from qdl_engine.teachers.pace import Pace
 
 RETRIED: frozenset[FailureKind] = frozenset({"rate limited", "server error", "timeout", "connection"})
@@ -23,9 +23,6 @@ FAILED_IN_A_ROW = 20
 """So many questions in a row without an answer, each retried, are a server that is gone."""
 FAILED_AT_FIRST = 3
 """The same where it has never answered."""
-HOPELESS = frozenset({401, 402, 403, 404, *range(300, 400)})
-"""From a server that has not answered yet these are wrong settings, not a wrong question."""
-
 Item = tuple[int, Result]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from qdl_engine.decoding import Reason
+from qdl_engine.errors import ModelError
 from qdl_engine.events import EventSink
 from qdl_engine.generation import StreamChunk
 from qdl_engine.prompts import THINK_OPEN, format_prompt, join_reasoning
@@ -18,6 +19,19 @@ FailureKind = Literal[
     "rate limited", "server error", "timeout", "connection", "refused", "bad reply", "unknown"
 ]
 """`refused` is the server's no to this request (4xx, a content filter), `unknown` a prompt without answer."""
+
+
+class NoAnswerError(ModelError):
+    """This question has no answer; others may have one."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How an answer is made."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    """0 is greedy."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +108,19 @@ class Teacher(Protocol):
     def parameters(self) -> int:
         """Number of weights; 0 where that is not known."""
 
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+
     def key(self, question: Question) -> str:
         """Everything that decides the answer, in one name: the same key is never asked twice."""
+
+    def load(self, on_event: EventSink) -> None:
+        """Get ready: weights into memory, or a look whether the server is there. Asking does it too.
+
+        Raises:
+            ModelError: when that fails.
+        """
 
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
@@ -112,7 +137,8 @@ class Teacher(Protocol):
         """Yield one answer piece by piece; the last piece is `done`.
 
         Raises:
-            ModelError: when there is no answer.
+            NoAnswerError: when this question has no answer.
+            ModelError: when the teacher as a whole fails.
         """
 
     def close(self) -> None: ...

@@ -19,9 +19,9 @@ from qdl_engine.decoding import Stopped
 from qdl_engine.errors import ModelError
 from qdl_engine.generation import StreamChunk
 from qdl_engine.teachers.address import is_local
-from qdl_engine.teachers.base import Question, TeacherAnswer
+from qdl_engine.teachers.base import NoAnswerError, Question, TeacherAnswer
 from qdl_engine.teachers.endpoint import Endpoint
-from qdl_engine.teachers.faults import AskError, status_error, total_failure
+from qdl_engine.teachers.faults import HOPELESS, AskError, status_error, total_failure
 from qdl_engine.teachers.streams import events, tagged
 from qdl_engine.teachers.wire import BadReplyError, FilteredError, Reply, parse_reply, take_event
 from qdl_engine.text import one_line
@@ -117,7 +117,8 @@ class ChatClient:
         """One question, its answer piece by piece; an empty piece now and then while nothing comes.
 
         Raises:
-            ModelError: when there is no answer.
+            NoAnswerError: when this question has no answer.
+            ModelError: when the server does not answer.
         """
         try:
             await self.choose_model()
@@ -130,9 +131,11 @@ class ChatClient:
                     if not self._adapt(error):
                         raise
         except AskError as error:
+            if error.kind in ("refused", "bad reply") and error.status not in HOPELESS:
+                raise NoAnswerError(f"No answer from {self.model}: {error.message}") from error
             raise self.total_failure(error) from error
         except (BadReplyError, FilteredError) as error:
-            raise ModelError(f"No answer from {self.model}: {self._mask(str(error))}") from error
+            raise NoAnswerError(f"No answer from {self.model}: {self._mask(str(error))}") from error
 
     async def _stream_once(self, question: Question) -> AsyncIterator[StreamChunk]:
         payload = self._payload(question) | {"stream": True}

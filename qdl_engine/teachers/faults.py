@@ -11,6 +11,9 @@ from qdl_engine.teachers.pace import retry_after
 from qdl_engine.teachers.wire import body_error
 from qdl_engine.text import one_line
 
+HOPELESS = frozenset({401, 402, 403, 404, *range(300, 400)})
+"""From a server that has not answered yet these are wrong settings, not a wrong question."""
+
 
 class AskError(Exception):
     """One request without an answer."""

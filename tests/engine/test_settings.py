@@ -26,6 +26,10 @@ from qdl_engine.toml import (
 )
 
 EVERY_FIELD = [info for section in sections() for info in all_fields(section)]
+RULED_TEXTS = {
+    "teacher.url": ["", "http://localhost:8000/v1", "https://h.example/a%20b"],
+    "teacher.api_key_env": ["", "MY_KEY"],
+}
 RULED = {"system2.rv_min", "system2.rv_max", "system2.cd_min", "system2.cd_max"}
 
 
@@ -41,6 +45,8 @@ def write(lab: Lab, text: str) -> Lab:
 
 def random_value(info: FieldInfo, draw: random.Random) -> Any:
     """Some value that this field accepts."""
+    if info.key in RULED_TEXTS:
+        return draw.choice(RULED_TEXTS[info.key])
     if info.kind == "choice":
         return draw.choice(info.choices)
     if info.kind == "bool":

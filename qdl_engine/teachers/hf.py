@@ -1,0 +1,94 @@
+"""A teacher in this process, on transformers: 8-bit, 4-bit, bf16, or as the device likes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from qdl_engine.checkpoints import fingerprint
+from qdl_engine.data.label_cache import answer_key
+from qdl_engine.events import EventSink, make_event
+from qdl_engine.teachers.base import Asking, Logits, Question, Result, TeacherAnswer
+
+if TYPE_CHECKING:
+    from qdl_engine.generation import StreamChunk
+    from qdl_engine.models import LoadedModel, Quantization
+
+
+class HfTeacher:
+    """Loads its weights when it is first asked, unless they are in memory already."""
+
+    logits: Logits = "all"
+
+    def __init__(
+        self,
+        model: str,
+        asking: Asking,
+        *,
+        quantization: Quantization = "8bit",
+        batch_size: int = 16,
+        loaded: LoadedModel | None = None,
+    ) -> None:
+        self.name = loaded.path if loaded is not None else model
+        self.asking = asking
+        self.quantization: Quantization = quantization
+        self.batch_size = batch_size
+        self._loaded = loaded
+        self._identity = fingerprint(self.name)
+
+    @property
+    def parameters(self) -> int:
+        return self._loaded.parameters if self._loaded is not None else 0
+
+    @property
+    def device(self) -> str:
+        return self._loaded.device if self._loaded is not None else ""
+
+    def key(self, question: Question) -> str:
+        asking = self.asking
+        return answer_key(
+            question.prompt, self._identity, self.quantization, asking.max_new_tokens, asking.temperature
+        )
+
+    def load(self, on_event: EventSink) -> None:
+        self._model(on_event)
+
+    def _model(self, on_event: EventSink) -> LoadedModel:
+        from qdl_engine.models import load_teacher
+
+        if self._loaded is None:
+            on_event(make_event("note", message=f"Loading the teacher {self.name}"))
+            self._loaded = load_teacher(self.name, quantization=self.quantization)
+        return self._loaded
+
+    def answer_each(
+        self, questions: Sequence[Question], *, on_event: EventSink
+    ) -> Iterator[tuple[int, Result]]:
+        from qdl_engine.models import generate_each
+
+        for index, answer in generate_each(
+            self._model(on_event),
+            [question.prompt for question in questions],
+            max_new_tokens=self.asking.max_new_tokens,
+            temperature=self.asking.temperature,
+            batch_size=self.batch_size,
+            on_event=on_event,
+        ):
+            yield index, TeacherAnswer(answer.text, answer.tokens, answer.reason, seconds=answer.seconds)
+
+    def stream(self, question: Question) -> Iterator[StreamChunk]:
+        from qdl_engine.events import no_sink
+        from qdl_engine.models import stream
+
+        return stream(
+            self._model(no_sink),
+            question.prompt,
+            max_new_tokens=self.asking.max_new_tokens,
+            temperature=self.asking.temperature,
+        )
+
+    def close(self) -> None:
+        from qdl_engine.models import free_memory
+
+        self._loaded = None
+        free_memory()
