@@ -62,7 +62,13 @@ class Answer:
     @property
     def shown(self) -> str:
         """The answer, or in brackets why there is none."""
-        return self.answer or f"(no answer: {self.reason or self.stopped})"
+        if self.answer:
+            return self.answer
+        if self.failed or self.stopped == "cancelled":
+            return f"(no answer: {self.reason or self.stopped})"
+        if self.reasoning:
+            return f"(no answer: {'cut' if self.stopped == 'length' else 'it ended'} within its reasoning)"
+        return "(an empty answer)"
 
 
 @dataclass

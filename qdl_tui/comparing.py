@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from qdl_engine.comparison import Answer, ComparedModel, Comparison, read_prompts
-from qdl_engine.errors import DataError
-from qdl_engine.events import Event
-from qdl_engine.lab import Lab, write_text_atomic
+from qdl_engine.comparison import Comparison, list_comparisons, load_comparison, read_prompts, weights_written
+from qdl_engine.errors import DataError, LabError
+from qdl_engine.lab import Lab
 from qdl_engine.status import SYSTEM_NAMES, checkpoint_ready
+from qdl_engine.text import one_line
+from qdl_engine.votes import Candidate, Vote, vote_scores
 
 MODELS = ("teacher", "system1", "system2")
 TITLES = {"teacher": "Teacher", **SYSTEM_NAMES}
+CHOICES = {
+    "All three": MODELS,
+    "Teacher, System 1": ("teacher", "system1"),
+    "Teacher, System 2": ("teacher", "system2"),
+    "System 1, System 2": ("system1", "system2"),
+}
+"""Which models take part, by what the user chooses from."""
+MOST_RECENT = 20
+"""Saved comparisons whose answers are shown again without being opened."""
+MOST_LISTED = 200
+"""Saved comparisons that can be chosen from; the newest ones."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +39,13 @@ class Contestant:
     """Why it cannot answer; empty when it can."""
     mode: str
     system_prompt: str
-    stamp: float
+    written: str
     """When its weights were written."""
 
     @property
-    def weights(self) -> tuple[str, float]:
+    def weights(self) -> tuple[str, str]:
         """Tells these weights from others: a newer training, or another lab's, is loaded anew."""
-        return self.path, self.stamp
+        return self.path, self.written
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,9 @@ class Setting:
     max_new_tokens: int
     temperature: float
     quantization: str
+
+    def contestant(self, name: str) -> Contestant:
+        return next(item for item in self.contestants if item.name == name)
 
     def load_request(self, contestant: Contestant) -> dict[str, Any]:
         quantization = self.quantization if contestant.name == "teacher" else "none"
@@ -68,6 +83,47 @@ class Setting:
         }
 
 
+@dataclass
+class Kept:
+    """A comparison, and the name it is saved under; empty while it is not saved."""
+
+    comparison: Comparison
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The answers to one prompt, in the comparison they belong to."""
+
+    kept: Kept
+    index: int
+
+    @property
+    def comparison(self) -> Comparison:
+        return self.kept.comparison
+
+    @property
+    def prompt(self) -> str:
+        return self.comparison.prompts[self.index]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Tells these answers from all others, saved or not."""
+        return self.comparison.created, self.prompt
+
+    def vote_in(self, votes: Iterable[Vote]) -> Vote | None:
+        """The last vote on these answers."""
+        found = None
+        for vote in votes:
+            if self.kept.name and vote.comparison == self.kept.name and vote.prompt == self.prompt:
+                found = vote
+        return found
+
+
+def shown_by_prompt(kept: Kept) -> dict[str, Shown]:
+    return {prompt: Shown(kept, index) for index, prompt in enumerate(kept.comparison.prompts)}
+
+
 def read_setting(lab: Lab) -> Setting:
     """Read settings, checkpoints and prompts. For a worker thread.
 
@@ -78,10 +134,10 @@ def read_setting(lab: Lab) -> Setting:
     from qdl_engine.toml import load_settings
 
     settings = load_settings(lab)
-    teacher_path = student_reference(lab, settings.teacher.model)
+    path = student_reference(lab, settings.teacher.model)
     mode = settings.comparison.teacher_mode
     teacher = Contestant(
-        "teacher", teacher_path, "", mode, settings.recipe(mode).system_prompt, _stamp(Path(teacher_path))
+        "teacher", path, "", mode, settings.recipe(mode).system_prompt, weights_written(path)
     )
     students = (
         _student(lab, "system1", settings.system1.system_prompt),
@@ -89,7 +145,7 @@ def read_setting(lab: Lab) -> Setting:
     )
     return Setting(
         contestants=(teacher, *students),
-        prompts=_prompts(lab.sample_prompts),
+        prompts=_prompts(lab),
         max_new_tokens=settings.comparison.max_new_tokens,
         temperature=settings.comparison.temperature,
         quantization=settings.teacher.quantization,
@@ -97,54 +153,58 @@ def read_setting(lab: Lab) -> Setting:
 
 
 def _student(lab: Lab, system: str, system_prompt: str) -> Contestant:
-    directory = lab.checkpoint(system)
-    ready = checkpoint_ready(directory)
-    missing = (
-        "" if ready else f"Model not found at {directory}\n\nTrain {SYSTEM_NAMES[system]} first: screen 1."
+    directory = str(lab.checkpoint(system))
+    train = f"Train {SYSTEM_NAMES[system]} first: screen 1, or\nqdl train {system}"
+    missing = f"Model not found at {directory}\n\n{train}"
+    ready = checkpoint_ready(lab.checkpoint(system))
+    return Contestant(
+        system, directory, "" if ready else missing, system, system_prompt, weights_written(directory)
     )
-    return Contestant(system, str(directory), missing, system, system_prompt, _stamp(directory))
 
 
-def _stamp(directory: Path) -> float:
-    try:
-        return (directory / "config.json").stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _prompts(path: Path) -> tuple[str, ...]:
+def _prompts(lab: Lab) -> tuple[str, ...]:
     """The prompts of `sample_prompts.txt`; none when there is no such file, for they can be typed."""
     try:
-        return tuple(read_prompts(path))
+        return tuple(read_prompts(lab.sample_prompts))
     except DataError:
         return ()
 
 
-def append_prompt(path: Path, prompt: str) -> None:
-    """Add one prompt at the end of the file."""
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    gap = "" if not before or before.endswith("\n") else "\n"
-    write_text_atomic(path, f"{before}{gap}{prompt}\n")
+def read_recent(lab: Lab) -> list[Kept]:
+    """The newest saved comparisons that can be read, the newest first. For a worker thread."""
+    recent = []
+    for path in list_comparisons(lab)[:MOST_RECENT]:
+        with suppress(LabError):
+            recent.append(Kept(load_comparison(path), path.stem))
+    return recent
 
 
-def comparison_of(
-    setting: Setting, prompt: str, loaded: dict[str, Event], answers: dict[str, Event], failed: dict[str, str]
-) -> Comparison:
-    """One question and its answers, as the engine saves a comparison."""
-    comparison = Comparison([prompt], created=datetime.now().astimezone().isoformat(timespec="seconds"))
-    names = {field.name for field in fields(Answer)}
-    for contestant in setting.contestants:
-        answer = answers.get(contestant.name)
-        if answer is None:
-            comparison.skipped[contestant.name] = failed.get(contestant.name) or contestant.missing
+def saved_options(lab: Lab) -> list[tuple[str, str]]:
+    """The saved comparisons to choose from, newest first: name, and what is in it. For a worker thread."""
+    options = []
+    for path in list_comparisons(lab)[:MOST_LISTED]:
+        try:
+            comparison = load_comparison(path)
+        except LabError:
             continue
-        about = loaded.get(contestant.name, {})
-        values = {key: value for key, value in answer.items() if key in names}
-        comparison.models[contestant.name] = ComparedModel(
-            path=contestant.path,
-            mode=contestant.mode,
-            parameters=int(about.get("parameters") or 0),
-            load_seconds=float(about.get("seconds") or 0.0),
-            answers=[Answer(**values)],
-        )
-    return comparison
+        count = len(comparison.prompts)
+        first = one_line(comparison.prompts[0], 34) if count else ""
+        options.append((path.stem, f"{count:>3} prompt{'s' if count != 1 else ' '} {first}"))
+    return options
+
+
+def date_text(created: str) -> str:
+    """`2026-11-24 08:38` out of the time a comparison was made."""
+    return created[:16].replace("T", " ")
+
+
+def scores_line(votes: Iterable[Vote], models: Iterable[Candidate]) -> str:
+    """How often each of these models was the best, in one line; empty without votes on them."""
+    wanted = list(models)
+    scores = [score for score in vote_scores(votes) if score.model in wanted]
+    parts = [
+        f"{TITLES[score.model.name]} {score.rate:.0%} ({score.low * 100:.0f}-{score.high * 100:.0f})"
+        for score in scores
+    ]
+    most = max((score.votes for score in scores), default=0)
+    return f"{most} vote{'s' if most != 1 else ''}  {'  '.join(parts)}" if parts else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.comparison import list_comparisons, load_comparison
+from qdl_engine.comparison import Answer, list_comparisons, load_comparison
 from qdl_engine.lab import Lab
 from qdl_tui.app import QdlApp
 from qdl_tui.screens.compare import CompareScreen
@@ -47,9 +47,9 @@ async def test_an_answer_is_drawn_with_its_reasoning_folded_or_open(lab: Lab) ->
         for other in app.screen.query(AnswerPane):
             other.begin("waiting")
         pane = app.screen.query_one("#answer-system2", AnswerPane)
-        pane.begin("waiting")
-        pane.add_text("<think>\none and one\x1b[2J makes two\n</think>\nIt is [b]two[/b].")
-        pane.finish({"tokens": 12, "seconds": 0.5, "tokens_per_second": 24.0, "stopped": "eos"})
+        text = "<think>\none and one\x1b[2J makes two\n</think>\nIt is [b]two[/b]."
+        pane.add_text(text)
+        pane.show_answer(Answer.of(text, 12, 0.5, 0.1, "eos"))
         await pilot.pause()
         check_golden("compare-folded-80x24", screen_text(app), lab.root)
         await pilot.press("t")
@@ -84,7 +84,20 @@ async def test_the_models_answer_and_the_comparison_is_saved(trained_lab: Lab) -
             await pilot.pause(0.1)
             if list_comparisons(trained_lab):
                 break
+        await settled(app, pilot)
         assert screen_text(app).count("tok/s") == 2
+        trained_lab.sample_prompts.write_text("Hello?\nYou?\nThey?\n", encoding="utf-8")
+        await pilot.press("1", "6")
+        await settled(app, pilot)
+        await pilot.press("A")
+        for _ in range(600):
+            await pilot.pause(0.1)
+            if screen.asking is None:
+                break
+        await settled(app, pilot)
+        assert "Prompt 3/3  They?" in screen_text(app), "the screen goes along"
+        assert len(list_comparisons(trained_lab)) == 2
+        assert load_comparison(list_comparisons(trained_lab)[0]).prompts == ["Hello?", "You?", "They?"]
         await pilot.press("i", *"Other?")
         await pilot.pause()
         assert "tok/s" not in screen_text(app), "answers to one prompt stood under another"
@@ -123,9 +136,10 @@ async def test_a_typed_prompt_can_be_kept(lab: Lab) -> None:
         await settled(app, pilot)
         await pilot.press("6")
         await settled(app, pilot)
-        await pilot.press("i", "ctrl+u", *"Two?", "escape", "a")
+        await pilot.press("i", "!", "left", "ctrl+u", *"Two?", "escape", "a")
         await settled(app, pilot)
         assert lab.sample_prompts.read_text(encoding="utf-8") == "# mine\nOne?\nTwo?\n"
+        assert "Prompt 2/2  Two?" in screen_text(app)
 
 
 async def test_a_model_that_does_not_load_says_why_and_not_that_it_is_not_loaded(trained_lab: Lab) -> None:
@@ -144,4 +158,4 @@ async def test_a_model_that_does_not_load_says_why_and_not_that_it_is_not_loaded
             if list_comparisons(trained_lab):
                 break
         shown = screen_text(app)
-        assert "failed" in shown and "Load it first" not in shown
+        assert "skipped" in shown and "Load it first" not in shown

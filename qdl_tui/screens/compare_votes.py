@@ -1,0 +1,110 @@
+"""Votes on answers side by side, and the blind mode that hides whose they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual import on, work
+from textual.binding import Binding
+from textual.message import Message
+
+from qdl_engine.lab import Lab
+from qdl_engine.votes import BAD, TIE, Vote, append_vote, make_vote, read_votes
+from qdl_tui.asking import voteable
+from qdl_tui.comparing import Shown
+from qdl_tui.messages import Said
+from qdl_tui.screens.compare_asking import AskingScreen
+from qdl_tui.widgets.answer_pane import AnswerPane
+
+
+@dataclass
+class VotesRead(Message):
+    """The votes of a lab."""
+
+    lab: Lab
+    votes: list[Vote]
+
+
+class VotingScreen(AskingScreen):
+    """A screen with answers that can be voted on."""
+
+    BINDINGS = [
+        Binding(
+            "b", "blind", "Blind mode", show=False, tooltip="Hide names until you voted", id="compare.blind"
+        ),
+        Binding("L", "vote('left')", "Vote: left is best", show=False, id="compare.vote_left"),
+        Binding("M", "vote('middle')", "Vote: middle is best", show=False, id="compare.vote_middle"),
+        Binding("R", "vote('right')", "Vote: right is best", show=False, id="compare.vote_right"),
+        Binding("T", "vote('tie')", "Vote: a tie", show=False, id="compare.vote_tie"),
+        Binding("B", "vote('bad')", "Vote: all are bad", show=False, id="compare.vote_bad"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.votes: list[Vote] = []
+        self.blind = False
+
+    def shown(self) -> Shown | None:
+        """The answers on show."""
+        return None
+
+    def panes(self) -> list[AnswerPane]:
+        """The panes on show, from left to right."""
+        return []
+
+    def hides_names(self) -> bool:
+        """Whether the names of the answers on show are hidden."""
+        return False
+
+    def redraw(self) -> None:
+        """Show everything as it stands now."""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "vote":
+            places = len(self._voteable())
+            return places >= 2 and (places == 3 or parameters != ("middle",))
+        return super().check_action(action, parameters)
+
+    def _voteable(self) -> list[str]:
+        shown = self.shown()
+        return [] if shown is None else voteable(shown, [pane.model for pane in self.panes()])
+
+    def action_blind(self) -> None:
+        self.blind = not self.blind
+        self.redraw()
+
+    def action_vote(self, verdict: str) -> None:
+        shown = self.shown()
+        names = self._voteable()
+        if shown is None or len(names) < 2:
+            return
+        if not shown.kept.name:
+            self.notify("It is not saved yet", markup=False, timeout=2)
+            return
+        places = {"left": names[0], "middle": names[1], "right": names[-1], "tie": TIE, "bad": BAD}
+        vote = make_vote(
+            shown.comparison,
+            shown.kept.name,
+            shown.index,
+            places[verdict],
+            order=names,
+            blind=self.hides_names(),
+        )
+        self.votes = [*self.votes, vote]
+        self.redraw()
+        self.keep_vote(self.lab, vote)
+
+    @work(thread=True, group="votes", exit_on_error=False)
+    def keep_vote(self, lab: Lab, vote: Vote) -> None:
+        try:
+            append_vote(lab, vote)
+        except OSError as cause:
+            words = f"The vote could not be saved to {lab.votes}: {cause.strerror or cause}"
+            self.app.post_message(Said(words, severe=True))
+        self.post_message(VotesRead(lab, read_votes(lab)))
+
+    @on(VotesRead)
+    def votes_read(self, message: VotesRead) -> None:
+        if message.lab == self.lab:
+            self.votes = message.votes
+            self.redraw()
