@@ -32,6 +32,7 @@ from qdl_engine.stages import (
     size_text,
 )
 from qdl_engine.text import one_line
+from qdl_engine.toml_errors import toml_error
 
 if TYPE_CHECKING:
     from qdl_engine.runs.store import Run
@@ -126,9 +127,13 @@ def lab_status(lab: Lab) -> LabStatus:
 
 def _raw_settings(lab: Lab) -> tuple[dict[str, Any], list[str]]:
     """`qdl.toml` as plain tables: the settings models would cost 0.1 s before the first paint."""
+    text = ""
     try:
-        return tomllib.loads(lab.settings_file.read_text(encoding="utf-8")), []
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        text = lab.settings_file.read_text(encoding="utf-8")
+        return tomllib.loads(text), []
+    except tomllib.TOMLDecodeError as broken:
+        return {}, [toml_error(lab.settings_file, text, broken).message]
+    except (OSError, UnicodeDecodeError) as broken:
         return {}, [f"{lab.settings_file}: {broken}"]
 
 

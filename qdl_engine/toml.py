@@ -14,6 +14,7 @@ from qdl_engine.field_info import all_fields, field_info, sections
 from qdl_engine.lab import SETTINGS_FILE, Lab, write_text_atomic
 from qdl_engine.problems import Problem, all_keys, from_pydantic, nearest_key, problem, settings_error
 from qdl_engine.settings import LabSettings
+from qdl_engine.toml_errors import toml_error
 
 __all__ = [
     "Problem",
@@ -58,14 +59,16 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         SettingsError: when it cannot be read or is no TOML.
     """
+    text = ""
     try:
-        return tomllib.loads(toml_text(path))
+        text = toml_text(path)
+        return tomllib.loads(text)
     except OSError as cause:
         raise SettingsError(f"{path}: cannot be read: {cause.strerror}") from cause
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
-        raise SettingsError(
-            f"{path}: not valid TOML: {cause}.", 'Text values need quotes: key = "text"'
-        ) from cause
+    except UnicodeDecodeError as cause:
+        raise SettingsError(f"{path}: not valid TOML: not UTF-8 text", "Save it as UTF-8.") from cause
+    except tomllib.TOMLDecodeError as cause:
+        raise toml_error(path, text, cause) from cause
 
 
 def checked_settings(values: Mapping[str, Any], file: str) -> LabSettings:

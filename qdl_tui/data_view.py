@@ -8,7 +8,6 @@ import sys
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdl_engine.errors import DataError
@@ -97,10 +96,10 @@ def read_source(lab: Lab, system: Mode, recipe: System1Settings | System2Setting
         DataError: when the source cannot be read.
     """
     from qdl_engine.data.preview import SourceHead, read_head
-    from qdl_engine.data.sources import find_local
+    from qdl_engine.data.sources import find_local, is_heavy
 
     path = find_local(lab, recipe.source)
-    if path is not None and _is_json(path):
+    if path is not None and not is_heavy(path):
         return read_head(lab, recipe)
     settings = [f"{system}.source={recipe.source}", f"{system}.split={recipe.split}"]
     command = [sys.executable, "-P", "-m", "qdl_engine.cli", "--lab", str(lab.root), "preview", system]
@@ -114,11 +113,3 @@ def read_source(lab: Lab, system: Mode, recipe: System1Settings | System2Setting
     if "raw" not in shown:
         raise DataError(str(shown["error"]["message"]), str(shown["error"].get("hint") or ""))
     return SourceHead.from_dict(shown["raw"])
-
-
-def _is_json(path: Path) -> bool:
-    """Whether reading it loads nothing heavy: no directory, no Parquet."""
-    if not path.is_file():
-        return False
-    with open(path, "rb") as handle:
-        return handle.read(4) != b"PAR1"

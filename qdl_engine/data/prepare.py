@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from qdl_engine.checkpoints import hub_reachable, load_error
 from qdl_engine.data.chain import Drop
 from qdl_engine.data.fields import Schema, chains_of, choose_schema
 from qdl_engine.data.files import array_file, copy_atomic, load_rows, preview_rows
@@ -23,7 +24,7 @@ from qdl_engine.data.provenance import digest, provenance
 from qdl_engine.data.report import PrepareReport, Tally, TokenLengths, counts_in_words, steps_of
 from qdl_engine.data.sampling import Candidate, candidate, sampled_from_all, sampled_from_stream
 from qdl_engine.data.sources import Source, SourceRow, open_source
-from qdl_engine.errors import DataError, ModelError
+from qdl_engine.errors import DataError
 from qdl_engine.events import EventSink, make_event, no_sink
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.prompts import Mode, format_completion, format_prompt
@@ -89,13 +90,12 @@ def load_tokenizer(lab: Lab, student: str) -> Tokenizer:
     from transformers import AutoTokenizer
 
     local = lab.root / Path(student).expanduser()
+    place = str(local) if local.is_dir() else student
+    reachable = Path(place).is_dir() or hub_reachable()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(local) if local.is_dir() else student)
+        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=not reachable)
     except (OSError, ValueError, KeyError) as cause:
-        raise ModelError(
-            f"Invalid student model: {student}",
-            "Use a hub id such as Qwen/Qwen2.5-0.5B-Instruct (network or cache), or a local model directory.",
-        ) from cause
+        raise load_error(student, "student", cause, reachable=reachable) from cause
     # It only warns about longer texts; here `max_length` is the limit, and longer rows are counted.
     tokenizer.model_max_length = sys.maxsize
     loaded: Tokenizer = tokenizer

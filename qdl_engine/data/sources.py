@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import codecs
+import io
 import itertools
 import json
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from qdl_engine.errors import DataError
 from qdl_engine.lab import Lab
 
-LOCAL_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet")
+LOCAL_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst")
+_GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 
 _CHUNK = 1 << 16
 _LONGEST_ROW = 1 << 25
@@ -76,22 +80,59 @@ def find_local(lab: Lab, name: str) -> Path | None:
 
 def read_file(path: Path) -> Iterator[SourceRow]:
     """The rows of a local file, by what is in it: many a `.json` holds JSON Lines."""
-    try:
-        with open(path, "rb") as handle:
-            head = handle.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
-    except OSError as cause:
-        raise DataError(f"Cannot read {path}: {cause.strerror or cause}") from cause
-    if head.startswith(b"PAR1"):
+    with _reading(path), _open(path) as handle:
+        head = handle.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
+    if head.startswith(_PARQUET):
         return read_parquet(path)
     if path.suffix.lower() == ".parquet":
         # Not JSON Lines either: it would be hundreds of broken lines.
         raise DataError(f"Cannot read {path}: no Parquet file", "It may be cut short: copy it again.")
+    if b"\0" in head or path.suffix.lower() in (".csv", ".tsv"):
+        kind = "neither JSON, JSON Lines nor Parquet" if b"\0" in head else f"{path.suffix} is not read"
+        raise DataError(
+            f"Cannot read {path}: {kind}", "Write it as JSON Lines: one object with columns on each line."
+        )
     return read_json_array(path) if head.startswith(b"[") else read_json_lines(path)
+
+
+def is_heavy(path: Path) -> bool:
+    """Whether reading a file or directory loads pyarrow or datasets, which the app must not."""
+    if not path.is_file():
+        return True
+    with open(path, "rb") as handle:
+        return handle.read(4) in (_PARQUET, _ZSTD)
+
+
+def _open(path: Path) -> BinaryIO:
+    """The file, unpacked on the way when it is packed by gzip or Zstandard."""
+    handle = open(path, "rb")  # noqa: SIM115 - the caller closes it
+    magic = handle.peek(4)[:4]
+    if magic.startswith(_GZIP):
+        import gzip
+
+        return cast(BinaryIO, gzip.GzipFile(fileobj=handle))
+    if magic == _ZSTD:
+        import pyarrow as pa
+
+        handle.close()
+        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
+    return handle
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What the system or an unpacker says about a file, as an error that names the file."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as cause:
+        words = cause.strerror if isinstance(cause, OSError) and cause.strerror else _one_line(cause)
+        hint = "" if isinstance(cause, OSError) and cause.strerror else "It may be cut short: copy it again."
+        raise DataError(f"Cannot read {path}: {words}", hint) from cause
 
 
 def read_json_lines(path: Path) -> Iterator[SourceRow]:
     """The rows of a JSON Lines file; a line that is no JSON costs that line only."""
-    with open(path, "rb") as handle:
+    with _reading(path), _open(path) as handle:
         for number, line in enumerate(handle, 1):
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)
@@ -178,7 +219,7 @@ def read_json_array(path: Path) -> Iterator[SourceRow]:
     Raises:
         DataError: where the file stops being a JSON array; what came before has been given.
     """
-    with open(path, "rb") as handle:
+    with _reading(path), _open(path) as handle:
         reader = _ArrayReader(path, handle)
         reader.skip("[")
         if reader.next_character() == "]":
@@ -219,7 +260,7 @@ def _read_stream(name: str, split: str, seed: int) -> Iterator[SourceRow]:
     try:
         stream = datasets.load_dataset(name, split=split, streaming=True)
     except Exception as cause:
-        raise _unreachable(name, split, cause) from cause
+        raise _unreadable(name, split, cause) from cause
     # The buffer of one shuffles nothing but the shards: rows are shuffled later, by size and not by count.
     rows = iter(stream.shuffle(seed=seed, buffer_size=1))
     number = 0
@@ -229,12 +270,18 @@ def _read_stream(name: str, split: str, seed: int) -> Iterator[SourceRow]:
         except StopIteration:
             return
         except Exception as cause:
-            raise _unreachable(name, split, cause) from cause
+            raise _unreadable(name, split, cause) from cause
         number += 1
         yield SourceRow(number, value)
 
 
-def _unreachable(name: str, split: str, cause: Exception) -> DataError:
+def _unreadable(name: str, split: str, cause: Exception) -> DataError:
+    if Path(name).is_dir():
+        return DataError(
+            f"Cannot read the directory {name} (split {split!r}): {_one_line(cause)}",
+            "It holds JSON Lines or Parquet files, as a data set of the hub does, all with the same columns; "
+            "or set source to one of its files.",
+        )
     return DataError(
         f"Cannot read data set {name!r} (split {split!r}): {_one_line(cause)}",
         "Without a network: set source to a local JSON, JSONL or Parquet file, or download the data set once "

@@ -229,13 +229,13 @@ def test_a_directory_is_streamed_only_as_far_as_needed(lab: Lab, tmp_path: Path)
     assert whole.kept == 3000 and dropped(whole) == {"duplicate": 3}
 
 
-def test_an_unreachable_data_set_gives_name_cause_and_ways_out(lab: Lab, tmp_path: Path) -> None:
+def test_a_directory_without_data_gives_name_cause_and_what_it_should_hold(lab: Lab, tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError) as error:
         prepare_system1_dataset(lab, system1(tmp_path / "empty"), tokenizer=WORDS)
     assert str(tmp_path / "empty") in error.value.message and "\n" not in error.value.message
-    assert "local JSON" in error.value.hint and "cache" in error.value.hint
+    assert "JSON Lines or Parquet" in error.value.hint
 
 
 def test_a_student_without_a_tokenizer_is_named(lab: Lab, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from qdl_engine.data import sources
-from qdl_engine.data.sources import find_local, open_source, read_file
+from qdl_engine.data.sources import find_local, is_heavy, open_source, read_file
 from qdl_engine.errors import DataError
 from qdl_engine.lab import Lab
 
@@ -130,3 +131,63 @@ def test_a_missing_file_is_not_taken_for_a_hub_id(tmp_path: Path, name: str) -> 
 def test_a_parquet_file_without_its_mark_is_not_read_as_json(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no Parquet file"):
         values(write(tmp_path / "a.parquet", b"\x00\n\xff\n"))
+
+
+LINES = b'{"a": 1}\n{broken\n{"a": 2}\n'
+
+
+def test_a_packed_file_is_read_like_the_plain_one(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    packed = write(tmp_path / "a.jsonl.gz", gzip.compress(LINES))
+    assert [(row.line, row.value, bool(row.problem)) for row in read_file(packed)] == [
+        (1, {"a": 1}, False),
+        (2, None, True),
+        (3, {"a": 2}, False),
+    ]
+    assert values(write(tmp_path / "b.json.gz", gzip.compress(b'[{"a": 1}, 2]'))) == [{"a": 1}, 2]
+    zstd = write(tmp_path / "a.jsonl.zst", pa.compress(LINES, codec="zstd", asbytes=True))
+    assert values(zstd) == [{"a": 1}, None, {"a": 2}]
+    assert is_heavy(zstd) and is_heavy(tmp_path) and not is_heavy(packed)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_a_packed_file_that_is_cut_short_says_so(tmp_path: Path, codec: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    lines = b"".join(b'{"a": %d}\n' % number for number in range(50_000))
+    whole = pa.compress(lines, codec=codec, asbytes=True)
+    with pytest.raises(DataError) as caught:
+        values(write(tmp_path / "a.jsonl", whole[: len(whole) // 2]))
+    assert "Cannot read" in caught.value.message and "cut short" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [("a.arrow", b"ARROW1\0\0rest", "neither JSON"), ("a.csv", b"a,b\n1,2\n", ".csv is not read")],
+)
+def test_a_file_of_another_kind_is_refused_at_once(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        values(write(tmp_path / name, content))
+
+
+def test_a_directory_laid_out_like_a_snapshot_of_the_hub(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    snapshot = tmp_path / "datasets--alibaba-pai--OmniThought" / "snapshots" / "0123abcd"
+    (snapshot / "data").mkdir(parents=True)
+    (snapshot / ".gitattributes").write_text("*.parquet filter=lfs\n")
+    chains = [{"thought": "t", "solution": "s", "Reasoning_Verbosity": {"level": 4, "judge": "QwQ-32B"}}]
+    for shard in range(2):
+        table = pa.Table.from_pylist([{"question": f"q{shard}", "reasoning": chains}])
+        pq.write_table(table, snapshot / "data" / f"train-0000{shard}-of-00135.parquet")
+    source = open_source(Lab.at(tmp_path), str(snapshot), split="train", seed=1)
+    rows = [row.value for row in source.read()]
+    assert source.streamed and sorted(row["question"] for row in rows) == ["q0", "q1"]
+    assert rows[0]["reasoning"] == chains
+    with pytest.raises(DataError, match=r"Cannot read the directory .*test"):
+        list(open_source(Lab.at(tmp_path), str(snapshot), split="test", seed=1).read())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError) as caught:
+        list(open_source(Lab.at(tmp_path), str(tmp_path / "empty"), split="train", seed=1).read())
+    assert "directory" in caught.value.message and "JSON Lines or Parquet" in caught.value.hint
