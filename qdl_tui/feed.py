@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qdl_engine.lab import Lab
 from qdl_engine.runs.find import fits, student_of
-from qdl_engine.runs.reader import RunSummary, RunWatch
+from qdl_engine.runs.reader import RunSummary, RunWatch, summarise
 from qdl_engine.runs.store import Run, list_runs
 
 
@@ -102,28 +102,62 @@ class RunsFeed:
         return self._students[key]
 
 
+Points = tuple[tuple[int, float], ...]
+
+
 @dataclass(frozen=True)
 class TrainingView:
     """One run as the training screen shows it."""
 
     run: Run
     summary: RunSummary
-    losses: tuple[tuple[int, float], ...]
-    held_out: tuple[tuple[int, float], ...]
+    series: dict[str, Points]
+    """Value by step, by the names of `RunSummary`; what the run never told is not there."""
     position: int
     """Its place among the runs, 1 is the newest."""
     total: int
+    beside: str = ""
+    """The id of the run whose curves lie over these; empty when none does."""
+    beside_series: dict[str, Points] = field(default_factory=dict)
+
+
+class _Curves:
+    """The curves of one run, handed on as they are until they grow."""
+
+    def __init__(self, run: Run) -> None:
+        self.watch = RunWatch(run)
+        self._series: dict[str, Points] = {}
+
+    def read(self, run: Run) -> dict[str, Points]:
+        if run.directory != self.watch.run.directory:
+            self.__init__(run)  # type: ignore[misc]
+        if self.watch.read_events():
+            now = {name: tuple(points) for name, points in self.watch.series.items() if points}
+            before = self._series
+            # What did not change stays the same object: the charts need not look at it.
+            self._series = {
+                name: before[name] if before.get(name) == points else points for name, points in now.items()
+            }
+        return self._series
 
 
 class TrainingFeed:
-    """One run under observation; another run begins anew."""
+    """One run under observation, and one beside it; another run begins anew."""
 
     def __init__(self) -> None:
-        self._watch: RunWatch | None = None
+        self._curves: _Curves | None = None
+        self._beside: _Curves | None = None
         self._lock = threading.Lock()
 
-    def read(self, lab: Lab, run_id: str, move: int = 0) -> TrainingView | None:
-        """The run with that id, else the one to watch; `move` goes that many runs on to older ones."""
+    def read(self, lab: Lab, run_id: str, move: int = 0, *, beside: str = "") -> TrainingView | None:
+        """The run with that id, else the one to watch.
+
+        Args:
+            lab: The lab.
+            run_id: Which run; empty is the one to watch.
+            move: So many runs on to older ones.
+            beside: The id of a run whose curves are wanted too.
+        """
         with self._lock:
             runs = list_runs(lab)
             if not runs:
@@ -131,12 +165,28 @@ class TrainingFeed:
             ids = [run.id for run in runs]
             position = ids.index(run_id) if run_id in ids else _to_watch(runs)
             run = runs[max(0, min(len(runs) - 1, position + move))]
-            watch = self._watch
-            if watch is None or watch.run.directory != run.directory:
-                watch = self._watch = RunWatch(run)
-            watch.read_events()
-            losses, held_out = tuple(watch.losses), tuple(watch.held_out)
-            return TrainingView(run, watch.summary, losses, held_out, ids.index(run.id) + 1, len(runs))
+            self._curves = self._curves or _Curves(run)
+            series = self._curves.read(run)
+            other = next((item for item in runs if item.id == beside and item.id != run.id), None)
+            other_series: dict[str, Points] = {}
+            if other is not None:
+                self._beside = self._beside or _Curves(other)
+                other_series = self._beside.read(other)
+            return TrainingView(
+                run,
+                self._curves.watch.summary,
+                series,
+                ids.index(run.id) + 1,
+                len(runs),
+                "" if other is None else other.id,
+                other_series,
+            )
+
+
+def runs_with_curves(lab: Lab, but: str) -> list[tuple[Run, RunSummary]]:
+    """The runs that have a loss to lay over another's; not the one with the id `but`."""
+    found = [(run, summarise(run)) for run in list_runs(lab) if run.id != but and run.kind != "prepare"]
+    return [(run, summary) for run, summary in found if summary.loss is not None]
 
 
 def _to_watch(runs: list[Run]) -> int:

@@ -1,4 +1,4 @@
-"""Screen 5, training: log and loss of one run, live. It only reads: leaving it leaves the run alone."""
+"""Screen 5, training: log and curves of one run, live. It only reads: leaving it leaves the run alone."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from qdl_engine.lab import Lab
-from qdl_engine.runs.reader import RunSummary
 from qdl_engine.runs.store import Run
-from qdl_engine.status import size_text
-from qdl_engine.text import one_line, printable
-from qdl_tui.feed import TrainingFeed, TrainingView, duration_text, number_text
+from qdl_tui.feed import TrainingFeed, TrainingView, number_text, runs_with_curves
+from qdl_tui.run_text import figures, fit, head, paragraphs
+from qdl_tui.screens.dialogs import ChooseScreen
 from qdl_tui.screens.run_actions import RunActionsScreen
+from qdl_tui.widgets.chart_panels import ChartPanels
 from qdl_tui.widgets.log_pane import LogPane
-from qdl_tui.widgets.loss_chart import LossChart
 from qdl_tui.widgets.split_panes import SplitPanes
 
 STATE_LOOKS = {
@@ -33,7 +32,7 @@ STATE_LOOKS = {
     "stopped": ("■", "$warning"),
     "lost": ("?", "$error"),
 }
-BAR = 20
+NO_RUN = "none"
 
 
 @dataclass
@@ -47,8 +46,15 @@ class TrainingRead(Message):
         return isinstance(message, TrainingRead)
 
 
+@dataclass
+class OthersRead(Message):
+    """The runs whose curves could lie over this one's: id and what to know of it."""
+
+    options: list[tuple[str, str]]
+
+
 class TrainingScreen(RunActionsScreen):
-    """One run: its state in two lines, its loss, its log."""
+    """One run: its state in a few lines, its curves, its log."""
 
     MODE = "training"
     TICK = 1.0
@@ -62,6 +68,38 @@ class TrainingScreen(RunActionsScreen):
             id="training.zoom",
         ),
         Binding(
+            "p",
+            "panel",
+            "Next panel",
+            show=False,
+            tooltip="The next chart: loss, learning rate, gradient norm, tokens/s, memory",
+            id="training.panel",
+        ),
+        Binding(
+            "v",
+            "overlay",
+            "Overlay a run",
+            show=False,
+            tooltip="Lay another run's curves over these",
+            id="training.overlay",
+        ),
+        Binding(
+            "y",
+            "scale",
+            "Linear or log",
+            show=False,
+            tooltip="Linear or logarithmic y axis",
+            id="chart.scale",
+        ),
+        Binding(
+            "e",
+            "smooth",
+            "Smoothing",
+            show=False,
+            tooltip="Smooth the curves more, or not",
+            id="chart.smooth",
+        ),
+        Binding(
             "left_square_bracket", "move(1)", "Older run", show=False, key_display="[", id="training.older"
         ),
         Binding(
@@ -73,19 +111,25 @@ class TrainingScreen(RunActionsScreen):
         super().__init__()
         self.feed = TrainingFeed()
         self.view: TrainingView | None = None
-        self._series: tuple[object, object] = ((), ())
+        self.beside = ""
+        """The id of the run whose curves lie over these; empty when none does."""
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", markup=False, id="run-status")
         with SplitPanes(name="training", kept=self.lab_app.state.splits, id="training-panes"):
-            yield LossChart(id="loss")
+            yield ChartPanels(id="charts")
             yield LogPane(None, id="log")
 
     def on_mount(self) -> None:
         self.query_one(LogPane).view.focus()
 
+    @property
+    def charts(self) -> ChartPanels:
+        return self.query_one(ChartPanels)
+
     def lab_opened(self) -> None:
         self.view = None
+        self.beside = ""
 
     def tick(self) -> None:
         self.read_run()
@@ -93,7 +137,8 @@ class TrainingScreen(RunActionsScreen):
     @work(thread=True, exclusive=True, group="training", exit_on_error=False)
     def read_run(self, move: int = 0) -> None:
         lab = self.lab
-        self.post_message(TrainingRead(lab, self.feed.read(lab, self.lab_app.run_id, move)))
+        view = self.feed.read(lab, self.lab_app.run_id, move, beside=self.beside)
+        self.post_message(TrainingRead(lab, view))
 
     @on(TrainingRead)
     def show_run(self, message: TrainingRead) -> None:
@@ -108,29 +153,24 @@ class TrainingScreen(RunActionsScreen):
         if before is None or before.run.directory != view.run.directory:
             self.query_one(LogPane).show_file(view.run.log_file)
         self._show_status(view)
-        self.set_class(view.run.kind != "train" and not view.losses, "no-loss")
-        if (view.losses, view.held_out) != self._series:
-            self._series = (view.losses, view.held_out)
-            series = {"train": list(view.losses), "held out": list(view.held_out)}
-            self.query_one(LossChart).set_series(series, x_label="step")
+        self.set_class(view.run.kind != "train" and not view.series, "no-charts")
+        self.charts.show_series(view.series, _number(view.run.id), view.beside_series, _number(view.beside))
 
     def on_resize(self) -> None:
         if self.view is not None:
             self._show_status(self.view)
 
     def _show_status(self, view: TrainingView) -> None:
-        sign, colour = STATE_LOOKS[view.run.state]
-        progress = "" if view.summary.progress is None else _bar(view.summary.progress)
-        first = Content.assemble(
-            (f"{sign} {view.run.state}", f"bold {colour}"),
-            f"  {printable(view.run.name or view.run.id)}  ",
-            (progress, colour),
-            f"  {view.position} of {view.total}" if view.total > 1 else "",
-        )
-        width = max(20, self.size.width - 2)
-        lines = [first, Content(one_line(figures_text(view.run, view.summary), width))]
-        if view.run.message:
-            lines.append(Content.styled(one_line(f"{view.run.message} {view.run.hint}", width), colour))
+        run, width = view.run, max(20, self.size.width - 2)
+        sign, colour = STATE_LOOKS[run.state]
+        state = f"{sign} {run.state}  "
+        place = f"{view.position} of {view.total}" if view.total > 1 else ""
+        title, rest = head(run, view.summary, place, width - len(state) - 2)
+        first = Content.assemble((state, f"bold {colour}"), f"{title}  ", (rest, colour))
+        lines = [first, *map(Content, fit(figures(run, view.summary), width))]
+        lines += [Content.styled(line, colour) for line in paragraphs(f"{run.message} {run.hint}", width)]
+        note = paragraphs(run.note and f"Note: {run.note}", width, rows=1)
+        lines += [Content.styled(line, "$accent") for line in note]
         self.query_one("#run-status", Static).update(Content("\n").join(lines))
 
     def run_at_hand(self) -> Run | None:
@@ -139,44 +179,61 @@ class TrainingScreen(RunActionsScreen):
     def action_move(self, runs: int) -> None:
         self.read_run(runs)
 
+    # Charts ------------------------------------------------------------------------------------------------
+
     def action_zoom(self) -> None:
-        """The pane in focus alone, or both again."""
-        zoomed = self.has_class("zoom-log") or self.has_class("zoom-loss")
-        on_chart = self.focused is not None and self.focused.id == "loss"
+        """The pane in focus alone, or all again."""
+        zoomed = self.has_class("zoom-log") or self.has_class("zoom-charts")
+        on_chart = self.charts.has_focus_within
         self.set_class(not zoomed and not on_chart, "zoom-log")
-        self.set_class(not zoomed and on_chart, "zoom-loss")
+        self.set_class(not zoomed and on_chart, "zoom-charts")
+        self.charts.zoom(not zoomed and on_chart)
 
+    def action_panel(self) -> None:
+        self.charts.next()
 
-def figures_text(run: Run, summary: RunSummary) -> str:
-    """What a run has to tell in one line; what it has not said is left out."""
-    parts = []
-    if summary.stage and summary.stage != "train":
-        done = "" if summary.done is None else f" {summary.done:,}"
-        parts.append(
-            f"{summary.stage}{done}{f' of {summary.total:,}' if summary.total else ''} {summary.unit}".strip()
+    def action_scale(self) -> None:
+        """Of the chart in focus, else of the one on show."""
+        self.charts.chart_at_hand.action_scale()
+
+    def action_smooth(self) -> None:
+        """Of the chart in focus, else of the one on show."""
+        self.charts.chart_at_hand.action_smooth()
+
+    def action_overlay(self) -> None:
+        """Choose a run from those that have curves."""
+        if self.view is not None:
+            self.read_others(self.view.run)
+
+    @work(thread=True, exclusive=True, group="others", exit_on_error=False)
+    def read_others(self, run: Run) -> None:
+        found = runs_with_curves(run.lab, run.id)
+        self.post_message(
+            OthersRead(
+                [
+                    (other.id, f"{other.state}  loss {number_text(summary.loss)}  {other.name}".rstrip())
+                    for other, summary in found
+                ]
+            )
         )
-    elif summary.step is not None:
-        parts.append(f"step {summary.step}{f'/{summary.total_steps}' if summary.total_steps else ''}")
-    if summary.loss is not None:
-        parts.append(f"loss {number_text(summary.loss)}")
-    if summary.held_out_loss is not None:
-        parts.append(f"held out {number_text(summary.held_out_loss)}")
-    if run.active and summary.eta_seconds is not None:
-        parts.append(f"ETA {duration_text(summary.eta_seconds)}")
-    if summary.tokens_per_second is not None:
-        parts.append(f"{summary.tokens_per_second:,.0f} tok/s")
-    parts.append(f"time {duration_text(run.seconds)}" if run.seconds is not None else "")
-    if summary.epoch is not None:
-        parts.append(f"epoch {summary.epoch:.2f}")
-    if summary.learning_rate is not None:
-        parts.append(f"lr {number_text(summary.learning_rate)}")
-    if summary.grad_norm is not None:
-        parts.append(f"grad {number_text(summary.grad_norm)}")
-    if summary.gpu_memory:
-        parts.append(f"GPU {size_text(int(summary.gpu_memory))}")
-    return " · ".join(part for part in parts if part)
+
+    @on(OthersRead)
+    def choose_other(self, message: OthersRead) -> None:
+        if not message.options:
+            self.notify("No other run has curves", markup=False, timeout=3)
+            return
+
+        def chosen(run_id: str | None) -> None:
+            if run_id:
+                self.beside = "" if run_id == NO_RUN else run_id
+                self.read_run()
+
+        options = [*message.options, (NO_RUN, "only this run's own curves")]
+        self.app.push_screen(
+            ChooseScreen("Whose curves to lay over these?", options, now=self.beside), chosen
+        )
 
 
-def _bar(progress: float) -> str:
-    full = round(progress * BAR)
-    return f"{'━' * full}{'─' * (BAR - full)} {progress:.0%}"
+def _number(run_id: str) -> str:
+    """The run's number, which is enough to tell two runs apart in a legend."""
+    return run_id.partition("-")[0]

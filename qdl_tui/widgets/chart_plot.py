@@ -6,38 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf, log10
 
-from rich.cells import cell_len
-
-from qdl_tui.widgets.chart_data import Column, Curve
+from qdl_tui.widgets.chart_data import Column
+from qdl_tui.widgets.chart_text import LETTERS, Cell, Line, Row, legend, short, text_row, x_axis
 
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The bit of each of a braille cell's dots, by column and row."""
-LETTERS = "ABCDEFGH"
 DASHES = ((1, 1, 1, 1), (1, 1, 0, 0), (1, 0, 0, 0), (1, 1, 1, 0))
 """Which dot columns of four a series draws: solid, dashed, dotted, long dashes. Told apart without colour."""
 LEAST_WIDTH, LEAST_HEIGHT = 16, 4
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A character and its series, or None for the frame; `faint` behind a smooth curve."""
-
-    character: str
-    owner: int | None = None
-    faint: bool = False
-
-
-Row = list[Cell]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One series to draw: its number gives letter, dashes and colour."""
-
-    number: int
-    name: str
-    curve: Curve
-    faint: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,29 +135,6 @@ def _join(
         last = y
 
 
-def short(value: float) -> str:
-    """A number in at most six characters."""
-    size = abs(value)
-    if size and (size < 0.001 or size >= 1e6):
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    if size >= 10000:
-        return f"{value / 1000:.0f}k"
-    digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3
-    text = f"{value:.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def count(value: float) -> str:
-    """A step in full up to 9,999, then in thousands or millions."""
-    if value != int(value):
-        return short(value)
-    size = abs(value)
-    if size < 10000:
-        return str(int(value))
-    unit, sign = (1e6, "M") if size >= 1e6 else (1e3, "k")
-    return f"{value / unit:.1f}".removesuffix(".0") + sign
-
-
 def ticks(scale: Scale, height: int) -> dict[int, str]:
     """Labels by row. Round numbers where there is room for two or more, else the ends."""
     wanted = max(2, min(6, height // 3 + 1))
@@ -208,60 +161,9 @@ def _round_values(scale: Scale, wanted: int) -> list[float]:
     return [value for value in values if value > 0] if scale.log else values
 
 
-def text_row(text: str, width: int) -> Row:
-    """A row of frame characters, cut or filled to the width."""
-    return [Cell(character) for character in text[:width].ljust(width)]
-
-
-def named(text: str, number: int) -> Row:
-    """The cells of a text of a series: a wide character takes its own and an empty one."""
-    row: Row = []
-    for character in text:
-        width = cell_len(character)
-        row += [Cell(character if not nth else "", number) for nth in range(width)]
-    return row
-
-
-def cut(row: Row, width: int) -> Row:
-    """The first cells of a row, without half a wide character at the end."""
-    halved = width < len(row) and not row[width].character
-    return row[: width - halved]
-
-
-def legend(lines: Sequence[Line], width: int, note: str) -> Row:
-    """Letter, name and last value of each series, shortened until all fit; then a note."""
-    shown = [line for line in lines if not line.faint]
-    names = [named(f"{LETTERS[line.number % len(LETTERS)]} {line.name}", line.number) for line in shown]
-    texts = [name + named(f" {_last(line)}", line.number) for name, line in zip(names, shown, strict=True)]
-    if sum(len(text) + 2 for text in texts) - 2 > width:
-        texts = names
-    if sum(len(text) + 2 for text in texts) - 2 > width:
-        room = max(1, (width + 2) // len(texts) - 2)
-        texts = [cut(text, room) for text in texts]
-    row: Row = []
-    for text in texts:
-        row += [*text, Cell(" "), Cell(" ")]
-    if len(row) + len(note) <= width:
-        row += text_row(note.rjust(width - len(row)), width - len(row))
-    row = cut(row, width)
-    return row + text_row("", width - len(row))
-
-
-def _last(line: Line) -> str:
-    value = line.curve.last
-    return "-" if value is None else short(value)
-
-
-def x_axis(left: float, right: float, label: str, margin: int, width: int) -> Row:
-    """The first x, the last one, and between them what x is."""
-    start, end = count(left), count(right)
-    room = width - margin
-    middle = label if len(start) + len(end) + len(label) + 2 <= room else ""
-    line = start + middle.center(max(1, room - len(start) - len(end))) + end
-    return text_row(" " * margin + line, width)
-
-
-def plot(lines: Sequence[Line], width: int, height: int, *, log: bool, x_label: str, note: str) -> list[Row]:
+def plot(
+    lines: Sequence[Line], width: int, height: int, *, log: bool, x_label: str, note: str, title: str = ""
+) -> list[Row]:
     """The whole chart, `height` rows of `width` cells, or a word where there is nothing to draw."""
     scale = find_scale(lines, log)
     drawn = [line for line in lines if len(line.curve)]
@@ -273,6 +175,7 @@ def plot(lines: Sequence[Line], width: int, height: int, *, log: bool, x_label: 
         )
         rows = [text_row("", width) for _ in range(height)]
         if height:
+            rows[0] = text_row(f"{title}  {note}".strip(), width)
             rows[height // 2] = text_row(word.center(width), width)
         return rows
     body = height - 2
@@ -289,4 +192,4 @@ def plot(lines: Sequence[Line], width: int, height: int, *, log: bool, x_label: 
         text_row(labels.get(y, "").rjust(margin - 1) + ("┤" if y in labels else "│"), margin) + row
         for y, row in enumerate(canvas.rows())
     ]
-    return [legend(lines, width, note), *framed, x_axis(left, right, x_label, margin, width)]
+    return [legend(lines, width, note, title), *framed, x_axis(left, right, x_label, margin, width)]

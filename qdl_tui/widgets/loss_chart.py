@@ -8,7 +8,6 @@ from time import monotonic
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.binding import Binding
 from textual.reactive import reactive
 from textual.strip import Strip
 from textual.timer import Timer
@@ -16,7 +15,8 @@ from textual.widget import Widget
 
 from qdl_engine.text import one_line
 from qdl_tui.widgets.chart_data import Point, Series
-from qdl_tui.widgets.chart_plot import Cell, Line, Row, plot
+from qdl_tui.widgets.chart_plot import plot
+from qdl_tui.widgets.chart_text import Cell, Line, Row
 
 PERIOD = 0.5
 """Seconds between two redraws for new points. A key redraws at once."""
@@ -41,24 +41,23 @@ class LossChart(Widget, can_focus=True):
         & > .chart--frame { color: $text-muted; }
     }
     """
-    BINDINGS = [
-        Binding("y", "scale", "Linear or log", show=False, id="chart.scale"),
-        Binding("e", "smooth", "Smoothing", show=False, id="chart.smooth"),
-    ]
-
     log_scale: reactive[bool] = reactive(False, init=False)
     """Whether y is logarithmic."""
     smoothing: reactive[float] = reactive(0.0, init=False)
     """Weight of the past in the moving average; 0 for none."""
+    hint: reactive[str] = reactive("", init=False)
+    """What else stands at the right of the legend."""
 
     def __init__(
         self,
         *,
+        title: str = "",
         x_label: str = "step",
         id: str | None = None,  # noqa: A002
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
+        self.title = title
         self._series: dict[str, Series] = {}
         self._x_label = x_label
         self._rows: list[Row] | None = None
@@ -132,6 +131,18 @@ class LossChart(Widget, can_focus=True):
         """Redraw at once."""
         self._redraw()
 
+    def watch_hint(self) -> None:
+        """Redraw at once."""
+        self._redraw()
+
+    def on_focus(self) -> None:
+        """The title says which chart the keys act on."""
+        self._redraw()
+
+    def on_blur(self) -> None:
+        """The title says which chart the keys act on."""
+        self._redraw()
+
     def action_scale(self) -> None:
         """Change between a linear and a logarithmic y axis."""
         self.log_scale = not self.log_scale
@@ -150,10 +161,20 @@ class LossChart(Widget, can_focus=True):
 
     def _plot(self) -> list[Row]:
         if self._rows is None:
-            note = "log " * self.log_scale + (f"avg {self.smoothing:g}" if self.smoothing else "")
+            notes = [
+                "log y" if self.log_scale else "",
+                f"avg {self.smoothing:g}" if self.smoothing else "",
+                self.hint,
+            ]
             width, height = self.content_size
             self._rows = plot(
-                self._lines(), width, height, log=self.log_scale, x_label=self._x_label, note=note.strip()
+                self._lines(),
+                width,
+                height,
+                log=self.log_scale,
+                x_label=self._x_label,
+                note="  ".join(filter(None, notes)),
+                title=f"▸{self.title}" if self.title and self.has_focus else self.title,
             )
         return self._rows
 

@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
 from qdl_tui.widgets.chart_data import Curve, Point, Series
-from qdl_tui.widgets.chart_plot import Line, Scale, count, plot, short, ticks
+from qdl_tui.widgets.chart_plot import Scale, plot, ticks
+from qdl_tui.widgets.chart_text import Line, count, short
 from qdl_tui.widgets.loss_chart import LossChart
 
 
@@ -161,6 +162,15 @@ def test_wide_names_keep_the_rows_in_line(width: int) -> None:
         assert cell_len("".join(cell.character for cell in row)) == width == len(row)
 
 
+def test_a_single_series_stands_behind_the_title_and_the_note_always_fits() -> None:
+    line = Line(0, "train", curve([(0, 2.0), (1, 1.5)]))
+    rows = plot([line], 30, 6, log=True, x_label="step", note="log y", title="learning rate")
+    assert "".join(cell.character for cell in rows[0]) == "learning rate 1.5        log y"
+    pair = [line, Line(1, "held out", curve([(0, 3.0)]))]
+    rows = plot(pair, 30, 6, log=True, x_label="step", note="log y", title="loss")
+    assert "".join(cell.character for cell in rows[0]) == "loss  A train  B held    log y"
+
+
 def test_numbers_are_short() -> None:
     assert [short(v) for v in (0, 1.5, 0.12345, 123.456, 12345.0, 2e-5, 1e7)] == [
         "0",
@@ -193,16 +203,20 @@ async def test_keys_and_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
         assert linear[0].startswith("A train 0.04  B held out 0.044")
         chart.set_series({"train": [*points, (100, 9.0)], "held out": points[::10]})
         assert chart.text == linear  # Less than half a second ago.
-        await pilot.press("y")
+        chart.action_scale()
         assert chart.log_scale
         assert chart.text != linear
         assert "A train 9 " in chart.text[0]
-        await pilot.press("e")
+        assert chart.text[0].endswith("  log y")
+        chart.action_smooth()
         assert chart.smoothing == 0.6
-        await pilot.press("e", "e", "e")
+        assert chart.text[0].endswith("  log y  avg 0.6")
+        for _ in range(3):
+            chart.action_smooth()
         assert chart.smoothing == 0
+        await pilot.pause()
         shown = ["".join(s.text for s in strip) for strip in app.screen._compositor.render_strips()]
         assert shown == chart.text
         chart.extend("run\x1b[2J", [(1, 2.0)])
-        await pilot.press("y")
+        chart.action_scale()
         assert "\x1b" not in "".join(chart.text)

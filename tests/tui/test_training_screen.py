@@ -5,20 +5,55 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from textual.pilot import Pilot
 
 from qdl_engine.events import append_event, make_event
 from qdl_engine.lab import Lab
-from qdl_engine.runs.store import create_run, save_run
+from qdl_engine.runs.reader import RunSummary
+from qdl_engine.runs.store import Run, State, create_run, save_run
 from qdl_tui.app import QdlApp
 from qdl_tui.feed import TrainingFeed
+from qdl_tui.run_text import fit, head
 from qdl_tui.state import load_state
+from qdl_tui.widgets.chart_panels import ChartPanels
 from tests.tui.conftest import finished_run
 from tests.tui.screen import check_golden, screen_text, settled
 
 
+def told_run(
+    lab: Lab, *, state: State = "done", factor: float = 1.0, message: str = "", hint: str = ""
+) -> Run:
+    """A training of 40 steps that tells all that the built-in runtime tells on a CPU."""
+    run = finished_run(lab, losses=0)
+    append_event(run.events_file, make_event("started", total_steps=40, device="CPU"))
+    for step in range(1, 41):
+        append_event(
+            run.events_file,
+            make_event(
+                "metrics",
+                step=step,
+                total_steps=40,
+                epoch=step / 20,
+                loss=factor * 3.0 / step,
+                learning_rate=2e-5 * (1 - step / 40),
+                grad_norm=1.0 + step % 7,
+                eta_seconds=40.0 - step,
+                tokens_per_second=16000.0 + step,
+                memory_bytes=1.2e9 + 1e6 * step,
+            ),  # fmt: skip
+        )
+        if step % 10 == 0:
+            append_event(
+                run.events_file, make_event("evaluated", step=step, held_out_loss=factor * 3.5 / step)
+            )
+    run = replace(run, state=state, message=message, hint=hint)
+    save_run(run)
+    return run
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_a_run_shows_its_state_its_loss_and_its_log(lab: Lab, size: tuple[int, int]) -> None:
-    finished_run(lab, losses=40)
+    told_run(lab)
     app = QdlApp(lab)
     async with app.run_test(size=size) as pilot:
         await settled(app, pilot)
@@ -74,10 +109,142 @@ async def test_zoom_gives_the_screen_to_one_pane(lab: Lab) -> None:
         await settled(app, pilot)
         await pilot.press("z")
         await pilot.pause()
-        assert not app.screen.query_one("#loss").display
+        assert not app.screen.query_one("#charts").display
         await pilot.press("z")
         await pilot.pause()
-        assert app.screen.query_one("#loss").display
+        assert app.screen.query_one("#charts").display
+
+
+def chart(app: QdlApp) -> ChartPanels:
+    return app.screen.query_one(ChartPanels)
+
+
+async def at_training(app: QdlApp, pilot: Pilot[None]) -> None:
+    await settled(app, pilot)
+    await pilot.press("5")
+    await settled(app, pilot)
+    await settled(app, pilot)
+
+
+async def test_at_80_columns_a_key_goes_from_panel_to_panel(lab: Lab) -> None:
+    told_run(lab)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await at_training(app, pilot)
+        seen = []
+        for _ in range(6):
+            line = screen_text(app).splitlines()[4]
+            seen.append((line.split("  ")[0], line.split()[-1]))
+            await pilot.press("p")
+            await settled(app, pilot)
+        assert seen == [
+            ("loss", "1/5"),
+            ("learning rate 0", "2/5"),
+            ("gradient norm 6", "3/5"),
+            ("tokens/s 16k", "4/5"),
+            ("memory, GB 1.24", "5/5"),
+            ("loss", "1/5"),
+        ]
+
+
+async def test_log_scale_and_smoothing_are_of_the_panel_on_show_and_seen(lab: Lab) -> None:
+    told_run(lab)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await at_training(app, pilot)
+        await pilot.press("y", "e")
+        await settled(app, pilot)
+        assert screen_text(app).splitlines()[4].endswith("log y  avg 0.6  p 1/5")
+        await pilot.press("p")
+        await settled(app, pilot)
+        assert "log y" not in screen_text(app)
+
+
+async def test_at_120_columns_all_panels_are_beside_the_log(lab: Lab) -> None:
+    told_run(lab)
+    app = QdlApp(lab)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await at_training(app, pilot)
+        shown = screen_text(app)
+        for title in (
+            "loss  A train 0.075  B held out 0.087",
+            "learning rate 0",
+            "gradient norm 6",
+            "tokens/s",
+        ):
+            assert title in shown
+        await pilot.press("p", "p", "z")
+        await settled(app, pilot)
+        shown = screen_text(app)
+        assert "learning rate 0" in shown and "gradient norm" not in shown and "FOLLOW" not in shown
+        await pilot.press("z")
+        await settled(app, pilot)
+        assert "gradient norm" in screen_text(app) and "FOLLOW" in screen_text(app)
+
+
+async def test_what_a_run_never_told_has_no_panel_and_no_figure(lab: Lab) -> None:
+    finished_run(lab, losses=10)
+    app = QdlApp(lab)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await at_training(app, pilot)
+        shown = screen_text(app)
+        assert "loss 0.3" in shown
+        assert not any(word in shown for word in ("GPU", "memory", "gradient norm", "learning rate"))
+
+
+async def test_another_runs_curve_is_laid_over_and_taken_off(lab: Lab) -> None:
+    other = told_run(lab, factor=2.0)
+    told_run(lab)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await at_training(app, pilot)
+        await pilot.press("v")
+        await settled(app, pilot)
+        assert f"{other.id}  done  loss 0.150" in screen_text(app)
+        await pilot.press("enter")
+        await settled(app, pilot)
+        assert (
+            chart(app)
+            .chart("loss")
+            .text[0]
+            .startswith("loss  A 0002 train  B 0002 held out  C 0001 train  D 0001 held out")
+        )
+        check_golden("training-overlay-80x24", screen_text(app), lab.root)
+        await pilot.press("p")
+        await settled(app, pilot)
+        assert "learning rate  A 0002 0  B 0001 0" in screen_text(app)
+        await pilot.press("v", "j", "enter")
+        await settled(app, pilot)
+        assert "0001" not in screen_text(app)
+
+
+async def test_a_long_message_is_told_whole_at_80_columns(lab: Lab) -> None:
+    hint = (
+        "Set in [system1]: batch_size = 2, gradient_accumulation = 8. If that is not enough: lora_rank = 16."
+    )
+    told_run(lab, state="failed", message="Out of GPU memory on NVIDIA T4", hint=hint)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await at_training(app, pilot)
+        shown = " ".join(screen_text(app).split())
+        assert f"Out of GPU memory on NVIDIA T4 {hint}" in shown
+
+
+def test_figures_take_shorter_words_and_then_leave_out_the_last() -> None:
+    parts = [("step 1/2", "1/2"), ("held out 1.5", "held 1.5"), ("epoch 1.00", "ep 1.00")]
+    assert fit(parts, 80) == ["step 1/2 · held out 1.5 · epoch 1.00"]
+    assert fit(parts, 24) == ["step 1/2 · held out 1.5", "epoch 1.00"]
+    assert fit(parts, 12) == ["1/2", "held 1.5"]
+    assert fit(parts, 17) == ["1/2 · held 1.5", "ep 1.00"]
+
+
+def test_the_first_line_fits_whatever_the_name_is(lab: Lab) -> None:
+    run = replace(finished_run(lab, state="running"), id="0012-evaluate-system2", name="n" * 60)
+    summary = RunSummary(progress=0.5, eta_seconds=3723.0)
+    for width in (60, 78, 118):
+        title, rest = head(run, summary, "12 of 40", width)
+        assert len(title) + len(rest) <= width
+        assert title.startswith(run.id) and rest.endswith("50%  ETA 1:02:03  12 of 40")
 
 
 async def test_without_runs_it_says_where_to_start_one(lab: Lab) -> None:

@@ -1,0 +1,105 @@
+"""A run in a few lines of text, fitted to the width: nothing is cut that a shorter word could say."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from qdl_engine.runs.reader import RunSummary
+from qdl_engine.runs.store import Run
+from qdl_engine.status import size_text
+from qdl_engine.text import printable
+from qdl_tui.feed import duration_text, number_text
+
+SEPARATOR = " · "
+LONGEST_BAR, SHORTEST_BAR = 20, 6
+
+Part = tuple[str, str]
+"""A figure in words, and shorter."""
+
+
+def figures(run: Run, summary: RunSummary) -> list[Part]:
+    """What a run has to tell, the most wanted first; what it has not said is left out."""
+    parts = [_progress(run, summary)]
+    for value, long, short in (
+        (summary.loss, "loss", "loss"),
+        (summary.held_out_loss, "held out", "held"),
+    ):
+        if value is not None:
+            parts.append((f"{long} {number_text(value)}", f"{short} {number_text(value)}"))
+    if summary.tokens_per_second is not None:
+        parts.append((f"{summary.tokens_per_second:,.0f} tokens/s", f"{summary.tokens_per_second:,.0f} t/s"))
+    if run.seconds is not None:
+        parts.append((f"time {duration_text(run.seconds)}", duration_text(run.seconds)))
+    if summary.epoch is not None:
+        parts.append((f"epoch {summary.epoch:.2f}", f"ep {summary.epoch:.2f}"))
+    if summary.learning_rate is not None:
+        parts.append((f"lr {number_text(summary.learning_rate)}",) * 2)
+    if summary.grad_norm is not None:
+        parts.append((f"grad {number_text(summary.grad_norm)}",) * 2)
+    if summary.gpu_memory is not None:
+        parts.append((f"GPU {size_text(int(summary.gpu_memory))}",) * 2)
+    if summary.gpu_use is not None:
+        parts.append((f"GPU use {summary.gpu_use:.0%}", f"use {summary.gpu_use:.0%}"))
+    if summary.memory is not None:
+        parts.append((f"memory {size_text(int(summary.memory))}", f"mem {size_text(int(summary.memory))}"))
+    return [part for part in parts if part[0]]
+
+
+def _progress(run: Run, summary: RunSummary) -> Part:
+    """`step 40/80` of a training, `label 12 of 900 rows` of a job."""
+    if summary.stage and summary.stage != "train":
+        done = "" if summary.done is None else f" {summary.done:,}"
+        of = f" of {summary.total:,}" if summary.total else ""
+        return f"{summary.stage}{done}{of} {summary.unit}".strip(), f"{summary.stage}{done}{of}"
+    if summary.step is None:
+        return "", ""
+    of = f"/{summary.total_steps:,}" if summary.total_steps else ""
+    return f"step {summary.step:,}{of}", f"{summary.step:,}{of}"
+
+
+def fit(parts: Sequence[Part], width: int, rows: int = 2) -> list[str]:
+    """The parts in at most `rows` lines: in words when they fit, else shorter, else without the last ones."""
+    for words in ([long for long, _short in parts], [short for _long, short in parts]):
+        lines = _wrap(words, width)
+        if len(lines) <= rows:
+            return lines
+    return lines[:rows]
+
+
+def _wrap(words: Sequence[str], width: int) -> list[str]:
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(SEPARATOR) + len(word) <= width:
+            lines[-1] += SEPARATOR + word
+        else:
+            lines.append(word[:width])
+    return lines
+
+
+def head(run: Run, summary: RunSummary, place: str, width: int) -> tuple[str, str]:
+    """What stands behind the state in the first line: id and name, then bar, ETA and place.
+
+    The bar shrinks first, then the name.
+    """
+    eta = f"ETA {duration_text(summary.eta_seconds)}" if run.active and summary.eta_seconds else ""
+    share = summary.progress
+    tail = [part for part in ("" if share is None else f"{share:.0%}", eta, place) if part]
+    fixed = len(run.id) + sum(len(part) + 2 for part in tail)
+    name = printable(run.name)
+    room = width - fixed - (0 if share is None else SHORTEST_BAR + 2)
+    title = run.id
+    if name and room >= 8:
+        title += f" {name if len(name) < room else name[: room - 2] + '…'}"
+    bar = ""
+    if share is not None:
+        length = max(SHORTEST_BAR, min(LONGEST_BAR, width - fixed - (len(title) - len(run.id)) - 2))
+        full = round(share * length)
+        bar = f"{'━' * full}{'─' * (length - full)} "
+    return title, bar + "  ".join(tail)
+
+
+def paragraphs(text: str, width: int, rows: int = 3) -> list[str]:
+    """A message on as many lines as it needs, up to `rows`."""
+    flat = " ".join(printable(text).split())
+    return textwrap.wrap(flat, width, max_lines=rows, placeholder="…") if flat else []
