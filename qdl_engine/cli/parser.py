@@ -101,12 +101,36 @@ def overrides_of(given: argparse.Namespace) -> Sequence[str]:
 
 def build_parser() -> Parser:
     """The whole grammar."""
-    from qdl_engine.cli import comparing, comparisons, demo, health, jobs, labs, preview, run_config, watching
+    from qdl_engine.cli import (
+        comparing,
+        comparisons,
+        demo,
+        easydistill,
+        health,
+        jobs,
+        labs,
+        preflight,
+        preview,
+        run_config,
+        watching,
+    )
 
     parser = Parser(prog="qdl", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"qdl {__version__}")
     add_shared_options(parser, 0)
     group = Group(parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser))
-    for module in (labs, preview, jobs, run_config, watching, comparing, comparisons, demo, health):
+    for module in (
+        labs,
+        preview,
+        preflight,
+        jobs,
+        run_config,
+        watching,
+        comparing,
+        comparisons,
+        demo,
+        health,
+        easydistill,
+    ):
         module.add_commands(group)
     return parser

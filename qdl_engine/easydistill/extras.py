@@ -32,6 +32,8 @@ class Extras(BaseModel):
     longest_first: bool = False
     """Train the longest rows first, so that memory runs out at once or never; who does not ask keeps
     the order of the rows."""
+    order: Literal["lab", "easydistill"] = "lab"
+    """`easydistill` trains the rows in the order of EasyDistill 1.0 with the same seeds, step by step."""
     threads: int = Field(default=0, ge=0)
     data: dict[str, Any] = Field(default_factory=dict)
     """Where the rows came from: path, size and sha256 of the labelled file, and its source."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from qdl_engine.easydistill.probe import NEEDED
+from qdl_engine.easydistill.probe import NEEDED, PINS
 
 Kind = Literal["1.x", "2.x", "placeholder", "missing"]
 
@@ -66,9 +66,25 @@ class Installation:
 
     def cure(self) -> str:
         return (
-            f"The real one: git clone -b 1.0 {HOME}, then pip install -e it. "
+            f"The real one: {'; '.join(steps_to_get_one())}. "
             "Or set runtime.kind = builtin, which trains the same config."
         )
+
+
+def steps_to_get_one(checkout: str = "easydistill-1.0") -> tuple[str, ...]:
+    """What a person types to have an EasyDistill 1.0 that trains. `checkout` is a word of a shell.
+
+    Not what its requirements say: they ask for vllm, which training does not import, and leave out three
+    modules that it does.
+    """
+    python = f"{checkout}/.venv/bin/python"
+    packages = [f"{name}=={PINS[name]}" if name in PINS else name for name in (*NEEDED, "tokenizers")]
+    return (
+        f"git clone -b 1.0 {HOME} {checkout}",
+        f"python3.11 -m venv {checkout}/.venv",
+        f"{python} -m pip install {' '.join(packages)}",
+        f"qdl easydistill check {checkout} --python {python}",
+    )
 
 
 def find_easydistill(python: str | None = None) -> Installation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -71,7 +72,7 @@ class Interpreter:
     def install_command(self) -> str:
         """What a person types to get what is missing."""
         wanted = [f"{name}=={PINS[name]}" if name in PINS else name for name in self.missing]
-        return f"{self.python} -m pip install {' '.join(wanted)}"
+        return f"{shlex.quote(self.python)} -m pip install {' '.join(wanted)}"
 
 
 def probe(python: str, needed: Sequence[str] = NEEDED) -> Interpreter:

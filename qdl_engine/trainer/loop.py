@@ -8,9 +8,10 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 from peft import PeftModel
+from torch.utils.data import Sampler
 from trl import SFTTrainer
 
-from qdl_engine.trainer.rows import IGNORED, EpochSampler
+from qdl_engine.trainer.rows import IGNORED, EpochSampler, UpstreamSampler
 
 _MOST_LOGITS = 2**25
 """Logits of one batch that may lie in memory at once on a CPU: 128 MiB in fp32, and as much for gradients."""
@@ -22,11 +23,15 @@ class LabTrainer(SFTTrainer):  # type: ignore[misc]
     Args:
         lengths: Tokens of each training row, for the sampler.
         longest_first: Whether the longest rows come first although they are not grouped.
+        upstream_seed: `dataset.seed`, when the rows come in the order of EasyDistill 1.0; else None.
         options: SFTTrainer's own keywords.
     """
 
-    def __init__(self, *, lengths: list[int], longest_first: bool, **options: Any) -> None:
+    def __init__(
+        self, *, lengths: list[int], longest_first: bool, upstream_seed: int | None = None, **options: Any
+    ) -> None:
         self._lengths = lengths
+        self._upstream_seed = upstream_seed
         self._longest_first = longest_first
         self._seen = torch.zeros((), dtype=torch.long)
         self._held_out: list[tuple[float, int]] = []
@@ -87,7 +92,10 @@ class LabTrainer(SFTTrainer):  # type: ignore[misc]
     def create_model_card(self, *arguments: Any, **options: Any) -> None:
         """A model card that names nothing but TRL, at each checkpoint, is of no use."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        if self._upstream_seed is not None:
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            return UpstreamSampler(len(self._lengths), self._upstream_seed, seed)
         grouped = self.args.train_sampling_strategy == "group_by_length"
         # Of one optimizer step, all passes and processes: their rows are of like length too.
         rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size

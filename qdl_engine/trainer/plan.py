@@ -52,7 +52,9 @@ class Plan:
             digest.update(f"{row.id} {len(row.input_ids)}\n".encode())
         steps = [self.translation.arguments.get(key) for key in _STEP_KEYS]
         extras = self.config.extras
-        digest.update(repr((steps, extras.lora.rank, extras.longest_first, len(self.held_out))).encode())
+        digest.update(
+            repr((steps, extras.lora.rank, extras.longest_first, extras.order, len(self.held_out))).encode()
+        )
         return digest.hexdigest()
 
 
@@ -63,6 +65,7 @@ def make_plan(config: TrainConfig, sink: EventSink) -> Plan:
         LabError: when the settings, the student's tokenizer or the rows do not serve.
     """
     translation = translate(config.training)
+    _check_order(config)
     device = find_device(wants_cpu(config))
     precision, note = choose_precision(config.extras.precision or translation.precision, device)
     tokenizer = load_tokenizer(config.student, config.template)
@@ -84,6 +87,21 @@ def make_plan(config: TrainConfig, sink: EventSink) -> Plan:
     return Plan(
         config, translation, device, precision, checkpoints_of(config), kept, held_out, counts, tokenizer
     )
+
+
+def _check_order(config: TrainConfig) -> None:
+    """EasyDistill 1.0 shuffles and does nothing else; when it groups by length its order depends on what was
+    drawn before."""
+    if config.extras.order == "lab":
+        return
+    for key, wanted in (
+        ("training.group_by_length", config.training.get("group_by_length")),
+        ("qdl.longest_first", config.extras.longest_first),
+    ):
+        if wanted:
+            raise SettingsError(
+                f"{config.path}: qdl.order = easydistill and {key} do not go together", f"Set {key} to false."
+            )
 
 
 def wants_cpu(config: TrainConfig) -> bool:

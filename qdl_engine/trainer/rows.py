@@ -149,3 +149,29 @@ class EpochSampler(Sampler[int]):
                 longest_first=self.longest_first and self.epoch == 0,
             )
         )
+
+
+class UpstreamSampler(Sampler[int]):
+    """The order of EasyDistill 1.0: rows shuffled once by `datasets`, then in each epoch by accelerate.
+
+    Args:
+        rows: How many there are.
+        dataset_seed: Of the shuffle before training: `Dataset.shuffle(seed)` is NumPy's default generator.
+        seed: `training.data_seed`, or `training.seed`: accelerate's `SeedableRandomSampler` adds the epoch.
+    """
+
+    def __init__(self, rows: int, dataset_seed: int, seed: int) -> None:
+        self.shuffled: list[int] = np.random.default_rng(dataset_seed).permutation(rows).tolist()
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.shuffled)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order: list[int] = torch.randperm(len(self.shuffled), generator=generator).tolist()
+        return iter([self.shuffled[at] for at in order])

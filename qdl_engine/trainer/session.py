@@ -103,6 +103,7 @@ def make_trainer(plan: Plan, student: Student, progress: ProgressCallback) -> La
     trainer = LabTrainer(
         lengths=[len(row.input_ids) for row in plan.rows],
         longest_first=plan.config.extras.longest_first,
+        upstream_seed=plan.config.seed if plan.config.extras.order == "easydistill" else None,
         model=student.model,
         args=trainer_arguments(plan),
         data_collator=collator,

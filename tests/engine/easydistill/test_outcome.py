@@ -84,7 +84,8 @@ def test_a_stale_or_missing_checkpoint_is_failure(output: Path) -> None:
 def test_its_own_verdict_without_an_exit_code_is_success_with_warnings(output: Path) -> None:
     sample = "Error processing sample: can only concatenate str"
     logged = (
-        f"{CLOCK}INFO - WARNING:root:{sample}\n{CLOCK}ERROR - Detected error in output: WARNING:root:{sample}\n"
+        f"{CLOCK}INFO - WARNING:root:{sample}\n"
+        f"{CLOCK}ERROR - Detected error in output: WARNING:root:{sample}\n"
         f"{CLOCK}INFO - Data successfully written to /x/error-runs/rows.json\n"
         f"{CLOCK}ERROR - Detected error in output: Data successfully written to /x/error-runs/rows.json\n"
         f"{CLOCK}INFO - {END}{CLOCK}ERROR - Command failed (returncode=0, errors detected)\n"

@@ -18,7 +18,14 @@ from qdl_engine.prompts import format_prompt, training_template
 from qdl_engine.trainer.loop import LabTrainer, answer_loss
 from qdl_engine.trainer.plan import Plan, make_plan
 from qdl_engine.trainer.progress import ProgressCallback
-from qdl_engine.trainer.rows import IGNORED, EpochSampler, TokenRow, split_held_out, tokenise_rows
+from qdl_engine.trainer.rows import (
+    IGNORED,
+    EpochSampler,
+    TokenRow,
+    UpstreamSampler,
+    split_held_out,
+    tokenise_rows,
+)
 from qdl_engine.trainer.session import make_trainer
 from qdl_engine.trainer.stop import StopRequest
 from qdl_engine.trainer.student import load_student, load_tokenizer
@@ -182,3 +189,16 @@ def test_a_config_that_does_not_ask_keeps_its_order(make_lab: MakeLab) -> None:
     assert sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]
     longest = max(orders[0])
     assert orders[0][7] == longest, "one step is four rows"
+
+
+def test_the_order_of_easydistill_is_that_of_datasets_and_then_of_accelerate() -> None:
+    from accelerate.data_loader import SeedableRandomSampler
+    from datasets import Dataset
+
+    rows = Dataset.from_dict({"row": list(range(50))}).shuffle(seed=7)["row"]
+    theirs = SeedableRandomSampler(rows, data_seed=11)
+    ours = UpstreamSampler(50, 7, 11)
+    for epoch in range(3):
+        theirs.set_epoch(epoch)
+        ours.set_epoch(epoch)
+        assert list(ours) == [rows[at] for at in theirs]
