@@ -1,0 +1,117 @@
+"""Put together all that can be known of a training before it starts."""
+
+from __future__ import annotations
+
+from qdl_engine.easydistill.config import student_reference
+from qdl_engine.errors import DataError, ModelError
+from qdl_engine.lab import Lab
+from qdl_engine.preflight.disk import Disk, disk_use, download_bytes
+from qdl_engine.preflight.fit import find_cure, recipe_memory, training_of, verdict_of
+from qdl_engine.preflight.hardware import Hardware, cpu, find_hardware
+from qdl_engine.preflight.labelling import Labelling, plan_labelling
+from qdl_engine.preflight.lengths import TYPICAL
+from qdl_engine.preflight.report import Preflight
+from qdl_engine.preflight.rows import RowFigures, Rows, load_rows, row_figures
+from qdl_engine.preflight.shape import ModelShape, read_shape
+from qdl_engine.preflight.speed import measured_speed, predict
+from qdl_engine.settings import LabSettings, RecipeSettings, System
+from qdl_engine.status import SYSTEM_NAMES, size_text
+
+MUCH_PADDING = 0.3
+MUCH_DROPPED = 0.1
+
+
+def examine(
+    lab: Lab, settings: LabSettings, system: System, *, device: str = "", ask_hub: bool = True
+) -> Preflight:
+    """Predict memory, time and disk of training one student.
+
+    Args:
+        lab: Where the data lies, or will.
+        settings: The lab's settings.
+        system: Which student.
+        device: A device of the table instead of this machine's; see `hardware.DEVICES`.
+        ask_hub: Whether the hub may be asked for a model's config.
+
+    Raises:
+        LabError: when a model is none, the device is unknown, or no row is left to train on.
+    """
+    recipe = settings.recipe(system)
+    student = student_reference(lab, recipe.student)
+    shape = read_shape(student, "student", ask_hub=ask_hub)
+    hardware = _hardware(settings, device)
+    rows = load_rows(lab, settings, system)
+    if not rows.kept:
+        name = SYSTEM_NAMES[system]
+        raise DataError(
+            f"No data for {name} distillation: {rows.too_long:,} rows are over {recipe.max_length:,} tokens",
+            f"Raise {system}.max_length, or prepare other rows.",
+        )
+    figures = row_figures(rows, settings, system, hardware.count)
+    training = training_of(recipe, hardware)
+    memory = recipe_memory(shape, recipe, rows, hardware)
+    verdict = verdict_of(memory.total, hardware.free)
+    passes = rows.passes(recipe.batch_size, recipe.gradient_accumulation, hardware.count)
+    measured = measured_speed(lab, student, recipe, hardware)
+    labelling, teacher_download, notes = _labelling(lab, settings, system, rows, hardware, ask_hub)
+    disk = disk_use(lab, shape, training, recipe, figures, download_bytes(shape) + teacher_download)
+    lora = recipe.lora_rank
+    return Preflight(
+        system=system,
+        student=recipe.student,
+        parameters=shape.parameters,
+        trained_parameters=shape.lora_parameters(lora) if lora else shape.parameters,
+        verdict=verdict,
+        hardware=hardware,
+        training=training,
+        batch_size=recipe.batch_size,
+        memory=memory,
+        rows=figures,
+        duration=predict(shape, training, hardware, recipe, figures, passes, measured),
+        disk=disk,
+        labelling=labelling,
+        cure=find_cure(shape, recipe, rows, hardware) if verdict != "fits" else None,
+        warnings=[*_warnings(recipe, shape, figures, disk), *notes],
+    )
+
+
+def _hardware(settings: LabSettings, device: str) -> Hardware:
+    found = find_hardware(device, all_gpus=settings.runtime.launcher == "accelerate")
+    return found if found.is_gpu else cpu(settings.runtime.threads)
+
+
+def _labelling(
+    lab: Lab, settings: LabSettings, system: System, rows: Rows, hardware: Hardware, ask_hub: bool
+) -> tuple[Labelling | None, int, list[str]]:
+    """The teacher's part, what of it must be downloaded, and notes; nothing where it has no part."""
+    if system != "system1" or not settings.system1.label or lab.train_labeled.is_file():
+        return None, 0, []
+    teacher = settings.teacher
+    if teacher.kind not in ("hf", "vllm"):
+        return None, 0, [f"The teacher is a {teacher.kind}: what it needs is not this machine's to say."]
+    try:
+        shape = read_shape(student_reference(lab, teacher.model), "teacher", ask_hub=ask_hub)
+    except ModelError as error:
+        return None, 0, [f"{error.message}. {error.hint}"]
+    prompts = list(rows.lengths.prompts)
+    _, mean = TYPICAL[settings.system1.label_mode]
+    mean = min(mean, teacher.max_new_tokens // 2 + 1)
+    return plan_labelling(shape, teacher, hardware, prompts, mean), download_bytes(shape), []
+
+
+def _warnings(recipe: RecipeSettings, shape: ModelShape, figures: RowFigures, disk: Disk) -> list[str]:
+    found = [figures.note] if figures.note else []
+    if figures.too_long_rows > MUCH_DROPPED * figures.read:
+        found.append(f"{figures.too_long_rows:,} rows are over max_length and will be dropped.")
+    if figures.padding > MUCH_PADDING:
+        cure = " group_by_length = true saves most of it." if not recipe.group_by_length else ""
+        found.append(f"{figures.padding:.0%} of what is computed is padding.{cure}")
+    if recipe.max_length > shape.positions:
+        found.append(f"max_length is over the {shape.positions:,} tokens that the student was made for.")
+    if disk.needed > disk.free:
+        lack = size_text(disk.needed - disk.free)
+        found.append(f"The disk lacks {lack}: free it, or lower save_total_limit.")
+    if disk.download > disk.download_free:
+        lack = size_text(disk.download - disk.download_free)
+        found.append(f"The hub's cache lacks {lack} for the download: set HF_HOME to a larger disk.")
+    return found

@@ -1,0 +1,179 @@
+"""What trains: this machine's GPU as `nvidia-smi` sees it, one from the table, or the CPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from qdl_engine.errors import SettingsError
+
+MIB = 2**20
+NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,memory.used,memory.total", "--format=csv,noheader,nounits")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One device, and what can be expected of it."""
+
+    name: str
+    kind: Literal["cuda", "cpu"]
+    memory: int
+    """Bytes."""
+    free: int
+    """Bytes that nobody else holds."""
+    short_flops: float
+    """Peak multiply-adds x 2 a second in 16 bits, fp32 sums."""
+    long_flops: float
+    """The same in fp32, as torch runs it by default: without TF32."""
+    bandwidth: float
+    """Bytes a second between the device's memory and its cores."""
+    has_bf16: bool
+    utilisation: float
+    """Share of the peak that training reaches while the device is busy; see `speed.py`."""
+    launch_seconds: float
+    """What one layer of one pass costs at least, however few its tokens; see `speed.py`."""
+    count: int = 1
+    measured: bool = False
+    """Whether memory was asked of the machine, or taken from the table."""
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.kind == "cuda"
+
+
+def _gpu(
+    name: str, mib: int, short: float, long: float, gigabytes: float, share: float, *, bf16: bool = True
+) -> Hardware:
+    size = mib * MIB
+    return Hardware(name, "cuda", size, size, short * 1e12, long * 1e12, gigabytes * 1e9, bf16, share, 1.5e-3)
+
+
+# Peaks and bandwidths are those of the vendor's data sheets, dense. The shares are estimates: published
+# figures of full fine-tuning in Hugging Face's code lie between 0.13 and 0.4.
+GPUS: dict[str, Hardware] = {
+    "T4": _gpu("T4", 15_360, 65, 8.1, 320, 0.35, bf16=False),
+    "V100": _gpu("V100", 16_384, 125, 15.7, 900, 0.30, bf16=False),
+    "A10": _gpu("A10", 23_028, 70, 31.2, 600, 0.35),
+    "L4": _gpu("L4", 23_034, 121, 30.3, 300, 0.35),
+    "3090": _gpu("3090", 24_576, 71, 35.6, 936, 0.40),
+    "4090": _gpu("4090", 24_564, 165, 82.6, 1008, 0.35),
+    "L40S": _gpu("L40S", 46_068, 362, 91.6, 864, 0.30),
+    "A100-40": _gpu("A100-40", 40_960, 312, 19.5, 1555, 0.35),
+    "A100-80": _gpu("A100-80", 81_920, 312, 19.5, 2039, 0.35),
+    "H100": _gpu("H100", 81_559, 989, 67, 3350, 0.30),
+    "H200": _gpu("H200", 143_771, 989, 67, 4800, 0.30),
+}
+_SEEN_AS = {"A10G": "A10", "A100-SXM4-80GB": "A100-80", "A100 80GB": "A100-80"}
+DEVICES = (*GPUS, "cpu")
+
+
+def find_hardware(device: str = "", *, all_gpus: bool = False) -> Hardware:
+    """The device that training would use, or one by its name in the table.
+
+    Args:
+        device: A name of `DEVICES`; empty asks the machine.
+        all_gpus: Whether every GPU trains, as `accelerate launch` has it, or one.
+
+    Raises:
+        SettingsError: when there is no such device.
+    """
+    if device.lower() == "cpu":
+        return cpu()
+    if device:
+        named = {name.lower(): found for name, found in GPUS.items()}
+        found = named.get(device.lower().removeprefix("rtx ").removeprefix("nvidia "))
+        if found is None:
+            raise SettingsError(f"--device {device}: not in the table", f"Accepted: {', '.join(DEVICES)}.")
+        return found
+    return _seen(_ask_nvidia_smi(), all_gpus=all_gpus) or cpu()
+
+
+def _ask_nvidia_smi() -> list[list[str]]:
+    try:
+        shown = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=5, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [[part.strip() for part in line.split(",")] for line in shown.splitlines()]
+    return [row for row in rows if len(row) == 3 and row[1].isdecimal() and row[2].isdecimal()]
+
+
+def _seen(rows: Sequence[Sequence[str]], *, all_gpus: bool) -> Hardware | None:
+    """The first visible GPU; with several at work, the one with the least room decides."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        numbers = [int(part) for part in visible.split(",") if part.strip().isdecimal()]
+        rows = [rows[number] for number in numbers if number < len(rows)]
+    rows = rows if all_gpus else rows[:1]
+    if not rows:
+        return None
+    name, used, total = min(rows, key=lambda row: int(row[2]) - int(row[1]))
+    like = _like(name, int(total))
+    return Hardware(
+        name=name,
+        kind="cuda",
+        memory=int(total) * MIB,
+        free=(int(total) - int(used)) * MIB,
+        short_flops=like.short_flops,
+        long_flops=like.long_flops,
+        bandwidth=like.bandwidth,
+        has_bf16=like.has_bf16,
+        utilisation=like.utilisation,
+        launch_seconds=like.launch_seconds,
+        count=len(rows),
+        measured=True,
+    )
+
+
+def _like(name: str, mib: int) -> Hardware:
+    """The entry of the table that a GPU's name means; for an unknown one, that of the nearest memory."""
+    words = name.replace("NVIDIA ", "").replace("GeForce ", "")
+    for part, key in _SEEN_AS.items():
+        if part in words:
+            return GPUS[key]
+    exact = [key for key in GPUS if key.split("-")[0] in words.replace("-", " ").split()]
+    candidates = [GPUS[key] for key in exact] or list(GPUS.values())
+    return min(candidates, key=lambda gpu: abs(gpu.memory - mib * MIB))
+
+
+def cpu(threads: int = 0) -> Hardware:
+    """The CPU, by its cores, its clock and the width of its vectors.
+
+    Two fused multiply-adds a cycle on 8 (AVX2) or 16 (AVX-512) fp32 numbers: 32 or 64 operations.
+    """
+    cores = threads or os.cpu_count() or 1
+    flags, megahertz = _cpuinfo()
+    wide = 64 if "avx512f" in flags else 32 if "avx2" in flags else 16
+    flops = cores * megahertz * 1e6 * wide
+    memory, free = _ram()
+    return Hardware("CPU", "cpu", memory, free, flops, flops, 10e9, False, 0.35, 1.0e-3, measured=True)
+
+
+def _cpuinfo() -> tuple[frozenset[str], float]:
+    """Flags and MHz of the first core; cautious guesses where there is no `/proc`."""
+    flags: frozenset[str] = frozenset({"avx2"})
+    megahertz = 2500.0
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as handle:
+            for line in handle:
+                key, _, value = line.partition(":")
+                if key.strip() == "flags":
+                    return frozenset(value.split()), megahertz
+                if key.strip() == "cpu MHz":
+                    megahertz = float(value)
+    except (OSError, ValueError):
+        return flags, megahertz
+    return flags, megahertz
+
+
+def _ram() -> tuple[int, int]:
+    """Bytes of memory, and how many a new process can have."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        with open("/proc/meminfo", encoding="ascii") as handle:
+            values = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in handle}
+    except (OSError, ValueError, IndexError):
+        return total, total
+    return total, values.get("MemAvailable", total)

@@ -1,0 +1,175 @@
+"""The answer of preflight: one value for the table, the JSON and the app's screen."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from qdl_engine.preflight.disk import Disk
+from qdl_engine.preflight.fit import Cure, Verdict
+from qdl_engine.preflight.hardware import Hardware
+from qdl_engine.preflight.labelling import Labelling
+from qdl_engine.preflight.memory import Memory, Training
+from qdl_engine.preflight.rows import RowFigures
+from qdl_engine.preflight.speed import Duration
+from qdl_engine.status import SYSTEM_NAMES, size_text
+from qdl_engine.text import printable
+
+_SIGNS = {"fits": "FITS", "tight": "TIGHT", "does not fit": "DOES NOT FIT"}
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What is known of a training before it starts."""
+
+    system: str
+    student: str
+    parameters: int
+    trained_parameters: int
+    verdict: Verdict
+    hardware: Hardware
+    training: Training
+    batch_size: int
+    memory: Memory
+    rows: RowFigures
+    duration: Duration
+    disk: Disk
+    labelling: Labelling | None = None
+    cure: Cure | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing speaks against starting."""
+        labels = self.labelling is None or self.labelling.fits
+        return self.verdict != "does not fit" and self.disk.fits and labels
+
+    @property
+    def change(self) -> str:
+        """The command that makes it fit; empty when it does, or when none is known."""
+        return f"qdl config set {self.cure.words(self.system)}" if self.cure else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "system": self.system,
+            "student": self.student,
+            "parameters": self.parameters,
+            "trained_parameters": self.trained_parameters,
+            "verdict": self.verdict,
+            "ready": self.ready,
+            "device": asdict(self.hardware),
+            "training": asdict(self.training) | {"batch_size": self.batch_size},
+            "memory": asdict(self.memory)
+            | {"bytes": self.memory.total, "capacity_bytes": self.hardware.free},
+            "rows": self.rows.to_dict(),
+            "duration": self.duration.to_dict(),
+            "disk": self.disk.to_dict(),
+            "labelling": None if self.labelling is None else self.labelling.to_dict(),
+            "cure": None if self.cure is None else asdict(self.cure) | {"command": self.change},
+            "warnings": self.warnings,
+        }
+
+    def table(self) -> str:
+        """All of it as plain text."""
+        blocks = [
+            self._head(),
+            self._memory_lines(),
+            [self.row_text()],
+            [self.time_text()],
+            [self.disk_text()],
+        ]
+        if self.labelling is not None:
+            blocks.append(labelling_lines(self.labelling))
+        blocks.append([f"warning   {printable(warning)}" for warning in self.warnings])
+        if self.cure is not None:
+            blocks.append(
+                [f"it fits   {self.change}", f"          {size_text(self.cure.bytes)}: {self.cure.why}"]
+            )
+        elif self.verdict == "does not fit":
+            blocks.append(
+                ["it fits   with no settings that are known: take a smaller student or a larger device"]
+            )
+        return "\n".join(line for block in blocks for line in block)
+
+    def _head(self) -> list[str]:
+        trained = "all trained"
+        if self.trained_parameters != self.parameters:
+            trained = f"{count_text(self.trained_parameters)} of them trained by LoRA"
+        return [
+            f"{_SIGNS[self.verdict]}: {self.verdict_text()}",
+            f"student   {printable(self.student)}, {count_text(self.parameters)} parameters, {trained}",
+        ]
+
+    def verdict_text(self) -> str:
+        """In words what decides."""
+        need, room = size_text(self.memory.total), size_text(self.hardware.free)
+        largest = self.memory.largest
+        return (
+            f"{SYSTEM_NAMES[self.system]} needs {need} of {room} on {printable(self.hardware.name)}; "
+            f"the most is {largest.name}, {size_text(largest.bytes)}"
+        )
+
+    def _memory_lines(self) -> list[str]:
+        lines = [f"memory    at its fullest, {self.memory.moment}:"]
+        lines += [
+            f"          {part.name:<16}{size_text(part.bytes):>10}  {part.what}" for part in self.memory.parts
+        ]
+        return lines
+
+    def row_text(self) -> str:
+        """Rows and tokens of an epoch."""
+        rows = self.rows
+        dropped = rows.too_long_rows + rows.broken_rows
+        how = "" if rows.origin == "counted" else " (estimated)"
+        return (
+            f"rows      {rows.trained_rows:,} trained, {rows.held_out_rows:,} held out, {dropped:,} dropped; "
+            f"longest {rows.longest:,} tokens\n"
+            f"tokens    {rows.trained_tokens:,} trained, {rows.masked_tokens:,} masked (prompts), "
+            f"{rows.dropped_tokens:,} dropped an epoch{how}\n"
+            f"steps     {rows.steps:,} ({rows.steps_per_epoch:,} an epoch), {rows.padding:.0%} padding"
+        )
+
+    def time_text(self) -> str:
+        """Prediction beside floor."""
+        took = self.duration
+        return (
+            f"time      {time_text(took.seconds)} expected ({took.origin}: {printable(took.source)}), "
+            f"hardware floor {time_text(took.floor_seconds)}"
+        )
+
+    def disk_text(self) -> str:
+        """What is written, and what is free."""
+        disk = self.disk
+        download = f", and {size_text(disk.download)} to download" if disk.download else ""
+        return (
+            f"disk      {size_text(disk.needed)} of {size_text(disk.free)} free: checkpoints "
+            f"{size_text(disk.checkpoints)}, student {size_text(disk.student)}{download}"
+        )
+
+
+def labelling_lines(labelling: Labelling) -> list[str]:
+    """The teacher's part as text."""
+    memory = labelling.memory
+    fits = "fits" if labelling.fits else "DOES NOT FIT"
+    parts = ", ".join(f"{part.name} {size_text(part.bytes)}" for part in memory.parts)
+    return [
+        f"teacher   {printable(labelling.teacher)} {fits}: {size_text(memory.total)} of "
+        f"{size_text(labelling.capacity)} ({parts})",
+        f"          {labelling.prompts:,} prompts, about {labelling.tokens:,} tokens: "
+        f"{time_text(labelling.seconds)} expected (estimated), floor {time_text(labelling.floor_seconds)}",
+    ]
+
+
+def count_text(count: int) -> str:
+    """`494.0M`, `1.54B`."""
+    for size, letter in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")):
+        if count >= size:
+            return f"{count / size:.2f}{letter}"
+    return str(count)
+
+
+def time_text(seconds: float) -> str:
+    """`12 s`, `3.5 min`, `2.1 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

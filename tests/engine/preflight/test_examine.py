@@ -1,0 +1,194 @@
+"""Verdict, cure, time and disk."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qdl_engine.cli import main
+from qdl_engine.errors import DataError, ModelError, SettingsError
+from qdl_engine.events import append_event, make_event
+from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.preflight import examine
+from qdl_engine.preflight.fit import TIGHT, recipe_memory
+from qdl_engine.preflight.hardware import GPUS, find_hardware
+from qdl_engine.preflight.rows import load_rows
+from qdl_engine.preflight.shape import read_shape
+from qdl_engine.runs.store import create_run, save_run
+from qdl_engine.settings import LabSettings
+from qdl_engine.toml import save_settings
+from tests.engine.preflight.conftest import write_rows
+
+
+def test_a_t4_trains_half_a_billion_in_full_and_one_and_a_half_by_lora(lab: Lab) -> None:
+    """As measured by many, and as the presets have it."""
+    settings = LabSettings()
+    small = examine(lab, settings, "system1", device="T4", ask_hub=False)
+    assert small.verdict == "fits" and small.ready and small.cure is None
+    large = examine(lab, settings, "system2", device="T4", ask_hub=False)
+    assert large.verdict == "does not fit" and not large.ready
+    assert large.memory.largest.name == "optimizer"
+    assert large.cure is not None and large.cure.changes["lora_rank"] == 16
+    assert large.change == "qdl config set system2.lora_rank=16 system2.learning_rate=0.0002"
+    assert "optimizer" in large.verdict_text() and large.change in large.table()
+    assert examine(lab, settings, "system2", device="H100", ask_hub=False).verdict == "fits"
+
+
+def test_the_cure_keeps_the_effective_batch_and_fits(lab: Lab) -> None:
+    settings = LabSettings.model_validate(
+        {"system1": {"batch_size": 64, "gradient_accumulation": 2, "gradient_checkpointing": False}}
+    )
+    found = examine(lab, settings, "system1", device="A100-80", ask_hub=False)
+    assert found.verdict == "does not fit" and found.cure is not None
+    changes = found.cure.changes
+    assert changes["batch_size"] * changes["gradient_accumulation"] == 128
+    assert "lora_rank" not in changes
+    cured = settings.model_copy(update={"system1": settings.system1.model_copy(update=changes)})
+    again = examine(lab, cured, "system1", device="A100-80", ask_hub=False)
+    assert again.verdict == "fits" and again.memory.total <= TIGHT * GPUS["A100-80"].memory
+    shape = read_shape(settings.system1.student, "student", ask_hub=False)
+    larger = settings.system1.model_copy(
+        update={"batch_size": 2 * changes["batch_size"], "gradient_accumulation": 1}
+    )
+    rows = load_rows(lab, settings, "system1")
+    assert recipe_memory(shape, larger, rows, GPUS["A100-80"]).total > TIGHT * GPUS["A100-80"].memory
+
+
+def test_where_nothing_helps_no_cure_is_made_up(lab: Lab) -> None:
+    hardware = replace(GPUS["T4"], free=400 * 2**20)
+    from qdl_engine.preflight.fit import find_cure
+
+    settings = LabSettings()
+    shape = read_shape(settings.system2.student, "student", ask_hub=False)
+    assert find_cure(shape, settings.system2, load_rows(lab, settings, "system2"), hardware) is None
+
+
+def test_time_is_never_under_the_floor_and_falls_with_better_hardware(lab: Lab) -> None:
+    settings = LabSettings()
+    found = [examine(lab, settings, "system2", device=name, ask_hub=False) for name in ("T4", "A10", "H100")]
+    assert all(item.duration.floor_seconds < item.duration.seconds for item in found)
+    assert all(item.duration.origin == "estimated" for item in found)
+    seconds = [item.duration.seconds for item in found]
+    assert seconds == sorted(seconds, reverse=True)
+
+
+def test_measured_runs_of_the_same_student_decide_the_time(lab: Lab, settings: LabSettings) -> None:
+    write_rows(lab)
+    guess = examine(lab, settings, "system1", ask_hub=False, device="cpu")
+    from qdl_engine.easydistill.config import write_system1_config
+
+    for rate, device in ((50.0, "Tesla T4"), (1000.0, "CPU")):
+        run = create_run(
+            lab, "train", system="system1", argv=["true"], config=write_system1_config(lab, settings)
+        )
+        append_event(run.events_file, make_event("started", device=device))
+        for step, factor in enumerate((0.1, 1.0, 1.0), 1):
+            append_event(run.events_file, make_event("metrics", step=step, tokens_per_second=rate * factor))
+        save_run(replace(run, state="done"))
+    found = examine(lab, settings, "system1", ask_hub=False, device="cpu")
+    assert guess.duration.origin == "estimated" and found.duration.origin == "measured"
+    assert found.duration.tokens_per_second == 1000.0, "of this device, and without the slow first report"
+    assert run.id in found.duration.source
+    settings.system1.lora_rank = 4
+    assert examine(lab, settings, "system1", ask_hub=False, device="cpu").duration.origin == "estimated"
+
+
+def test_disk_counts_checkpoints_and_a_full_one_is_said(
+    lab: Lab, settings: LabSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(lab)
+    settings.system1.save_steps, settings.system1.save_total_limit = 1, 2
+    found = examine(lab, settings, "system1", device="T4", ask_hub=False)
+    assert found.disk.checkpoints == 3 * found.disk.checkpoint
+    assert found.disk.download == 0 and found.ready
+    monkeypatch.setattr("qdl_engine.preflight.disk.free_bytes", lambda path: 1000)
+    full = examine(lab, settings, "system1", device="T4", ask_hub=False)
+    assert not full.ready and "disk lacks" in full.table()
+
+
+def test_the_teacher_is_counted_where_it_will_label(lab: Lab) -> None:
+    settings = LabSettings.model_validate({"system1": {"label": True}})
+    found = examine(lab, settings, "system1", device="T4", ask_hub=False)
+    assert found.labelling is not None and found.labelling.fits
+    weights = found.labelling.memory.parts[0]
+    assert 8.5e9 < weights.bytes < 9.0e9, "7B in 8 bits, with embedding and output layer in 16"
+    assert found.disk.download > 15e9
+    settings.teacher.quantization = "none"
+    plain = examine(lab, settings, "system1", device="T4", ask_hub=False)
+    assert plain.labelling is not None and not plain.labelling.fits and not plain.ready
+    write_rows(lab)
+    assert examine(lab, settings, "system1", device="T4", ask_hub=False).labelling is None
+
+
+def test_what_cannot_be_examined_is_said_with_a_way_out(
+    lab: Lab, settings: LabSettings, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match="--device P100") as unknown:
+        examine(lab, settings, "system1", device="P100", ask_hub=False)
+    assert "T4" in unknown.value.hint
+    with pytest.raises(ModelError, match="Invalid student model: nobody/nothing"):
+        changed = settings.system1.model_copy(update={"student": "nobody/nothing"})
+        examine(lab, settings.model_copy(update={"system1": changed}), "system1", device="T4", ask_hub=False)
+    (tmp_path / "half").mkdir()
+    write_json_atomic(tmp_path / "half/config.json", {"hidden_size": 8})
+    (tmp_path / "half/model.safetensors").touch()
+    (tmp_path / "half/tokenizer.json").touch()
+    with pytest.raises(ModelError, match="Invalid student model") as half:
+        changed = settings.system1.model_copy(update={"student": str(tmp_path / "half")})
+        examine(lab, settings.model_copy(update={"system1": changed}), "system1", device="T4", ask_hub=False)
+    assert "num_attention_heads" in half.value.hint
+    write_rows(lab)
+    short = settings.model_copy(update={"system1": settings.system1.model_copy(update={"max_length": 16})})
+    with pytest.raises(DataError, match="No data for System 1 distillation"):
+        examine(lab, short, "system1", device="T4", ask_hub=False)
+
+
+def test_the_gpu_with_the_least_room_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [["Tesla T4", "0", "15360"], ["NVIDIA A100-SXM4-80GB", "1000", "81920"], ["Odd", "5", "48000"]]
+    monkeypatch.setattr("qdl_engine.preflight.hardware._ask_nvidia_smi", lambda: rows)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert find_hardware().name == "Tesla T4" and not find_hardware().has_bf16
+    assert find_hardware(all_gpus=True).count == 3
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    found = find_hardware()
+    assert found.free == 80920 * 2**20 and found.short_flops == GPUS["A100-80"].short_flops
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    assert find_hardware().bandwidth == GPUS["L40S"].bandwidth, "an unknown name: the nearest memory"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert find_hardware().kind == "cpu"
+
+
+def test_the_command_says_it_by_exit_code_and_json(
+    lab: Lab, settings: LabSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_settings(lab, settings)
+    write_rows(lab)
+    words = ["--lab", str(lab.root), "preflight", "--offline"]
+    assert main([*words, "system1", "--device", "T4", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["verdict"] == "fits" and shown["rows"]["trained_rows"] > 0
+    assert shown["memory"]["bytes"] == sum(part["bytes"] for part in shown["memory"]["parts"])
+    assert main([*words, "system2", "--device", "T4"]) == 1
+    text = capsys.readouterr().out
+    assert "DOES NOT FIT" in text and "qdl config set system2.lora_rank=16" in text
+    change = text.split("qdl config set ")[1].splitlines()[0].split()
+    assert main(["--lab", str(lab.root), "config", "set", *change]) == 0
+    assert main([*words, "system2", "--device", "T4"]) == 0
+
+
+def test_no_model_library_is_imported(lab: Lab, settings: LabSettings) -> None:
+    save_settings(lab, settings)
+    write_rows(lab)
+    code = (
+        "import sys, contextlib, io\nfrom qdl_engine.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        f"    main(['--lab', {str(lab.root)!r}, 'preflight', 'system1', '--offline'])\n"
+        "print([name for name in ('torch', 'transformers', 'datasets', 'numpy', 'trl') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
