@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from qdl_engine.easydistill.command import RunResult, run_easy_distill
+from qdl_engine.easydistill.command import RunResult, check_runtime, run_easy_distill
 from qdl_engine.easydistill.config import write_system1_config, write_system2_config
 from qdl_engine.errors import SettingsError
 from qdl_engine.events import EventSink, no_sink
@@ -34,6 +34,7 @@ def distill_system1(
     """
     lab = _prepared(lab)
     settings = lab_settings(config, "system1")
+    check_runtime(settings, "system1")
     from qdl_engine.data.prepare import prepare_system1_dataset
 
     prepare_system1_dataset(lab, settings.system1, on_event=on_event)
@@ -51,6 +52,7 @@ def distill_system2(
     """Distil the student that reasons first; see `distill_system1`."""
     lab = _prepared(lab)
     settings = lab_settings(config, "system2")
+    check_runtime(settings, "system2")
     from qdl_engine.data.prepare import prepare_system2_dataset
 
     prepare_system2_dataset(lab, settings.system2, on_event=on_event)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab
 from qdl_engine.status import machine_status, size_text
+
+if TYPE_CHECKING:
+    from qdl_engine.user_settings import EasyDistillRecord
 
 State = Literal["ok", "note", "missing"]
 
@@ -146,20 +150,46 @@ def _gpu(lab: Lab) -> Check:
 
 
 def _easydistill(lab: Lab) -> Check:
+    """The built-in runtime needs none, so it is missing only where it was asked for."""
+    from qdl_engine.easydistill.command import locate
     from qdl_engine.easydistill.find import find_easydistill
+    from qdl_engine.user_paths import user_settings_file
+    from qdl_engine.user_settings import load_user_settings
 
     settings = _settings(lab)
     wanted = settings is not None and settings.runtime.kind == "easydistill"
-    found = find_easydistill(settings.runtime.python or None if settings else None)
-    if settings is not None and wanted and settings.runtime.checkout:
-        script = Path(settings.runtime.checkout).expanduser() / "easydistill/kd/train.py"
-        if script.is_file():
-            return Check("easydistill", "ok", f"1.x at {settings.runtime.checkout}")
-    if found.kind == "1.x" and not found.missing:
-        return Check("easydistill", "ok", found.explain())
-    # The built-in runtime makes the job whole without it, so it is missing only where it was asked for.
-    cure = f"{NOT_ON_THE_INDEX} {found.cure()}"
-    return Check("easydistill", "missing" if wanted else "note", found.explain(), cure)
+    try:
+        record = load_user_settings().easydistill
+        if wanted:
+            place = locate(settings.runtime)
+            return _place(place.checkout, place.python, record if place.recorded else None)
+    except LabError as error:
+        return Check("easydistill", "missing" if wanted else "note", error.message, error.hint)
+    if record.checkout:
+        found = _place(Path(record.checkout), record.python, record)
+        return replace(found, detail=f"{found.detail}; recorded in {user_settings_file()}")
+    installed = find_easydistill(settings.runtime.python or None if settings else None)
+    if installed.kind == "1.x" and not installed.missing:
+        return Check("easydistill", "ok", installed.explain())
+    return Check("easydistill", "note", installed.explain(), f"{NOT_ON_THE_INDEX} {installed.cure()}")
+
+
+def _place(checkout: Path, python: str, record: EasyDistillRecord | None) -> Check:
+    """`record` is None for one that was never tried."""
+    from qdl_engine.easydistill.find import TRAIN_SCRIPT, commit_of
+
+    again = f"qdl easydistill check {shlex.quote(str(checkout))} --python {shlex.quote(python)}"
+    if not (checkout / TRAIN_SCRIPT).is_file():
+        return Check("easydistill", "note", f"no longer at {checkout}", again)
+    if not Path(python).is_file():
+        return Check("easydistill", "missing", f"1.0 at {checkout}, but there is no {python}", again)
+    commit = commit_of(checkout)
+    detail = f"1.0 at {checkout}" + (f" ({commit[:7]})" if commit else "") + f", run by {python}"
+    if record is None:
+        return Check("easydistill", "ok", f"{detail}; never tried", f"Try it: {again}")
+    if record.commit != commit:
+        return Check("easydistill", "note", f"{detail}; changed since it was checked", f"Again: {again}")
+    return Check("easydistill", "ok", f"{detail}, checked {record.checked[:10]}")
 
 
 def _settings(lab: Lab) -> Any:

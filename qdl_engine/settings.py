@@ -347,8 +347,16 @@ class RuntimeSettings(Section):
         "builtin trains 1.x configs on today's libraries; easydistill uses your own 1.0 checkout.",
         group="Runtime",
     )
-    python: str = setting("", "Interpreter of the runtime; empty is the one that runs qdl.", group="Runtime")
-    checkout: str = setting("", "Checkout of EasyDistill 1.0, for kind = easydistill.", group="Runtime")
+    python: str = setting(
+        "",
+        "Interpreter of the runtime; empty is that of qdl, or that of the EasyDistill that was checked.",
+        group="Runtime",
+    )
+    checkout: str = setting(
+        "",
+        "Checkout of EasyDistill 1.0, for kind = easydistill; empty is the one that was checked.",
+        group="Runtime",
+    )
     launcher: Literal["python", "accelerate"] = setting(
         "python", "accelerate launch for several GPUs; python for one GPU or none.", group="Runtime"
     )

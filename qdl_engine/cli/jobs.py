@@ -55,8 +55,8 @@ def add_run_options(command: Parser) -> None:
 def prepare(context: Context, given: Namespace) -> int:
     lab, settings = context.open_lab(), context.settings()
     if given.detach:
-        return _detach(context, given, ["prepare", given.system])
-    with _sink(given) as sink:
+        return detach(context, given, ["prepare", given.system])
+    with progress_sink(given) as sink:
         report = prepare_data(lab, settings, given.system, sink)
     context.emit(report.to_dict(), report.table())
     return 0
@@ -65,8 +65,8 @@ def prepare(context: Context, given: Namespace) -> int:
 def label(context: Context, given: Namespace) -> int:
     lab, settings = context.open_lab(), context.settings()
     if given.detach:
-        return _detach(context, given, ["label"])
-    with _sink(given) as sink:
+        return detach(context, given, ["label"])
+    with progress_sink(given) as sink:
         report = label_data(lab, settings, sink)
     context.emit(report.to_dict(), report.table())
     return 0
@@ -74,14 +74,16 @@ def label(context: Context, given: Namespace) -> int:
 
 def train(context: Context, given: Namespace) -> int:
     from qdl_engine.cli.watching import follow
+    from qdl_engine.easydistill.command import check_runtime
 
     lab = context.open_lab()
     settings = context.settings()
+    check_runtime(settings, given.system)
     if given.in_run:
         train_here(lab, settings, given.system, resume=given.resume, anew=given.prepare)
     arguments = ["train", given.system, *(["--prepare"] if given.prepare else [])]
     if given.detach:
-        return _detach(context, given, arguments)
+        return detach(context, given, arguments)
     return follow(context, _start(context, given, arguments))
 
 
@@ -147,7 +149,8 @@ def train_here(
             config_id = None if config is None else _id_of(lab, config, system)
             config = write(lab, settings, config_id=config_id)
             resume = False
-        # Readers then know whether to expect events or to parse the console.
+        # A run of EasyDistill 1.0 that comes here again never got as far as training.
+        resume = resume and settings.runtime.kind == "builtin"
         sink(make_event("runtime", runtime=settings.runtime.kind))
     command = build_command(config, settings.runtime, resume=resume)
     print("+", " ".join(command.argv), flush=True)
@@ -177,7 +180,7 @@ def _start(context: Context, given: Namespace, arguments: list[str]) -> Any:
     return start_job(context.lab, arguments, name=given.name)
 
 
-def _detach(context: Context, given: Namespace, arguments: list[str]) -> Literal[0]:
+def detach(context: Context, given: Namespace, arguments: list[str]) -> Literal[0]:
     run = _start(context, given, arguments)
     context.emit(
         run.to_dict(),
@@ -187,7 +190,7 @@ def _detach(context: Context, given: Namespace, arguments: list[str]) -> Literal
 
 
 @contextmanager
-def _sink(given: Namespace) -> Iterator[EventSink]:
+def progress_sink(given: Namespace) -> Iterator[EventSink]:
     """Where progress goes: to the run's events inside a run, else to the terminal."""
     if given.in_run:
         with in_run_sink() as sink:

@@ -14,12 +14,13 @@ from typing import Any
 
 from qdl_engine.easydistill.config import TrainConfig, check_config, new_config_id, read_config
 from qdl_engine.easydistill.find import HOME, TRAIN_SCRIPT, find_easydistill
+from qdl_engine.easydistill.work import SESSION
 from qdl_engine.errors import RunError, SettingsError
 from qdl_engine.events import Event, EventSink, no_sink
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.runs.launch import start_run, wait_for
 from qdl_engine.runs.store import Run, create_run
-from qdl_engine.settings import RuntimeSettings
+from qdl_engine.settings import LabSettings, RuntimeSettings, System
 from qdl_engine.user_settings import load_user_settings
 
 _LAUNCH_OPTIONS = ("--num_machines", "1", "--dynamo_backend", "no", "--mixed_precision", "no")
@@ -81,11 +82,27 @@ def _easydistill_command(config_path: Path, runtime: RuntimeSettings, resume: bo
     if resume:
         raise SettingsError("EasyDistill 1.0 has no resume", "Train again, or use runtime.kind = builtin.")
     place = locate(runtime)
-    argv = [sys.executable, "-P", "-m", "qdl_engine.easydistill.session", "--config", str(config_path)]
+    argv = [sys.executable, "-P", "-m", SESSION, "--config", str(config_path)]
     argv += ["--checkout", str(place.checkout), "--python", place.python]
     return Command(
         argv, _environment(RuntimeSettings(threads=runtime.threads), sys.executable), config_path.parent
     )
+
+
+def check_runtime(settings: LabSettings, system: System) -> None:
+    """Refuse, before data are prepared and labelled, what the chosen runtime cannot train.
+
+    Raises:
+        SettingsError: with what to do.
+    """
+    if settings.runtime.kind != "easydistill":
+        return
+    if settings.recipe(system).lora_rank:
+        raise SettingsError(
+            f"EasyDistill 1.0 has no LoRA, and {system}.lora_rank is {settings.recipe(system).lora_rank}",
+            f"Set {system}.lora_rank = 0, or runtime.kind = builtin.",
+        )
+    locate(settings.runtime)
 
 
 @dataclass(frozen=True)

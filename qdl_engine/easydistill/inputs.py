@@ -21,6 +21,7 @@ from qdl_engine.easydistill.config import TrainConfig
 from qdl_engine.easydistill.jobs import nearest
 from qdl_engine.easydistill.probe import Interpreter
 from qdl_engine.easydistill.student_view import make_student_view
+from qdl_engine.easydistill.work import LAUNCH_FILE, OUTPUT
 from qdl_engine.errors import DataError, SettingsError
 from qdl_engine.lab import write_json_atomic, write_text_atomic
 from qdl_engine.prompts import format_completion
@@ -103,7 +104,7 @@ def write_inputs(config: TrainConfig, interpreter: Interpreter, work: Path) -> I
     dropped = counts.dropped_in_words(config.max_length)
     if not counts.kept:
         raise DataError(f"No rows to train on in {config.labeled_path}", dropped or "The file is empty.")
-    template, launch, output_dir = work / "template.jinja", work / "launch.json", work / "output"
+    template, launch, output_dir = work / "template.jinja", work / LAUNCH_FILE, work / OUTPUT
     write_text_atomic(template, config.template.source())
     write_json_atomic(launch, launch_settings(len(interpreter.gpus), deepspeed=interpreter.deepspeed))
     view = make_student_view(student, work / "student")

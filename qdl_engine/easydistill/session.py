@@ -24,13 +24,12 @@ from qdl_engine.easydistill.inputs import Inputs, plain_path, student_directory,
 from qdl_engine.easydistill.outcome import judge_training
 from qdl_engine.easydistill.probe import Interpreter, probe
 from qdl_engine.easydistill.watch import Watch
+from qdl_engine.easydistill.work import NAME, last_weights
 from qdl_engine.errors import LabError, RunError, SettingsError
 from qdl_engine.events import Event, EventSink, append_event, make_event, no_sink
 from qdl_engine.trainer.stop import StopRequest
 
 DONE, FAILED, STOPPED = 0, 1, 3
-WORK_DIRECTORY = "easydistill"
-"""In the run's directory: all that 1.0 reads and writes."""
 _POLL_SECONDS = 0.2
 _NO_HELD_OUT = "EasyDistill 1.0 keeps no rows out: all are trained, and there is no held-out loss."
 _NO_CHECKPOINT = "EasyDistill 1.0 cannot resume."
@@ -103,11 +102,7 @@ def usable_interpreter(python: str) -> Interpreter:
 def work_directory(config: TrainConfig) -> Path:
     """Into the run when there is one, else beside the output."""
     run = os.environ.get("QDL_RUN_DIR")
-    return (
-        Path(run) / WORK_DIRECTORY
-        if run
-        else config.output_dir.with_name(f"{config.output_dir.name}.easydistill")
-    )
+    return Path(run) / NAME if run else config.output_dir.with_name(f"{config.output_dir.name}.easydistill")
 
 
 def train(
@@ -249,10 +244,7 @@ def _started(config: TrainConfig, installed: Installed, inputs: Inputs) -> dict[
 
 
 def _stopped(sink: EventSink, step: int, output_dir: Path) -> int:
-    found = [
-        path for path in output_dir.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()
-    ]
-    last = max(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
+    last = last_weights(output_dir)
     weights = "" if last is None else f" A student to begin anew with, by its weights alone: {last}"
     sink(make_event("note", message=_NO_CHECKPOINT + weights))
     sink(make_event("stopped", step=step, path=None))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qdl_engine.easydistill.probe import Interpreter
+from qdl_engine.easydistill.work import SESSION
 from qdl_engine.events import Event, EventSink, as_number, make_event, no_sink
 
 STEPS = 10
@@ -42,7 +43,7 @@ def run_trial(checkout: Path, interpreter: Interpreter, *, on_event: EventSink =
     directory = Path(tempfile.mkdtemp(prefix="qdl-trial-"))
     config = _write_config(directory)
     events = directory / "events.jsonl"
-    command = [sys.executable, "-P", "-m", "qdl_engine.easydistill.session", "--config", str(config)]
+    command = [sys.executable, "-P", "-m", SESSION, "--config", str(config)]
     command += ["--checkout", str(checkout), "--python", interpreter.python]
     environment = {key: value for key, value in os.environ.items() if key not in _KEPT_OUT}
     with open(directory / "output.log", "wb") as log:

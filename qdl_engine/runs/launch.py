@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from qdl_engine.easydistill.work import NAME, OUTPUT, is_upstream, last_weights
 from qdl_engine.errors import LabBusyError, RunError
 from qdl_engine.events import EventSink, no_sink
 from qdl_engine.lab import Lab, write_json_atomic
@@ -95,9 +97,20 @@ def _resuming(run: Run) -> list[str]:
     if run.state == "queued" or RESUME_FLAG in run.argv or run.kind != "train":
         # Preparing begins anew, labelling goes on at the row by its own cache.
         return list(run.argv)
+    if is_upstream(run.directory, run.argv):
+        raise RunError(f"Run {run.id} cannot be resumed: EasyDistill 1.0 has no resume", _anew(run))
     if not any(part.startswith("qdl_engine.") for part in run.argv):
-        raise RunError(f"Run {run.id} cannot be resumed: EasyDistill has no resume", "Train again instead.")
+        raise RunError(f"Run {run.id} cannot be resumed: its program has no resume", _anew(run))
     return [*run.argv, RESUME_FLAG]
+
+
+def _anew(run: Run) -> str:
+    train = f"qdl --lab {run.lab.word} train {run.system or 'system1'}"
+    weights = last_weights(run.directory / NAME / OUTPUT)
+    if weights is None:
+        return f"Train again: {train}"
+    begin = shlex.quote(f"{run.system or 'system1'}.student={weights}")
+    return f"Train again: {train}\nOr from its last weights, without its optimizer: {train} --set {begin}"
 
 
 def _launch(run: Run) -> Run:

@@ -10,6 +10,18 @@ import pytest
 from qdl_engine.cli import main
 from qdl_engine.doctor import Check, DoctorReport, examine
 from qdl_engine.lab import Lab
+from qdl_engine.user_paths import user_settings_file
+from qdl_engine.user_settings import (
+    EasyDistillRecord,
+    UserSettings,
+    save_user_settings,
+)
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the developer's own settings."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
 
 
 def checks(lab: Lab) -> dict[str, Check]:
@@ -68,3 +80,43 @@ def test_missing_is_unhealthy() -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--offline", "--json", "--lab", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out)["healthy"] is True
+
+
+def record(checkout: Path, python: Path, commit: str = "") -> None:
+    save_user_settings(
+        UserSettings(
+            easydistill=EasyDistillRecord(
+                python=str(python),
+                checkout=str(checkout),
+                version="1.0",
+                commit=commit,
+                checked="2026-01-02T03:04:05",
+            )
+        )
+    )
+
+
+def test_the_easydistill_that_was_checked_is_shown(tmp_path: Path) -> None:
+    script = tmp_path / "ed/easydistill/kd/train.py"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    python = tmp_path / "python"
+    python.touch()
+    record(tmp_path / "ed", python)
+    lab = Lab.at(tmp_path / "none")
+    check = checks(lab)["easydistill"]
+    assert check.state == "ok" and "checked 2026-01-02" in check.detail and str(python) in check.detail
+    record(tmp_path / "ed", python, commit="a" * 40)
+    changed = checks(lab)["easydistill"]
+    assert (
+        changed.state == "note" and "changed since" in changed.detail and "easydistill check" in changed.cure
+    )
+    python.unlink()
+    assert checks(lab)["easydistill"].state == "missing"
+
+
+def test_broken_settings_of_the_user_are_said(tmp_path: Path) -> None:
+    user_settings_file().parent.mkdir(parents=True, exist_ok=True)
+    user_settings_file().write_text("[easydistill]\npyton = 'x'\n", encoding="utf-8")
+    check = checks(Lab.at(tmp_path))["easydistill"]
+    assert check.state == "note" and "easydistill.pyton" in check.detail

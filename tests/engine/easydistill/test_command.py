@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.easydistill.command import build_command, locate, run_easy_distill
+from qdl_engine.distill import distill_system1
+from qdl_engine.easydistill.command import build_command, check_runtime, locate, run_easy_distill
 from qdl_engine.easydistill.find import find_easydistill
 from qdl_engine.errors import SettingsError
-from qdl_engine.settings import RuntimeSettings
+from qdl_engine.lab import Lab
+from qdl_engine.settings import LabSettings, RuntimeSettings
 from qdl_engine.user_settings import EasyDistillRecord, UserSettings, save_user_settings
 
 
@@ -121,3 +123,16 @@ def test_installations_are_told_apart_without_importing_them(environment: Path, 
     (root / "easydistill" / "cli").mkdir()
     (root / "easydistill" / "cli" / "__init__.py").touch()
     assert find_easydistill(python).kind == "2.x"
+
+
+def test_what_the_runtime_cannot_do_is_refused_before_any_data(tmp_path: Path) -> None:
+    lab = Lab.at(tmp_path / "lab")
+    upstream = {"kind": "easydistill", "checkout": str(checkout_of_1_0(tmp_path / "one"))}
+    for values, words in (
+        ({"system1": {"lora_rank": 8}, "runtime": upstream}, "no LoRA"),
+        ({"runtime": {"kind": "easydistill", "checkout": str(tmp_path)}}, "No EasyDistill 1.0 at"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            distill_system1(values, lab=lab)
+    assert not list(lab.data.iterdir()) and not list(lab.runs.iterdir())
+    check_runtime(LabSettings(), "system1")

@@ -92,7 +92,7 @@ def raw_config(lab: Lab) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("job_type", "words"),
     [
-        ("kd_black_box_api", "Label first"),
+        ("kd_black_box_api", "qdl run CONFIG.json labels and trains here"),
         ("kd_white_box", "wrong teacher rows"),
         ("rank_dpo_api", "not in its repository"),
         ("kd_black_box_train", "Did you mean kd_black_box_train_only?"),

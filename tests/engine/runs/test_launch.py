@@ -275,8 +275,25 @@ def test_resume_goes_on_in_the_same_directory(lab: Lab) -> None:
 def test_what_cannot_resume_says_so(lab: Lab) -> None:
     run = create_run(lab, "train", argv=[sys.executable, "-c", "raise SystemExit(1)"])
     ended = wait_for(start_run(run), poll=0.02, timeout=PATIENCE)
-    with pytest.raises(RunError, match="EasyDistill has no resume"):
+    with pytest.raises(RunError, match="its program has no resume"):
         resume_run(ended)
+
+
+def test_a_training_by_easydistill_offers_its_weights_instead_of_a_resume(
+    lab: Lab, make_run: MakeRun
+) -> None:
+    run = make_run("sys.exit(3)", system="system1")
+    ended = wait_for(start_run(run), poll=0.02, timeout=PATIENCE)
+    work = run.directory / "easydistill"
+    for step in (9, 10):
+        (work / f"output/checkpoint-{step}").mkdir(parents=True)
+        (work / f"output/checkpoint-{step}/trainer_state.json").touch()
+    (work / "output/checkpoint-11").mkdir()
+    (work / "launch.json").touch()
+    with pytest.raises(RunError, match=r"EasyDistill 1\.0 has no resume") as refused:
+        resume_run(ended)
+    assert f"system1.student={work / 'output/checkpoint-10'}'" in refused.value.hint
+    assert refresh_run(run).state == ended.state
 
 
 def test_a_run_of_a_copied_lab_never_writes_into_the_lab_it_came_from(lab: Lab, tmp_path: Path) -> None:
