@@ -102,12 +102,13 @@ class CompareScreen(WalkingScreen):
             there = self._answering()
             shuffled = blind_order([name for name in MODELS if name in there], created, prompt)
             self._order = [*shuffled, *(name for name in MODELS if name not in shuffled)]
-        answers = self.query_one("#answers")
+        answers = self.query_one(SplitPanes)
         for place, name in enumerate(self._order):
             pane = self.query_one(f"#answer-{name}", AnswerPane)
             pane.display = name in self.names
             if answers.children[place] is not pane:
                 answers.move_child(pane, before=place)
+        answers.apply()  # a size is the place's, not the model's: it would tell which one it is
         for pane in self.query(AnswerPane):
             pane.set_class(pane is self.panes()[0], "first")
             pane.query_one(AnswerScroll).scroll_home(animate=False)

@@ -58,7 +58,7 @@ def shown_bindings(screen: Screen[object]) -> list[Binding]:
     found: dict[str, Binding] = {}
     typing = isinstance(screen.focused, Input)
     for binding in _as_defined(screen):
-        plain = key_to_character(binding.key) is not None
+        plain = (key_to_character(binding.key) or "\x1b").isprintable()  # esc has a character too
         if typing and plain:
             continue  # an input takes these as text
         if binding.show and binding.description and (plain or binding.action not in found):

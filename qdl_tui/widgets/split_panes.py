@@ -6,6 +6,7 @@ from textual.binding import Binding
 from textual.containers import Container
 from textual.layouts.horizontal import HorizontalLayout
 from textual.message import Message
+from textual.widget import Widget
 
 STEP = 1.25
 """What one key press multiplies the size of a pane by."""
@@ -39,7 +40,7 @@ class SplitPanes(Container):
     def __init__(self, *, name: str, kept: dict[str, list[float]], id: str | None = None) -> None:  # noqa: A002
         super().__init__(name=name, id=id)
         self._kept = kept
-        self._applied: tuple[str, list[float]] = ("", [])
+        self._applied: tuple[str, list[float], list[Widget]] = ("", [], [])
 
     @property
     def _across(self) -> bool:
@@ -57,11 +58,12 @@ class SplitPanes(Container):
         self.apply()
 
     def apply(self) -> None:
-        """Give each child its share along the layout and all of the room across it, where shares are kept."""
+        """Give each place its share along the layout and all of the room across it, where shares are kept."""
         shares = self._kept.get(self._key, [])
-        if (self._key, shares) == self._applied:
+        wanted = (self._key, shares, list(self.children))
+        if wanted == self._applied:
             return
-        self._applied = (self._key, shares)
+        self._applied = wanted
         for child, share in zip(self.children, shares or [0.0] * len(self.children), strict=True):
             along = f"{round(share * 1000)}fr" if shares else None
             whole = "1fr" if shares else None

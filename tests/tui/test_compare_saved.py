@@ -224,3 +224,21 @@ async def test_a_reopened_screen_keeps_what_is_typed_and_no_answers_under_it(com
         await settled(app, pilot)
         assert "five" in screen_text(app), "a prompt that is known has its answers"
         assert all(isinstance(pane, AnswerPane) for pane in screen.panes())
+
+
+async def test_a_size_belongs_to_the_place_and_not_to_the_model(compared_lab: Lab) -> None:
+    async with compare_screen(compared_lab) as (app, pilot, screen):
+        await pilot.press(">", ">", "b", "]")
+        await settled(app, pilot)
+        await pilot.pause()
+        widths = [pane.outer_size.width for pane in screen.panes()]
+        assert [pane.model for pane in screen.panes()] != list(NAMES)
+        assert widths[0] > widths[1] == widths[2]
+
+
+async def test_the_keys_of_the_prompt_are_in_the_footer(compared_lab: Lab) -> None:
+    async with compare_screen(compared_lab) as (app, pilot, _screen):
+        await pilot.press("i")
+        await pilot.pause()
+        footer = screen_text(app).splitlines()[-1]
+        assert all(key in footer for key in ("enter Ask", "esc Back", "^u Clear"))
