@@ -188,7 +188,7 @@ def test_no_model_library_is_imported(lab: Lab, settings: LabSettings) -> None:
         "import sys, contextlib, io\nfrom qdl_engine.cli import main\n"
         "with contextlib.redirect_stdout(io.StringIO()):\n"
         f"    main(['--lab', {str(lab.root)!r}, 'preflight', 'system1', '--offline'])\n"
-        "print([name for name in ('torch', 'transformers', 'datasets', 'numpy', 'trl') if name in sys.modules])"
+        "print([name for name in ('torch', 'transformers', 'datasets', 'numpy') if name in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
