@@ -124,6 +124,8 @@ class QdlApp(TellingApp):
         # Textual draws NO_COLOR with an ANSI theme as black on black.
         ansi = known and self.available_themes[self.state.theme].ansi and "NO_COLOR" in os.environ
         self.theme = self.state.theme if known and not ansi else "qdl-dark"
+        self._css_variables = self.get_css_variables()
+        self.stylesheet.set_variables(self._css_variables)
 
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
@@ -196,6 +198,13 @@ class QdlApp(TellingApp):
 
         runs = [run for run in list_runs(self.lab) if run.active]
         return [f"Run {run.id} goes on:  qdl --lab {self.lab.word} attach {run.id}" for run in runs]
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Textual parses every stylesheet anew here, also at start, where nothing has changed yet."""
+        variables = self.get_css_variables()
+        if variables != self._css_variables:
+            self._css_variables = variables
+            super().refresh_css(animate)
 
     def action_toggle_theme(self) -> None:
         self.theme = "qdl-light" if self.current_theme.dark else "qdl-dark"
