@@ -116,10 +116,11 @@ def make_vote(
     candidates = tuple(
         Candidate(model, comparison.models[model].path, comparison.models[model].written) for model in names
     )
-    return Vote(now(), _who(), name, comparison.prompts[index], candidates, best, blind)
+    return Vote(now(), voter(), name, comparison.prompts[index], candidates, best, blind)
 
 
-def _who() -> str:
+def voter() -> str:
+    """Whose votes are cast here: the user's name."""
     try:
         return getpass.getuser()
     except (KeyError, ImportError, OSError):  # a container's user need not have a name

@@ -12,7 +12,7 @@ from qdl_engine.errors import DataError, LabError
 from qdl_engine.lab import Lab
 from qdl_engine.status import SYSTEM_NAMES, checkpoint_ready
 from qdl_engine.text import one_line
-from qdl_engine.votes import Candidate, Vote, vote_scores
+from qdl_engine.votes import Candidate, Vote, vote_scores, voter
 
 MODELS = ("teacher", "system1", "system2")
 TITLES = {"teacher": "Teacher", **SYSTEM_NAMES}
@@ -112,12 +112,10 @@ class Shown:
         return self.comparison.created, self.prompt
 
     def vote_in(self, votes: Iterable[Vote]) -> Vote | None:
-        """The last vote on these answers."""
-        found = None
-        for vote in votes:
-            if self.kept.name and vote.comparison == self.kept.name and vote.prompt == self.prompt:
-                found = vote
-        return found
+        """The user's own last vote on these answers; what others voted must not tell the names."""
+        mine = (voter(), self.kept.name, self.prompt)
+        found = [vote for vote in votes if (vote.who, vote.comparison, vote.prompt) == mine]
+        return found[-1] if found else None
 
 
 def shown_by_prompt(kept: Kept) -> dict[str, Shown]:

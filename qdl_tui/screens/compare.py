@@ -170,9 +170,8 @@ class CompareScreen(WalkingScreen):
         last = shown.prompt if shown is not None else watched
         if shown is not None:
             self.known[shown.prompt] = shown
-        if self.asking is not None and watched == last and asking.prompt in self.prompts:
-            self.position = self.prompts.index(asking.prompt)
-            self._set_prompt(asking.prompt)
+        if self.asking is not None and watched == last:
+            self.go_to(asking.prompt)
         self.redraw()
         if shown is None and self.asking is None:
             self._show_failures(asking)

@@ -69,6 +69,9 @@ class AskingScreen(BaseScreen):
         """The prompt that Enter asks."""
         return ""
 
+    def go_to(self, prompt: str) -> None:
+        """Put this prompt on show."""
+
     def show_asking(self) -> None:
         """A prompt is being asked from now on."""
 
@@ -100,6 +103,7 @@ class AskingScreen(BaseScreen):
         if not prompts:
             self.notify("sample_prompts.txt has no prompts", markup=False, timeout=3)
         else:
+            self.go_to(prompts[0])
             self.start_asking(prompts)
 
     def start_asking(self, prompts: Sequence[str]) -> None:
@@ -172,6 +176,9 @@ class AskingScreen(BaseScreen):
         self.show_answered(asking, shown)
         if goes_on:
             self.ask(asking)
+        elif len(asking.prompts) > 1:
+            done = len(asking.kept.comparison.prompts)
+            self.notify(f"{done} of {len(asking.prompts)} prompts are answered", markup=False, timeout=3)
 
     @work(thread=True, group="save", exit_on_error=False)
     def save(self, asking: Asking, snapshot: tuple[int, dict[str, Any]]) -> None:

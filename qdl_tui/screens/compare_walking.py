@@ -143,6 +143,11 @@ class WalkingScreen(CompareActionsScreen):
             self.position = (self.position + prompts) % len(self.prompts)
             self._set_prompt(self.prompts[self.position])
 
+    def go_to(self, prompt: str) -> None:
+        if prompt in self.prompts:
+            self.position = self.prompts.index(prompt)
+            self._set_prompt(prompt)
+
     def action_edit(self) -> None:
         field = self.query_one(PromptInput)
         field.focus()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,13 @@ def test_only_the_last_vote_on_the_same_answers_counts(lab: Lab) -> None:
     append_vote(lab, make_vote(compared(*MODELS), "c1", 1, "teacher"))
     assert [vote.best for vote in read_votes(lab)] == ["system1", "teacher"]
     assert len(lab.votes.read_text().splitlines()) == 4
+
+
+def test_everybody_has_a_vote(lab: Lab) -> None:
+    mine = make_vote(compared(*MODELS), "c1", 0, "teacher")
+    append_vote(lab, mine)
+    append_vote(lab, replace(mine, who="somebody else", best="system1"))
+    assert [vote.best for vote in read_votes(lab)] == ["teacher", "system1"]
 
 
 def test_a_broken_line_costs_no_other_vote(lab: Lab) -> None:

@@ -6,14 +6,15 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
-from qdl_engine.comparison import Answer, ComparedModel, Comparison
+from qdl_engine.comparison import Answer, ComparedModel, Comparison, load_comparison
 from qdl_engine.lab import Lab, write_json_atomic
-from qdl_engine.votes import blind_order, read_votes
+from qdl_engine.votes import append_vote, blind_order, make_vote, read_votes
 from qdl_tui.app import QdlApp
 from qdl_tui.screens.compare import CompareScreen
 from qdl_tui.widgets.answer_pane import AnswerPane, AnswerScroll
@@ -124,6 +125,15 @@ async def test_a_blind_vote_hides_names_figures_and_reasoning_until_it_is_cast(c
     (vote,) = read_votes(compared_lab)
     assert (vote.best, vote.blind, vote.comparison, vote.prompt) == (order[2], True, "newer", "2 + 2?")
     assert [model.name for model in vote.models] == order
+
+
+async def test_what_others_voted_does_not_tell_the_names(compared_lab: Lab) -> None:
+    kept = load_comparison(compared_lab.comparisons / "newer.json")
+    append_vote(compared_lab, replace(make_vote(kept, "newer", 1, "system2"), who="somebody else"))
+    async with compare_screen(compared_lab) as (app, pilot, _screen):
+        await pilot.press("b", "]")
+        await settled(app, pilot)
+        assert "Answer A" in screen_text(app)
 
 
 async def test_an_open_vote_and_a_change_of_mind(compared_lab: Lab) -> None:
