@@ -12,6 +12,7 @@ import pytest
 
 from qdl_engine.cli import main
 from qdl_engine.easydistill.check import check_easydistill, version_of
+from qdl_engine.easydistill.find import steps_to_get_one
 from qdl_engine.easydistill.probe import NEEDED, probe
 from qdl_engine.user_settings import load_user_settings
 from tests.engine.easydistill.test_command import checkout_of_1_0
@@ -111,6 +112,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["easydistill", "check", str(tmp_path / "none"), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["works"] is False and found["version"] == "not EasyDistill" and found["steps"]
+
+
+def test_the_readme_has_the_same_steps() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    for step in steps_to_get_one():
+        assert f"\n{step}" in readme
 
 
 @pytest.mark.slow
