@@ -26,6 +26,13 @@ _RV_COLUMNS = ("Reasoning_Verbosity", "reasoning_verbosity", "rv")
 _CD_COLUMNS = ("Cognitive_Difficulty", "cognitive_difficulty", "cd")
 _VERIFIED_COLUMNS = ("thought_correctness_verify", "logical_correctness", "verified")
 _TAGS = re.compile(r"<\|(?:begin|end)_of_(?:thought|solution)\|>")
+# What EasyDistill's prompts ask a teacher for. Without the last tag the answer ends with the text.
+_SECTIONS = re.compile(
+    r"<\|begin_of_thought\|>(?P<thought>.*?)<\|end_of_thought\|>\s*"
+    r"<\|begin_of_solution\|>(?P<answer>.*?)(?:<\|end_of_solution\|>|\Z)"
+    r"|<thinking>(?P<thinking>.*?)</thinking>\s*<answer>(?P<final>.*?)(?:</answer>|\Z)",
+    re.DOTALL,
+)
 _FINAL_LINE = re.compile(r"\A(?P<thought>.+)\n####[ \t]*(?P<answer>[^\n]+?)\s*\Z", re.DOTALL)
 
 
@@ -51,6 +58,15 @@ def _first(row: Row, names: Sequence[str]) -> Any:
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
+def tagged_sections(text: str) -> tuple[str, str]:
+    """Thought and answer in the tags that EasyDistill's prompts ask for; both empty without them."""
+    found = _SECTIONS.search(text)
+    if found is None:
+        return "", ""
+    thought, answer = found["thought"] or found["thinking"], found["answer"] or found["final"]
+    return (thought or "").strip(), (answer or "").strip()
+
+
 def _chain(row: Row, instruction: str, output: str, thought: str = "", *, final_line: bool = False) -> Chain:
     """A chain from flat columns; reasoning inside `output` is taken out of it."""
     cut = False
@@ -58,6 +74,10 @@ def _chain(row: Row, instruction: str, output: str, thought: str = "", *, final_
         if THINK_OPEN in output or THINK_CLOSE in output:
             parts = split_completion(output)
             thought, output, cut = parts.reasoning, parts.answer, not parts.reasoning_closed
+        elif "<|begin_of_thought|>" in output or "<thinking>" in output:
+            thought, answer = tagged_sections(output)
+            output = answer if thought else output
+            cut = not thought and not any(tag in output for tag in ("<|end_of_thought|>", "</thinking>"))
         elif final_line and (found := _FINAL_LINE.match(output)):
             thought, output = found["thought"].strip(), found["answer"]
     return Chain(

@@ -47,6 +47,17 @@ def test_alpaca_merges_input_into_the_instruction() -> None:
     assert only("alpaca", {**row, "input": ""}) == Chain("Translate.", "Good day")
 
 
+def test_reasoning_in_the_tags_of_easydistill_is_taken_out() -> None:
+    whole = "<|begin_of_thought|> Add. <|end_of_thought|>\n<|begin_of_solution|> 2"
+    assert only("distilqwen", {"instruction": "Q", "output": whole}) == Chain("Q", "2", "Add.")
+    other = "<thinking>Add.</thinking><answer>2</answer>"
+    assert only("distilqwen", {"instruction": "Q", "output": other}) == Chain("Q", "2", "Add.")
+    cut = {"instruction": "Q", "output": "<|begin_of_thought|>Add"}
+    assert only("distilqwen", cut) == Chain("Q", "Add", cut=True)
+    no_answer = {"instruction": "Q", "output": "<|begin_of_thought|>Add<|end_of_thought|>"}
+    assert only("distilqwen", no_answer) == Chain("Q", "Add")
+
+
 def test_omnithought_gives_every_record_with_its_own_levels() -> None:
     first, second = chains("omnithought", OMNI)
     assert first == Chain("What is 2 + 2?", "4", "Two and two.", rv=4, cd=1, verified=True)
