@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rich.text import Text
 from textual import on, work
@@ -277,8 +278,31 @@ class QdlApp(TellingApp):
         else:
             self.start_job(step.command)
 
-    @work(thread=True, group="jobs", exit_on_error=False)
     def start_job(self, command: tuple[str, ...]) -> None:
+        """Start a detached run; what a training needs is shown first, and Enter starts it."""
+        if command[0] == "train" and isinstance(self.screen, BaseScreen):
+            self.show_preflight(cast("System", command[1]), start=partial(self.launch_job, command))
+        else:
+            self.launch_job(command)
+
+    def show_preflight(
+        self, system: System, *, overrides: Sequence[str] = (), start: Callable[[], object] | None = None
+    ) -> None:
+        """Will a training fit, and how long will it take; `start` is what Enter does."""
+        from qdl_tui.screens.preflight import PreflightScreen
+
+        screen = PreflightScreen(self.lab, system, overrides)
+
+        def answered(answer: str | None) -> None:
+            if answer == "start":
+                (start or partial(self.launch_job, ("train", system)))()
+            elif answer == "edit":
+                self.show_setting(screen.wanted_setting or f"{system}.batch_size")
+
+        self.push_screen(screen, answered)
+
+    @work(thread=True, group="jobs", exit_on_error=False)
+    def launch_job(self, command: tuple[str, ...]) -> None:
         from qdl_engine.runs.launch import start_job
 
         self.post_message(RunStarted(start_job(self.lab, list(command)), command))

@@ -11,10 +11,12 @@ from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.dom import DOMNode
 
+from qdl_engine.status import SYSTEM_NAMES
 from qdl_engine.text import printable
 
 if TYPE_CHECKING:
     from qdl_engine.runs.store import Run
+    from qdl_engine.settings import System
     from qdl_tui.app import QdlApp
 
 Command = tuple[str, str, Callable[[], object]]
@@ -77,7 +79,16 @@ class LabCommands(Provider):
             (f"Set {key}", help_text, partial(self._app.show_setting, key))
             for key, help_text in self._settings
         ]
-        return [*self._actions(), *runs, *settings]
+        preflights: list[Command] = [
+            (
+                f"Preflight of {name}",
+                "Will its training fit, how long will it take; Enter starts it",
+                partial(self._app.show_preflight, cast("System", system)),
+            )
+            for system, name in SYSTEM_NAMES.items()
+            if self._settings
+        ]
+        return [*self._actions(), *preflights, *runs, *settings]
 
     async def discover(self) -> Hits:
         for title, help_text, act in self._commands():

@@ -67,38 +67,55 @@ class Preflight:
             "labelling": None if self.labelling is None else self.labelling.to_dict(),
             "cure": None if self.cure is None else asdict(self.cure) | {"command": self.change},
             "warnings": self.warnings,
+            "summary": self.summary(),
         }
+
+    def summary(self) -> dict[str, str]:
+        """What a person wants to know, a line for each: the table's, and the app's screen's."""
+        rows, took, disk = self.rows, self.duration, self.disk
+        dropped = rows.too_long_rows + rows.broken_rows
+        guess = "" if rows.origin == "counted" else " (estimated)"
+        download = f"; {size_text(disk.download)} to download" if disk.download else ""
+        lines = {
+            "verdict": self.verdict_text(),
+            "student": self._student_text(),
+            "rows": f"{rows.trained_rows:,} trained, {rows.held_out_rows:,} held out, {dropped:,} dropped; "
+            f"longest {rows.longest:,} tokens",
+            "tokens": f"{rows.trained_tokens:,} trained, {rows.masked_tokens:,} masked (prompts), "
+            f"{rows.dropped_tokens:,} dropped{guess}",
+            "steps": f"{rows.steps:,} ({rows.steps_per_epoch:,} an epoch), {rows.padding:.0%} padding",
+            "time": f"{time_text(took.seconds)} expected, {took.origin} by {printable(took.source)}; "
+            f"the hardware's floor is {time_text(took.floor_seconds)}",
+            "disk": f"{size_text(disk.needed)} of {size_text(disk.free)} free: checkpoints "
+            f"{size_text(disk.checkpoints)}, student {size_text(disk.student)}{download}",
+        }
+        if self.labelling is not None:
+            lines["teacher"] = labelling_text(self.labelling)
+        return lines
 
     def table(self) -> str:
         """All of it as plain text."""
-        blocks = [
-            self._head(),
-            self._memory_lines(),
-            [self.row_text()],
-            [self.time_text()],
-            [self.disk_text()],
+        summary = self.summary()
+        lines = [f"{_SIGNS[self.verdict]}: {summary.pop('verdict')}"]
+        lines += [f"{'student':<10}{summary.pop('student')}"]
+        lines += [f"{'memory':<10}at its fullest, {self.memory.moment}:"]
+        lines += [
+            f"{'':<10}{part.name:<16}{size_text(part.bytes):>10}  {part.what}" for part in self.memory.parts
         ]
-        if self.labelling is not None:
-            blocks.append(labelling_lines(self.labelling))
-        blocks.append([f"warning   {printable(warning)}" for warning in self.warnings])
+        lines += [f"{name:<10}{text}" for name, text in summary.items()]
+        lines += [f"{'warning':<10}{printable(warning)}" for warning in self.warnings]
         if self.cure is not None:
-            blocks.append(
-                [f"it fits   {self.change}", f"          {size_text(self.cure.bytes)}: {self.cure.why}"]
-            )
+            lines += [f"{'it fits':<10}{self.change}"]
+            lines += [f"{'':<10}{size_text(self.cure.bytes)}: {self.cure.why}"]
         elif self.verdict == "does not fit":
-            blocks.append(
-                ["it fits   with no settings that are known: take a smaller student or a larger device"]
-            )
-        return "\n".join(line for block in blocks for line in block)
+            lines += [f"{'it fits':<10}with no settings known: take a smaller student or a larger device"]
+        return "\n".join(lines)
 
-    def _head(self) -> list[str]:
+    def _student_text(self) -> str:
         trained = "all trained"
         if self.trained_parameters != self.parameters:
             trained = f"{count_text(self.trained_parameters)} of them trained by LoRA"
-        return [
-            f"{_SIGNS[self.verdict]}: {self.verdict_text()}",
-            f"student   {printable(self.student)}, {count_text(self.parameters)} parameters, {trained}",
-        ]
+        return f"{printable(self.student)}, {count_text(self.parameters)} parameters, {trained}"
 
     def verdict_text(self) -> str:
         """In words what decides."""
@@ -109,55 +126,15 @@ class Preflight:
             f"the most is {largest.name}, {size_text(largest.bytes)}"
         )
 
-    def _memory_lines(self) -> list[str]:
-        lines = [f"memory    at its fullest, {self.memory.moment}:"]
-        lines += [
-            f"          {part.name:<16}{size_text(part.bytes):>10}  {part.what}" for part in self.memory.parts
-        ]
-        return lines
 
-    def row_text(self) -> str:
-        """Rows and tokens of an epoch."""
-        rows = self.rows
-        dropped = rows.too_long_rows + rows.broken_rows
-        how = "" if rows.origin == "counted" else " (estimated)"
-        return (
-            f"rows      {rows.trained_rows:,} trained, {rows.held_out_rows:,} held out, {dropped:,} dropped; "
-            f"longest {rows.longest:,} tokens\n"
-            f"tokens    {rows.trained_tokens:,} trained, {rows.masked_tokens:,} masked (prompts), "
-            f"{rows.dropped_tokens:,} dropped an epoch{how}\n"
-            f"steps     {rows.steps:,} ({rows.steps_per_epoch:,} an epoch), {rows.padding:.0%} padding"
-        )
-
-    def time_text(self) -> str:
-        """Prediction beside floor."""
-        took = self.duration
-        return (
-            f"time      {time_text(took.seconds)} expected ({took.origin}: {printable(took.source)}), "
-            f"hardware floor {time_text(took.floor_seconds)}"
-        )
-
-    def disk_text(self) -> str:
-        """What is written, and what is free."""
-        disk = self.disk
-        download = f", and {size_text(disk.download)} to download" if disk.download else ""
-        return (
-            f"disk      {size_text(disk.needed)} of {size_text(disk.free)} free: checkpoints "
-            f"{size_text(disk.checkpoints)}, student {size_text(disk.student)}{download}"
-        )
-
-
-def labelling_lines(labelling: Labelling) -> list[str]:
-    """The teacher's part as text."""
-    memory = labelling.memory
+def labelling_text(labelling: Labelling) -> str:
+    """The teacher's part in one line."""
     fits = "fits" if labelling.fits else "DOES NOT FIT"
-    parts = ", ".join(f"{part.name} {size_text(part.bytes)}" for part in memory.parts)
-    return [
-        f"teacher   {printable(labelling.teacher)} {fits}: {size_text(memory.total)} of "
-        f"{size_text(labelling.capacity)} ({parts})",
-        f"          {labelling.prompts:,} prompts, about {labelling.tokens:,} tokens: "
-        f"{time_text(labelling.seconds)} expected (estimated), floor {time_text(labelling.floor_seconds)}",
-    ]
+    return (
+        f"{printable(labelling.teacher)} {fits}: {size_text(labelling.memory.total)} of "
+        f"{size_text(labelling.capacity)}; {labelling.prompts:,} prompts in {time_text(labelling.seconds)}, "
+        f"estimated; the hardware's floor is {time_text(labelling.floor_seconds)}"
+    )
 
 
 def count_text(count: int) -> str:

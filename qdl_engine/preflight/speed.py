@@ -96,7 +96,7 @@ def predict(
     epoch = _epoch_seconds(shape, training, hardware, figures, passes)
     seconds = epoch * (figures.epochs + held_out) + START_SECONDS
     rate = figures.tokens / epoch if epoch else 0.0
-    source = f"{hardware.utilisation:.0%} of the peak of {hardware.name}, an estimate by its class"
+    source = f"{hardware.utilisation:.0%} of the peak of {hardware.name}"
     return Duration(floor, seconds, rate, "estimated", source)
 
 

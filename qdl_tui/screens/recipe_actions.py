@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from textual import on, work
 from textual.binding import Binding
@@ -29,6 +30,14 @@ class DraftScreen(SavingScreen):
         Binding("r", "run", "Run", tooltip="Prepare, label where asked, and train", id="recipe.run"),
         Binding("v", "data", "Data", tooltip="The prepared rows and the report", id="recipe.data"),
         Binding("p", "prepare", "Prepare the data", show=False, id="recipe.prepare"),
+        Binding(
+            "f",
+            "preflight",
+            "Will it fit",
+            show=False,
+            tooltip="Memory, time and disk of a training, with the edits that are not saved",
+            id="recipe.preflight",
+        ),
         Binding("l", "label", "Let the teacher label", show=False, id="recipe.label"),
         Binding(
             "m",
@@ -93,6 +102,15 @@ class DraftScreen(SavingScreen):
         if message.ask:
             text = message.view.text
             self.app.push_screen(TextScreen("EasyDistill config, as training will write it", text))
+
+    def action_preflight(self) -> None:
+        """What a training would need with the edits as they stand; Enter saves them and starts it."""
+        draft = self.draft
+        if not self.settings_are_read() or draft is None:
+            return
+        changes = [f"{key}={text}" for key, _saved, text in draft.changes()]
+        start = partial(self.save_then, ("train", self.system)) if changes else None
+        self.lab_app.show_preflight(self.system, overrides=changes, start=start)
 
     def action_run(self) -> None:
         self.save_then(("train", self.system))

@@ -50,6 +50,17 @@ class Keyboard:
         self.terminal.press(ENTER)
         self.terminal.wait_until(lambda shown: command not in first_step(shown), 60)
 
+    def train(self, command: str, seconds: float) -> None:
+        """As `do`; Enter once more on the screen that says whether it fits."""
+        self.terminal.wait_until(lambda shown: command in first_step(shown), seconds)
+        self.terminal.press(ENTER)
+        shown = self.terminal.wait_until(lambda shown: "✓ fits" in shown, 60)
+        assert "Train System" in shown and "tokens" in shown
+        self.terminal.press(ENTER)
+        self.terminal.wait_until(
+            lambda shown: first_step(shown) != "" and command not in first_step(shown), 60
+        )
+
 
 @pytest.fixture
 def keyboard(tmp_path: Path) -> Iterator[Keyboard]:
@@ -66,14 +77,14 @@ def test_from_an_empty_directory_to_a_comparison(keyboard: Keyboard) -> None:
 
     keyboard.do("qdl prepare system1", 2 * MINUTES)
     keyboard.do("qdl label", 2 * MINUTES)
-    keyboard.do("qdl train system1", 10 * MINUTES)
+    keyboard.train("qdl train system1", 10 * MINUTES)
     keyboard.terminal.press("5")
     keyboard.terminal.wait_until(lambda shown: "loss" in shown and "tok/s" in shown, 5 * MINUTES)
     keyboard.leave_and_come_back()
     keyboard.terminal.wait_until(lambda shown: "train" in first_step(shown) or "system2" in first_step(shown))
 
     keyboard.do("qdl prepare system2", 15 * MINUTES)
-    keyboard.do("qdl train system2", 2 * MINUTES)
+    keyboard.train("qdl train system2", 2 * MINUTES)
     keyboard.do("qdl compare", 15 * MINUTES)
 
     keyboard.terminal.wait_for("Prompt 1/")

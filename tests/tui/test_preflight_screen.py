@@ -1,0 +1,145 @@
+"""The screen before a training: at once there, measured in a process of its own, and never in the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qdl_engine.lab import Lab
+from qdl_tui.app import QdlApp
+from qdl_tui.screens.preflight import PreflightScreen
+from tests.tui.screen import screen_text, settled
+
+Started = list[tuple[str, ...]]
+
+
+@pytest.fixture
+def prepared(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = [{"id": str(at), "instruction": f"Say {at}.", "output": f"It is {at}."} for at in range(40)]
+    lab.train_labeled.write_text(json.dumps(rows), encoding="utf-8")
+    return lab
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    """The jobs that were started, instead of detached processes."""
+    commands: Started = []
+    monkeypatch.setattr(QdlApp, "launch_job", lambda app, command: commands.append(command))
+    return commands
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_enter_on_the_next_step_shows_what_it_needs_and_enter_starts(
+    prepared: Lab, started: Started, size: tuple[int, int]
+) -> None:
+    app = QdlApp(prepared)
+    async with app.run_test(size=size) as pilot:
+        await settled(app, pilot)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert isinstance(app.screen, PreflightScreen) and not started
+        await settled(app, pilot)
+        shown = screen_text(app)
+        assert "Train System 1?" in shown and "of memory on CPU" in shown
+        for word in ("weights", "optimizer", "activations", "rows", "tokens", "time", "disk"):
+            assert word in shown
+        assert "━" in shown and "38 trained, 2 held out" in shown
+        assert "enter Start" in shown and "e Edit recipe" in shown and "esc Back" in shown
+        await pilot.press("enter")
+        await pilot.pause()
+        assert started == [("train", "system1")]
+        assert not isinstance(app.screen, PreflightScreen)
+
+
+async def test_enter_does_not_wait_for_the_measuring(prepared: Lab, started: Started) -> None:
+    app = QdlApp(prepared)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("enter")
+        await pilot.pause()
+        screen = app.screen
+        assert isinstance(screen, PreflightScreen) and "Measuring" in screen_text(app)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert started == [("train", "system1")] and screen.found is None
+
+
+async def test_escape_goes_back_and_e_goes_to_the_setting_that_would_make_it_fit(
+    prepared: Lab, started: Started
+) -> None:
+    prepared.settings_file.write_text(
+        "[system2]\nrows = 4000\nbatch_size = 1024\nmax_length = 131072\n", encoding="utf-8"
+    )
+    app = QdlApp(prepared)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        app.show_preflight("system2")
+        await settled(app, pilot)
+        shown = screen_text(app)
+        assert "✗ does not fit" in shown and "not prepared" in " ".join(shown.split())
+        await pilot.press("escape")
+        await settled(app, pilot)
+        assert "[1 Lab]" in screen_text(app)
+        app.show_preflight("system2")
+        await settled(app, pilot)
+        await pilot.press("e")
+        await settled(app, pilot)
+        shown = screen_text(app)
+        assert "[3 System 2]" in shown and "system2." in shown
+        assert not started
+
+
+async def test_the_recipe_shows_it_with_unsaved_edits_and_saves_before_it_starts(
+    prepared: Lab, started: Started
+) -> None:
+    app = QdlApp(prepared)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("2")
+        await settled(app, pilot)
+        assert app.draft is not None
+        app.draft.set("system1.held_out", "0.5")
+        await pilot.press("f")
+        await settled(app, pilot)
+        assert "20 trained, 20 held out" in screen_text(app)
+        await pilot.press("enter")
+        await settled(app, pilot)
+        assert "Save 1 change" in screen_text(app) and not started
+        await pilot.press("y")
+        await settled(app, pilot)
+        assert "held_out = 0.5" in prepared.settings_file.read_text(encoding="utf-8")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert started == [("train", "system1")]
+
+
+async def test_what_is_wrong_is_said_and_shown_not_obeyed(
+    prepared: Lab, started: Started, tmp_path: Path
+) -> None:
+    bad = tmp_path / "[red]no\x1b[2J"
+    bad.mkdir()
+    prepared.settings_file.write_text(f"[system1]\nstudent = {json.dumps(str(bad))}\n", encoding="utf-8")
+    app = QdlApp(prepared)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("enter")
+        await settled(app, pilot)
+        shown = screen_text(app)
+        assert "Invalid student model" in shown and "no config.json" in shown and "\x1b" not in shown
+
+
+async def test_the_palette_reaches_it(prepared: Lab) -> None:
+    app = QdlApp(prepared)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("ctrl+p", *"preflight of system 2")
+        await settled(app, pilot)
+        await pilot.press("enter")
+        await settled(app, pilot)
+        if not isinstance(app.screen, PreflightScreen):
+            await pilot.press("enter")
+            await settled(app, pilot)
+        assert isinstance(app.screen, PreflightScreen) and app.screen.system == "system2"
