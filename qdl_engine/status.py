@@ -33,6 +33,7 @@ from qdl_engine.stages import (
 )
 from qdl_engine.text import one_line
 from qdl_engine.toml_errors import toml_error
+from qdl_engine.user_paths import user_settings_file
 
 if TYPE_CHECKING:
     from qdl_engine.runs.store import Run
@@ -103,6 +104,8 @@ class MachineStatus:
     gpus: tuple[str, ...] = field(default=())
     disk_free: int = 0
     disk_total: int = 0
+    easydistill: str = ""
+    """The EasyDistill that was checked, in a few words; empty when none was."""
 
 
 def lab_status(lab: Lab) -> LabStatus:
@@ -219,7 +222,18 @@ def machine_status(root: Path) -> MachineStatus:
     """GPUs by `nvidia-smi` and the disk under the lab. May take a second: call it in a thread."""
     existing = next((path for path in (root, *root.parents) if path.exists()), Path("/"))
     usage = shutil.disk_usage(existing)
-    return MachineStatus(_gpus(), usage.free, usage.total)
+    return MachineStatus(_gpus(), usage.free, usage.total, _easydistill())
+
+
+def _easydistill() -> str:
+    """As plain TOML: the settings models would cost memory that a screen without them does not need."""
+    try:
+        table = tomllib.loads(user_settings_file().read_text(encoding="utf-8")).get("easydistill")
+    except (OSError, ValueError):
+        # `qdl doctor` says what is wrong with the file.
+        return ""
+    checkout = table.get("checkout") if isinstance(table, dict) else ""
+    return f"EasyDistill 1.0 at {checkout}" if checkout else ""
 
 
 def _gpus() -> tuple[str, ...]:

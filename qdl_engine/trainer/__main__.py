@@ -6,6 +6,7 @@ Exit codes: 0 done, with a checkpoint that loads; 1 failed; 2 settings; 3 stoppe
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import traceback
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--events", type=Path, default=os.environ.get("QDL_EVENTS"), help="append events to this file"
     )
     given = parser.parse_args(arguments)
+    # It reports, as a failure, a kernel for four bits that no training uses.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     events = Path(given.events).absolute() if given.events else None
     sink = no_sink if events is None else _file_sink(events)
     return train(given.config, resume=given.resume, sink=sink)

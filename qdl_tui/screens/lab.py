@@ -236,4 +236,5 @@ class LabHomeScreen(BaseScreen):
 
 def machine_text(machine: MachineStatus) -> str:
     gpus = " · ".join(printable(gpu) for gpu in machine.gpus) or "no GPU: training runs on the CPU"
-    return f"{gpus} · disk {size_text(machine.disk_free)} free of {size_text(machine.disk_total)}"
+    disk = f"{gpus} · disk {size_text(machine.disk_free)} free of {size_text(machine.disk_total)}"
+    return f"{disk}\n{printable(machine.easydistill)}" if machine.easydistill else disk

@@ -17,6 +17,7 @@ from qdl_engine.runs.store import create_run, save_run
 from qdl_engine.settings import System1Settings
 from qdl_engine.stages import SYSTEMS
 from qdl_engine.status import lab_status, machine_status, report_text, size_text
+from qdl_engine.user_paths import user_settings_file
 
 
 @pytest.fixture
@@ -188,6 +189,22 @@ def test_a_broken_settings_file_is_a_problem_not_a_crash(lab: Lab) -> None:
     status = lab_status(lab)
     assert len(status.problems) == 1
     assert str(lab.settings_file) in report_text(status)
+
+
+def test_the_easydistill_that_was_checked_is_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    file = user_settings_file()
+    file.parent.mkdir(parents=True)
+    for text, words in (
+        ('[easydistill]\ncheckout = "/opt/ed"\n', "EasyDistill 1.0 at /opt/ed"),
+        ("[keymap]\n", ""),
+        ("easydistill = 3\n", ""),
+        ("[broken\n", ""),
+    ):
+        file.write_text(text)
+        assert machine_status(tmp_path).easydistill == words
 
 
 def test_the_machine_and_its_sizes(tmp_path: Path) -> None:
