@@ -89,14 +89,15 @@ class KeyBar(Static):
         self._shown = ""
 
     def on_mount(self) -> None:
+        # The keys are told once there is a size: from Python 3.12 on Textual's tasks start eagerly, and the
+        # first screen's widgets are mounted before that screen is on the stack, where bindings are looked up.
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
-        self.show_keys()
 
     def on_resize(self) -> None:
         self.show_keys()
 
     def _bindings_changed(self, screen: Screen[object]) -> None:
-        if self.is_attached and screen is self.screen:
+        if self.is_attached and screen is self.screen and screen.is_current:
             self.show_keys()
 
     def show_keys(self) -> None:
