@@ -32,15 +32,28 @@ class EasyDistillRecord(Section):
     checked: str = setting("", "When it was checked, as ISO 8601 in UTC.")
 
 
+class Version2Record(Section):
+    """The EasyDistill 2.x that `qdl easydistill run` was last told to use. Written by that command."""
+
+    python: str = setting("", "Interpreter that has what EasyDistill 2.x needs.")
+    checkout: str = setting("", "Checkout of EasyDistill 2.x.")
+
+
 class UserSettings(Section):
     """The whole of the user's `settings.toml`."""
 
     easydistill: EasyDistillRecord = Field(default_factory=EasyDistillRecord)
+    easydistill2: Version2Record = Field(default_factory=Version2Record)
     keymap: dict[str, str] = Field(default_factory=dict)
     """Binding id to the keys that replace the app's own, comma-separated."""
 
 
-_ACCEPTED = {"easydistill": "text", "keymap": 'keys as text, such as "f5" or "ctrl+t,f5"'}
+_TABLES: dict[str, type[Section]] = {"easydistill": EasyDistillRecord, "easydistill2": Version2Record}
+_ACCEPTED = {
+    "easydistill": "text",
+    "easydistill2": "text",
+    "keymap": 'keys as text, such as "f5" or "ctrl+t,f5"',
+}
 
 
 def load_user_settings() -> UserSettings:
@@ -118,4 +131,4 @@ def _problem(place: tuple[int | str, ...], kind: str, value: Any, file: str) -> 
 
 
 def _known(section: str) -> list[str]:
-    return list(EasyDistillRecord.model_fields) if section == "easydistill" else []
+    return list(_TABLES[section].model_fields) if section in _TABLES else []

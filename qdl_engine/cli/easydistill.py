@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from qdl_engine.cli import easydistill2
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group
 from qdl_engine.cli.progress import Progress
@@ -22,6 +23,7 @@ def add_commands(group: Group) -> None:
     command.add_argument(
         "--python", default="", help="the interpreter to run it with (default: CHECKOUT/.venv/bin/python)"
     )
+    easydistill2.add_run(inner)
 
 
 def check(context: Context, given: Namespace) -> int:

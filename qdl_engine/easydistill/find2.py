@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qdl_engine.easydistill.find import HOME
 from qdl_engine.errors import SettingsError
+from qdl_engine.user_settings import Version2Record, load_user_settings, save_user_settings
 
 CHECKOUT_VARIABLE = "QDL_EASYDISTILL2_CHECKOUT"
 PYTHON_VARIABLE = "QDL_EASYDISTILL2_PYTHON"
@@ -37,14 +38,15 @@ class Version2:
 
 
 def find_version2(checkout: str = "", python: str = "") -> Version2:
-    """The EasyDistill 2.x that was named, or the one that the environment names.
+    """The EasyDistill 2.x that is named: here, else by the environment, else by the user's settings.
 
     Without an interpreter the checkout's own `.venv` is taken, else the running one.
 
     Raises:
         SettingsError: when it is not there, is no 2.x, or lacks a module; with the steps to get one.
     """
-    named = checkout or os.environ.get(CHECKOUT_VARIABLE, "")
+    known = load_user_settings().easydistill2
+    named = checkout or os.environ.get(CHECKOUT_VARIABLE, "") or known.checkout
     if not named:
         raise SettingsError("No EasyDistill 2.x is named", STEPS)
     root = Path(named).expanduser().absolute()
@@ -52,10 +54,20 @@ def find_version2(checkout: str = "", python: str = "") -> Version2:
     if missing:
         raise SettingsError(f"No checkout of EasyDistill 2.x at {root}: it has no {missing}", STEPS)
     own = root / ".venv" / "bin" / "python"
-    program = python or os.environ.get(PYTHON_VARIABLE, "") or (str(own) if own.is_file() else sys.executable)
+    remembered = known.python if str(root) == known.checkout else ""
+    program = python or os.environ.get(PYTHON_VARIABLE, "") or remembered
+    program = program or (str(own) if own.is_file() else sys.executable)
     found = Version2(root, str(Path(program).expanduser().absolute()))
     _prove(found)
     return found
+
+
+def remember(found: Version2) -> None:
+    """Let the user's settings name it, so that it need not be named again."""
+    settings = load_user_settings()
+    record = Version2Record(python=found.python, checkout=str(found.checkout))
+    if record != settings.easydistill2:
+        save_user_settings(settings.model_copy(update={"easydistill2": record}))
 
 
 def _prove(found: Version2) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qdl_engine.data.fields import tagged_sections
 from qdl_engine.data.sources import read_json_lines
 from qdl_engine.easydistill.version2 import ShardFiles, Wish
 
@@ -88,7 +89,7 @@ def _chains(result: Harvest, found: Iterator[tuple[str, str, Row]]) -> None:
     for identity, problem, row in found:
         result.answered += 1
         response = str(row.get("response") or "")
-        thought, solution = _sections(response)
+        thought, solution = tagged_sections(response)
         record: Row = {"thought": thought, "solution": solution, "full_response": response}
         if not thought:
             result.counts["without reasoning"] += 1
@@ -111,24 +112,6 @@ def _levels(row: Row) -> Row:
     if isinstance(row.get("logical_correctness"), bool):
         levels["thought_correctness_verify"] = row["logical_correctness"]
     return levels
-
-
-_TAGS = (
-    ("<|begin_of_thought|>", "<|end_of_thought|>", "<|begin_of_solution|>", "<|end_of_solution|>"),
-    ("<thinking>", "</thinking>", "<answer>", "</answer>"),
-)
-
-
-def _sections(response: str) -> tuple[str, str]:
-    """Thought and solution, by the tags that the prompt of 2.x asks for; empty when those are not whole."""
-    for opening, closing, opening_solution, closing_solution in _TAGS:
-        _, begun, rest = response.partition(opening)
-        thought, ended, rest = rest.partition(closing)
-        _, begun_solution, rest = rest.partition(opening_solution)
-        if begun and ended and begun_solution:
-            # A solution without its closing tag ends with the response.
-            return thought.strip(), rest.partition(closing_solution)[0].strip()
-    return "", ""
 
 
 def _pairs(result: Harvest, files: ShardFiles, system_prompt: str) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qdl_engine.errors import SettingsError
+from qdl_engine.settings import LabSettings
+from qdl_engine.teachers.address import server_url
 
 Job = Literal["instruct_distill", "cot_distill", "advanced_cot_distill", "dpo_data_build"]
 JOBS: tuple[Job, ...] = ("instruct_distill", "cot_distill", "advanced_cot_distill", "dpo_data_build")
@@ -59,6 +61,31 @@ class Wish:
     def to_dict(self) -> dict[str, Any]:
         """All that decides an answer: how many are asked at once, and for how long, does not."""
         return {key: value for key, value in asdict(self).items() if key not in ("workers", "timeout")}
+
+
+def wish_of(job: Job, settings: LabSettings, *, by_reference: bool) -> Wish:
+    """The job by the lab's teacher, which must be a server: 2.x has no other.
+
+    Raises:
+        SettingsError: when it is none.
+    """
+    teacher = settings.teacher
+    if teacher.kind != "server":
+        raise SettingsError(
+            f"EasyDistill 2.x asks a server, and teacher.kind is {teacher.kind}",
+            "Add --set teacher.kind=server --set teacher.url=http://localhost:8000/v1 --set teacher.model=",
+        )
+    return Wish(
+        job=job,
+        url=server_url(teacher.url),
+        model=teacher.model,
+        system_prompt="" if "cot" in job else settings.system1.system_prompt,
+        temperature=teacher.temperature,
+        max_tokens=teacher.max_new_tokens,
+        workers=teacher.concurrency,
+        timeout=teacher.timeout,
+        by_reference=job == "dpo_data_build" and by_reference,
+    )
 
 
 @dataclass(frozen=True)

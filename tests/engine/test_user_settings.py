@@ -62,7 +62,10 @@ def test_comments_and_order_survive_a_save(file: Path) -> None:
             '[easydistill]\npyton = "x"\n',
             ["easydistill.pyton", "unknown key", "checkout", "easydistill.python"],
         ),
-        ("[keymaps]\n", ["keymaps", "unknown key", "tables easydistill, keymap", "mean keymap"]),
+        (
+            "[keymaps]\n",
+            ["keymaps", "unknown key", "tables easydistill, easydistill2, keymap", "mean keymap"],
+        ),
         ("[keymap]\nhelp = 3\n", ["keymap.help", "3 is not accepted", "keys as text"]),
         ("keymap = 3\n", ["keymap", "3 is not accepted", "a table"]),
         ("[easydistill]\npython = true\n", ["easydistill.python", "True is not accepted", "text"]),

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from qdl_engine.cli import main
 from qdl_engine.data.fields import chains_of, choose_schema
 from qdl_engine.easydistill.find2 import CHECKOUT_VARIABLE, PYTHON_VARIABLE, STEPS, Version2, find_version2
 from qdl_engine.easydistill.harvest import harvest
+from qdl_engine.easydistill.questions import read_questions
 from qdl_engine.easydistill.shards import ShardReport, run_shards
 from qdl_engine.easydistill.version2 import JOBS, Job, ShardFiles, Wish, shard_config
 from qdl_engine.errors import DataError, RunError, SettingsError
@@ -289,3 +291,47 @@ def test_the_real_one_without_a_server_fails(lab: Lab, installation: Version2) -
         run_shards(
             lab, installation, wish(), QUESTIONS[:1], key=Secret(), output=lab.data / "x", shard_rows=3
         )
+
+
+def test_questions_are_read_by_the_names_people_give_them(tmp_path: Path) -> None:
+    rows = [
+        {"problem": "1 and 1?", "answer": "2"},
+        {"instruction": "Add.", "input": "1 and 2", "output": ""},
+        {"problem": "1 and 1?", "answer": "again"},
+        {"text": "nothing"},
+    ]
+    path = tmp_path / "questions.jsonl"
+    write_lines(path, rows)
+    assert read_questions(path) == [("1 and 1?", "2"), ("Add.\n\n1 and 2", "")]
+    write_lines(path, rows[3:])
+    with pytest.raises(DataError, match="its columns: text"):
+        read_questions(path)
+    with pytest.raises(DataError, match="not found"):
+        read_questions(tmp_path / "none.jsonl")
+
+
+def test_the_command_runs_a_job_and_remembers_the_checkout(
+    tmp_path: Path, checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv(CHECKOUT_VARIABLE, raising=False)
+    monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
+    assert main(["init", str(tmp_path / "lab")]) == 0
+    questions = tmp_path / "questions.jsonl"
+    write_lines(questions, [{"instruction": question} for question, _ in QUESTIONS])
+    words = ["--lab", str(tmp_path / "lab"), "easydistill", "run", "instruct_distill", str(questions)]
+    named = ["--checkout", str(checkout), "--python", sys.executable]
+    assert main([*words, *named]) == 2
+    assert "teacher.kind is hf" in capsys.readouterr().err
+    words += ["--set", "teacher.kind=server", "--set", "teacher.url=http://127.0.0.1:9/v1", "--json"]
+    assert main(words) == 2
+    assert "pip install" in capsys.readouterr().out
+    behave(checkout, crash="0")
+    assert main([*words, *named]) == 1
+    assert "no such model" in json.loads(capsys.readouterr().out)["message"]
+    behave(checkout)
+    assert main(words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["kind"], told["state"]) == ("easydistill", "done")
+    assert told["summary"]["note"].startswith("Wrote 7 rows") and told["summary"]["done"] == 7
+    assert len((tmp_path / "lab" / "data" / "instruct_distill.jsonl").read_text().splitlines()) == 7

@@ -1,0 +1,112 @@
+"""`easydistill run`: a job of EasyDistill 2.x, started by us in shards."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qdl_engine.cli.context import Context
+from qdl_engine.cli.jobs import add_run_options, detach, in_run_sink
+from qdl_engine.cli.parser import Group
+from qdl_engine.errors import SettingsError
+from qdl_engine.events import make_event
+
+if TYPE_CHECKING:
+    from qdl_engine.easydistill.shards import Question
+    from qdl_engine.easydistill.version2 import Job, Wish
+    from qdl_engine.settings import LabSettings
+
+_JOBS = ("instruct_distill", "cot_distill", "advanced_cot_distill", "dpo_data_build")
+_SHARD_ROWS = 50
+
+_DESCRIPTION = """\
+Let EasyDistill 2.x make data, by the server that [teacher] names (teacher.kind = "server"):
+  instruct_distill       answers: a source for System 1
+  cot_distill            chains of thought: a source for System 2
+  advanced_cot_distill   chains with RV and CD scores: a source for System 2 and its filter
+  dpo_data_build         preferred and rejected answers, for trainers elsewhere
+It is started shard by shard in a run that outlives this terminal; an interruption costs one shard, and the
+same command again goes on. Rows are counted: no answer at all is a failure, whatever its exit code."""
+
+
+def add_run(group: Group) -> None:
+    command = group.command("run", run, "let EasyDistill 2.x make data, shard by shard", _DESCRIPTION)
+    command.add_argument("job", choices=_JOBS, metavar="JOB", help=", ".join(_JOBS))
+    command.add_argument("input", metavar="FILE", help="questions: JSON, JSONL or Parquet")
+    command.add_argument("--output", metavar="FILE", help="where rows go (default: the lab's data/JOB.jsonl)")
+    command.add_argument("--checkout", default="", metavar="DIR", help="a checkout of EasyDistill 2.x")
+    command.add_argument("--python", default="", help="its interpreter (default: the checkout's own .venv)")
+    command.add_argument(
+        "--shard-rows",
+        type=int,
+        default=_SHARD_ROWS,
+        metavar="N",
+        help=f"rows that an interruption costs at most (default: {_SHARD_ROWS})",
+    )
+    add_run_options(command)
+
+
+def run(context: Context, given: Namespace) -> int:
+    from qdl_engine.cli.watching import follow
+    from qdl_engine.easydistill.find2 import find_version2, remember
+    from qdl_engine.runs.launch import start_job
+
+    lab, settings = context.open_lab(), context.settings()
+    if given.shard_rows < 1:
+        raise SettingsError(f"--shard-rows must be 1 or more, not {given.shard_rows}")
+    path = Path(given.input).expanduser().absolute()
+    output = Path(given.output).expanduser().absolute() if given.output else lab.data / f"{given.job}.jsonl"
+    if given.in_run:
+        return _inside(context, given, path, output)
+    installation = find_version2(given.checkout, given.python)
+    _wish(given.job, settings, _questions(path)).check()
+    remember(installation)
+    words = ["easydistill", "run", given.job, str(path), "--output", str(output)]
+    words += ["--checkout", str(installation.checkout), "--python", installation.python]
+    words += ["--shard-rows", str(given.shard_rows)]
+    if given.detach:
+        return detach(context, given, words)
+    for override in context.overrides:
+        words += ["--set", override]
+    return follow(context, start_job(lab, words, name=given.name or given.job))
+
+
+def _questions(path: Path) -> list[Question]:
+    from qdl_engine.easydistill.questions import read_questions
+
+    return read_questions(path)
+
+
+def _wish(job: Job, settings: LabSettings, questions: list[Question]) -> Wish:
+    from qdl_engine.easydistill.version2 import wish_of
+
+    return wish_of(job, settings, by_reference=all(answer for _, answer in questions))
+
+
+def _inside(context: Context, given: Namespace, path: Path, output: Path) -> int:
+    """What the run's own process does."""
+    from qdl_engine.easydistill.find2 import Version2
+    from qdl_engine.easydistill.shards import run_shards
+    from qdl_engine.teachers.address import read_key
+
+    settings = context.settings()
+    teacher = settings.teacher
+    key_file = str(context.lab.root / teacher.api_key_file) if teacher.api_key_file else ""
+    questions = _questions(path)
+    with in_run_sink() as sink:
+        report = run_shards(
+            context.lab,
+            Version2(Path(given.checkout), given.python),
+            _wish(given.job, settings, questions),
+            questions,
+            key=read_key(teacher.api_key_env, key_file),
+            output=output,
+            shard_rows=given.shard_rows,
+            on_event=sink,
+        )
+        lost = report.requested - report.answered
+        left = f"; {lost} rows have no answer" if lost else ""
+        sink(make_event("note", message=f"Wrote {report.written:,} rows to {output}{left}"))
+    print(report.table(), flush=True)
+    return 0
