@@ -140,7 +140,8 @@ def ticks(scale: Scale, height: int) -> dict[int, str]:
     wanted = max(2, min(6, height // 3 + 1))
     found: dict[int, str] = {}
     for value in _round_values(scale, wanted):
-        found.setdefault(scale.place(value, height), short(value))
+        if short(value) not in found.values():
+            found.setdefault(scale.place(value, height), short(value))
     if len(found) < 2:
         return {0: short(scale.high), height - 1: short(scale.low)}
     return found

@@ -76,12 +76,16 @@ class LossChart(Widget, can_focus=True):
             series: Points `(x, y)` by name, x ascending; y may be None, NaN or infinite, which leaves a gap.
             x_label: What x is.
         """
-        changed = list(series) != list(self._series) or (x_label or self._x_label) != self._x_label
+        other = list(series) != list(self._series) or (x_label or self._x_label) != self._x_label
+        changed = False
         self._x_label = x_label or self._x_label
         self._series = {name: self._series.get(name) or Series() for name in series}
         for name, points in series.items():
             changed |= self._series[name].update(points)
-        if changed:
+        if other:
+            self._drawn = monotonic()
+            self._redraw()  # Somebody chose it: no waiting for its turn.
+        elif changed:
             self._soon()
 
     def extend(self, name: str, points: Sequence[Point]) -> None:

@@ -40,7 +40,7 @@ def told_run(
                 eta_seconds=40.0 - step,
                 tokens_per_second=16000.0 + step,
                 memory_bytes=1.2e9 + 1e6 * step,
-            ),  # fmt: skip
+            ),
         )
         if step % 10 == 0:
             append_event(
