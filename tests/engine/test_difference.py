@@ -34,3 +34,18 @@ def test_marks_stand_around_what_differs() -> None:
 def test_very_long_answers_are_compared_as_far_as_that_goes_and_say_so() -> None:
     found = word_difference("word " * (MOST_WORDS + 1), "word " * (MOST_WORDS + 1))
     assert found.cut and not found.same
+
+
+def test_a_word_changed_in_a_long_text_is_found_alone() -> None:
+    words = [f"word{number % 150} and" for number in range(400)]
+    changed = [*words[:200], "NEW and", *words[201:]]
+    found = word_difference(" ".join(words), " ".join(changed))
+    assert len(found.one) == len(found.other) == 1
+    ((start, end),) = found.other
+    assert " ".join(changed)[start:end] == "NEW"
+
+
+def test_models_that_repeat_themselves_are_compared_too() -> None:
+    found = word_difference("a b " * 1000, "b c " * 1000)
+    assert found.one and found.other and not found.same
+    assert word_difference("a b " * 1000, "a b " * 1000 + "c").other == ((4000, 4001),)
