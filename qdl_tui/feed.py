@@ -45,12 +45,15 @@ class RunView:
 
 
 def number_text(value: float | None) -> str:
-    """A loss or a rate in few cells: `1.234`, `2e-05`, `nan`."""
+    """A loss or a rate in at most seven cells: `1.234`, `6.8e-4`, `nan`."""
     if value is None:
         return ""
     if not math.isfinite(value):
         return str(value)
-    return f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.3g}"
+    if value == 0 or 0.001 <= abs(value) < 100_000:
+        return f"{value:.{3 if abs(value) < 100 else 1}f}" if value else "0"
+    digits, _, exponent = f"{value:.1e}".partition("e")
+    return f"{digits.removesuffix('.0')}e{int(exponent)}"
 
 
 def duration_text(seconds: float | None) -> str:

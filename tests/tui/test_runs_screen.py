@@ -179,9 +179,12 @@ def test_numbers_and_durations_are_short() -> None:
         "4 d 7 h",
         "",
     ]
-    assert [number_text(value) for value in (1.23456, 2e-5, float("nan"), None)] == [
+    assert [number_text(value) for value in (1.23456, 2e-5, 6.85e-4, 0.0, 1234.5, float("nan"), None)] == [
         "1.235",
-        "2e-05",
+        "2e-5",
+        "6.8e-4",
+        "0",
+        "1234.5",
         "nan",
         "",
     ]
