@@ -228,6 +228,9 @@ def _run(command: list[str], place: Path, watch: Watch, config: TrainConfig, ins
         except subprocess.TimeoutExpired:
             watch.read()
             continue
+        with open(watch.log, "ab") as log:
+            # What it said last may lack the end that a reader waits for.
+            log.write(b"\n")
         watch.read()
         watch.close()
         return code

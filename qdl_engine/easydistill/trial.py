@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from qdl_engine.easydistill.probe import Interpreter
 from qdl_engine.easydistill.work import SESSION
 from qdl_engine.events import Event, EventSink, as_number, make_event, no_sink
+from qdl_engine.runs.process import signal_group
 
 STEPS = 10
 _ROWS = 40
@@ -47,13 +49,21 @@ def run_trial(checkout: Path, interpreter: Interpreter, *, on_event: EventSink =
     command += ["--checkout", str(checkout), "--python", interpreter.python]
     environment = {key: value for key, value in os.environ.items() if key not in _KEPT_OUT}
     with open(directory / "output.log", "wb") as log:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory,
+            env={**environment, "QDL_EVENTS": str(events)}, start_new_session=True,
+        )  # fmt: skip
         try:
-            subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=_SECONDS,
-                env={**environment, "QDL_EVENTS": str(events)}, cwd=directory, check=False,
-            )  # fmt: skip
+            child.wait(timeout=_SECONDS)
         except subprocess.TimeoutExpired:
             return Trial(problem=f"the trial did not end within {_SECONDS} s", hint=f"Its output: {log.name}")
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        finally:
+            # The launcher and the training that it started live in the same group.
+            signal_group(child.pid, signal.SIGKILL)
+            child.wait()
     trial = _judge(_read(events), Path(log.name))
     if not trial.problem:
         shutil.rmtree(directory, ignore_errors=True)

@@ -13,7 +13,7 @@ import pytest
 
 from qdl_engine.demo.lab import BASE_STUDENT
 from qdl_engine.easydistill.config import read_config, write_system1_config
-from qdl_engine.easydistill.inputs import launch_settings, plain_path, write_inputs
+from qdl_engine.easydistill.inputs import launch_settings, plain_path, student_directory, write_inputs
 from qdl_engine.easydistill.probe import Interpreter
 from qdl_engine.easydistill.session import Installed, launch_environment, train
 from qdl_engine.errors import DataError, ModelError, RunError, SettingsError
@@ -247,3 +247,38 @@ def test_nothing_of_ours_reaches_its_environment(tmp_path: Path) -> None:
     assert env["PYTHONUNBUFFERED"] == env["PYTHONUTF8"] == env["HF_HUB_OFFLINE"] == "1"
     assert env["TOKENIZERS_PARALLELISM"] == "false" and env["OMP_NUM_THREADS"] == "2"
     assert env["HF_DATASETS_CACHE"].startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("settings", [(0, False), (1, False), (4, False), (4, True)])
+def test_accelerate_takes_the_launch_file(tmp_path: Path, settings: tuple[int, bool]) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    file = tmp_path / "launch.json"
+    write_json_atomic(file, launch_settings(settings[0], deepspeed=settings[1]))
+    assert load_config_from_file(str(file)).num_processes == max(settings[0], 1)
+
+
+def test_a_student_of_the_hub_is_taken_from_its_cache_without_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    asked: dict[str, Any] = {}
+
+    def download(name: str, **options: Any) -> str:
+        asked.update(options)
+        return str(BASE_STUDENT)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr("qdl_engine.checkpoints.hub_reachable", lambda: False)
+    assert student_directory("someone/student") == BASE_STUDENT
+    assert asked["local_files_only"] and "*.safetensors" in asked["allow_patterns"]
+    assert not {"*.py", "*.bin", "*"} & set(asked["allow_patterns"])
+
+
+def test_the_last_words_of_a_crash_reach_the_log(
+    lab: Lab, python: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    with pytest.raises(RunError, match="EasyDistill failed: no end of line"):
+        run(lab, python, "import os; os.write(2, b'no end of line'); os._exit(4)")
+    assert b"no end of line" in capfdbinary.readouterr().out
