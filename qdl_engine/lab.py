@@ -97,9 +97,22 @@ class Lab:
         return self.data / "labels.jsonl"
 
     @property
+    def scored_chains(self) -> Path:
+        """Chains with the levels that a judge gave them: a source for System 2."""
+        return self.data / "scored_chains.jsonl"
+
+    @property
+    def score_report(self) -> Path:
+        return self.data / "score_report.json"
+
+    @property
     def shards(self) -> Path:
         """Where jobs of EasyDistill 2.x keep the shards they are done with."""
         return self.data / "easydistill2"
+
+    @property
+    def label_report(self) -> Path:
+        return self.data / "label_report.json"
 
     @property
     def sample_prompts(self) -> Path:

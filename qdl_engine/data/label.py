@@ -4,79 +4,38 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from qdl_engine.checkpoints import fingerprint
-from qdl_engine.data.label_cache import LabelCache, StoredAnswer, answer_key
-from qdl_engine.errors import DataError, ModelError
-from qdl_engine.events import Event, EventSink, make_event, no_sink
+from qdl_engine.data.asked import Asked
+from qdl_engine.data.label_cache import LabelCache, StoredAnswer
+from qdl_engine.data.label_report import LabelReport, Unanswered, looks_refused
+from qdl_engine.errors import DataError
+from qdl_engine.events import EventSink, make_event, no_sink
 from qdl_engine.lab import Lab, read_json, write_json_atomic
-from qdl_engine.prompts import Mode, format_prompt, split_completion
-from qdl_engine.settings import LabSettings
+from qdl_engine.prompts import Mode, split_completion
+from qdl_engine.settings import LabSettings, TeacherSettings
+from qdl_engine.teachers.base import Asking, Question, Teacher
+from qdl_engine.teachers.budget import BudgetError
 
 if TYPE_CHECKING:
     from qdl_engine.models import LoadedModel
 
+__all__ = ["Keep", "LabelReport", "label_with_teacher"]
+
 Keep = Literal["answer", "full"]
 Row = dict[str, Any]
 
-FAULTS_TO_STOP = 8
-"""So many answers of one repeated token, and more than half of all, are a fault and not a coincidence."""
-
-
-@dataclass(frozen=True)
-class LabelReport:
-    """What became of every row, and what it cost."""
-
-    rows: int
-    kept: int
-    empty: int
-    """No answer after the reasoning was taken off."""
-    cut: int
-    """Stopped at max_new_tokens; dropped unless keep_cut_answers."""
-    repeated: int
-    """One token without end."""
-    too_long: int
-    """A prompt that fills the teacher's context."""
-    broken: int
-    """A row without an instruction."""
-    asked: int
-    """Prompts put to the teacher now."""
-    reused: int
-    """Prompts answered by an earlier labelling."""
-    tokens: int
-    """Tokens generated now."""
-    seconds: float
-    tokens_per_second: float
-    output: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def table(self) -> str:
-        """The report as lines for a terminal."""
-        lines = [("rows", f"{self.rows:,}"), ("kept", f"{self.kept:,}")]
-        dropped = {
-            "empty": self.empty,
-            "cut at the limit": self.cut,
-            "one token repeated": self.repeated,
-            "prompt too long": self.too_long,
-            "broken": self.broken,
-        }
-        lines += [(name, f"{count:,}") for name, count in dropped.items() if count]
-        lines += [("asked now", f"{self.asked:,}"), ("reused", f"{self.reused:,}")]
-        lines += [("speed", f"{self.tokens_per_second:,.0f} tokens/s ({self.seconds:,.0f} s)")]
-        return "\n".join(f"{name:<20}{value:>12}" for name, value in lines)
+UNANSWERED_NAMED = 100
+"""Rows without an answer that the report names."""
 
 
 def label_with_teacher(
     lab: Lab,
     settings: LabSettings,
     *,
-    teacher: LoadedModel | None = None,
+    teacher: LoadedModel | Teacher | None = None,
     mode: Mode = "system1",
     keep: Keep = "answer",
     instructions: Path | None = None,
@@ -87,152 +46,151 @@ def label_with_teacher(
     """Let the teacher answer every instruction of a lab; the rows come out in the order they went in.
 
     A killed labelling goes on at the row it had reached. The teacher is loaded only when something is left to
-    ask. Equal prompts are asked once. The lab's writer's lock is held meanwhile.
+    ask. Equal prompts are asked once. The lab's writer's lock is held meanwhile. The report is also written
+    to `data/label_report.json`, unless the rows go elsewhere.
 
     Args:
         lab: The lab.
-        settings: Its settings; `settings.teacher` decides how the teacher is loaded and asked.
-        teacher: A teacher already in memory.
+        settings: Its settings; `settings.teacher` decides which teacher is asked, and how.
+        teacher: A teacher already in memory, or one of your own.
         mode: How the teacher is asked; `system2` lets it reason.
         keep: `answer` strips the reasoning, `full` keeps it. Both share one labelling.
         instructions: Rows to label instead of `data/train_instructions.json`.
         output: Where to write instead of `data/train_labeled.json`.
         system_prompt: Replaces the system prompt of the mode's recipe.
-        on_event: Takes `progress` and `note`.
+        on_event: Takes `progress` (with `tokens_per_second`, `eta_seconds`, `cost`, `failed`) and `note`.
 
     Raises:
         DataError: when there are no rows, or no answer was kept.
-        ModelError: when the teacher cannot be loaded, does not fit, or computes NaN or one token without end.
+        ModelError: when the teacher cannot be loaded, does not fit, computes NaN or one token without end, or
+            its server does not answer.
+        BudgetError: when the budget is spent before all is asked; nothing is written but the report.
         LabBusyError: when another process prepares or labels in this lab.
     """
     started = time.perf_counter()
     system = settings.recipe(mode).system_prompt if system_prompt is None else system_prompt
     with lab.writer_lock("labelling"):
         rows = _read_rows(instructions or lab.train_instructions)
-        prompts = [_prompt(row, mode, system) for row in rows]
-        labelling = _Labelling(lab, settings, teacher, on_event)
-        answers = labelling.run(list(dict.fromkeys(prompt for prompt in prompts if prompt is not None)))
-        counts: Counter[str] = Counter()
-        kept = []
-        for row, prompt in zip(rows, prompts, strict=True):
-            text, outcome = _judge(answers.get(prompt or ""), keep, settings.teacher.keep_cut_answers)
-            counts[outcome] += 1
-            if outcome == "kept":
-                kept.append(row | {"output": text})
+        questions = [_question(row, system) for row in rows]
+        chosen = _teacher(lab, settings.teacher, teacher)
+        asked = Asked(chosen, LabelCache(lab.label_cache), on_event)
+        asked.run([question for question in questions if question is not None])
+        labels = _Labels(settings.teacher, keep, asked)
+        for number, (row, question) in enumerate(zip(rows, questions, strict=True), 1):
+            labels.take(number, row, question)
         target = output or lab.train_labeled
-        if not kept:
-            raise DataError("No answer of the teacher was kept", _nothing_kept_hint(counts))
-        write_json_atomic(target, kept)
-    seconds = time.perf_counter() - started
-    return LabelReport(
-        rows=len(rows),
-        kept=counts["kept"],
-        empty=counts["empty"],
-        cut=counts["cut"],
-        repeated=counts["repeated"],
-        too_long=counts["too long"],
-        broken=counts["broken"],
-        asked=labelling.asked,
-        reused=labelling.reused,
-        tokens=labelling.tokens,
-        seconds=seconds,
-        tokens_per_second=labelling.tokens / labelling.seconds if labelling.seconds else 0.0,
-        output=str(target),
+        report = labels.report(target, time.perf_counter() - started)
+        if output is None:
+            write_json_atomic(lab.label_report, report.to_dict())
+        if report.left:
+            raise _budget_spent(asked, report)
+        if not labels.kept:
+            raise DataError("No answer of the teacher was kept", _nothing_kept_hint(labels))
+        write_json_atomic(target, labels.kept)
+    if report.failed:
+        on_event(make_event("note", message=_failed_note(report)))
+    return report
+
+
+def _teacher(lab: Lab, settings: TeacherSettings, given: LoadedModel | Teacher | None) -> Teacher:
+    """The teacher to ask: a loaded model counts as the kind that the settings would load."""
+    from qdl_engine.models import LoadedModel
+    from qdl_engine.teachers.hf import HfTeacher
+    from qdl_engine.teachers.make import make_teacher
+
+    if given is None:
+        return make_teacher(settings, lab.root)
+    if not isinstance(given, LoadedModel):
+        return given
+    return HfTeacher(
+        given.path,
+        Asking(settings.max_new_tokens, settings.temperature),
+        quantization=settings.quantization,
+        batch_size=settings.batch_size,
+        loaded=given,
     )
 
 
-class _Labelling:
-    """One pass over the prompts that have no answer yet."""
+@dataclass
+class _Labels:
+    """The rows on their way out, and the count of what became of each."""
 
-    def __init__(
-        self, lab: Lab, settings: LabSettings, teacher: LoadedModel | None, on_event: EventSink
-    ) -> None:
-        self.cache = LabelCache(lab.label_cache)
-        self.settings = settings.teacher
-        self.model = _teacher_path(lab, settings.teacher.model)
-        self.teacher = teacher
-        self.on_event = on_event
-        self.asked = self.reused = self.tokens = self.repeated = 0
-        self.seconds = 0.0
+    settings: TeacherSettings
+    keep: Keep
+    asked: Asked
+    kept: list[Row] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    unanswered: list[Unanswered] = field(default_factory=list)
+    refused: int = 0
+    duplicated: int = 0
+    _seen: dict[str, str] = field(default_factory=dict)
+    """An answer, and the instruction it was first given to."""
 
-    def run(self, prompts: list[str]) -> dict[str, StoredAnswer]:
-        """Answers by prompt."""
-        name = fingerprint(self.teacher.path if self.teacher else self.model)
-        asking = self.settings
-        keys = {
-            prompt: answer_key(prompt, name, asking.quantization, asking.max_new_tokens, asking.temperature)
-            for prompt in prompts
-        }
-        self.cache.repair()
-        stored = _without_faults(self.cache.read(keys.values()))
-        answers = {prompt: stored[key] for prompt, key in keys.items() if key in stored}
-        self.reused = len(answers)
-        missing = [prompt for prompt in prompts if prompt not in answers]
-        if self.reused:
-            self.on_event(
-                make_event("note", message=f"{self.reused} of {len(prompts)} answers are already there")
-            )
-        if missing:
-            for prompt, answer in self._ask(missing, keys, len(prompts)):
-                answers[prompt] = answer
+    def take(self, number: int, row: Any, question: Question | None) -> None:
+        failure = self.asked.failures.get(question) if question else None
+        answer = self.asked.answers.get(question) if question else None
+        if failure is not None:
+            self.failed[failure.kind] += 1
+            self.counts["failed"] += 1
+            if len(self.unanswered) < UNANSWERED_NAMED:
+                self.unanswered.append(Unanswered(number, failure.kind, failure.message))
+        elif question is None:
+            self.counts["broken"] += 1
+        elif answer is None:
+            self.counts["left"] += 1
         else:
-            self.on_event(self._as_label(make_event("progress", done=0), len(prompts)))
-        return answers
+            self._take_answer(row, question, answer)
 
-    def _ask(
-        self, missing: list[str], keys: dict[str, str], total: int
-    ) -> Iterator[tuple[str, StoredAnswer]]:
-        from qdl_engine.models import generate_each, load_teacher
+    def _take_answer(self, row: Row, question: Question, answer: StoredAnswer) -> None:
+        text, outcome = self._judge(answer)
+        self.counts[outcome] += 1
+        if outcome == "kept":
+            self.duplicated += self._seen.setdefault(text, question.instruction) != question.instruction
+            self.kept.append(row | {"output": text})
 
-        if self.teacher is None:
-            self.on_event(make_event("note", message=f"Loading the teacher {self.model}"))
-            self.teacher = load_teacher(self.model, quantization=self.settings.quantization)
-        started = time.perf_counter()
-        for index, answer in generate_each(
-            self.teacher,
-            missing,
-            max_new_tokens=self.settings.max_new_tokens,
-            temperature=self.settings.temperature,
-            batch_size=self.settings.batch_size,
-            on_event=lambda event: self.on_event(self._as_label(event, total)),
-        ):
-            stored = StoredAnswer(keys[missing[index]], answer.text, answer.tokens, answer.reason)
-            self.cache.append(stored)
-            self.asked += 1
-            self.tokens += answer.tokens
-            self.repeated += answer.reason == "repeated"
-            self.seconds = time.perf_counter() - started
-            self._stop_if_faulty()
-            yield missing[index], stored
+    def _judge(self, answer: StoredAnswer) -> tuple[str, str]:
+        """The text to train on, and what became of the row."""
+        if answer.reason in ("repeated", "too long"):
+            return "", answer.reason
+        if answer.reason == "cut" and not self.settings.keep_cut_answers:
+            return "", "cut"
+        completion = split_completion(answer.text)
+        text = completion.answer if self.keep == "answer" else answer.text.strip()
+        if not text or not completion.answer:
+            return "", answer.reason or "empty"
+        if looks_refused(completion.answer):
+            self.refused += 1
+            if not self.settings.keep_refused_answers:
+                return "", "refused"
+        return text, "kept"
 
-    def _as_label(self, event: Event, total: int) -> Event:
-        """Progress over all prompts, the ones of an earlier labelling included."""
-        if event["event"] != "progress":
-            return event
-        done = event["done"] + self.reused
-        return event | {"stage": "label", "done": done, "total": total, "unit": "prompts"}
-
-    def _stop_if_faulty(self) -> None:
-        if self.repeated >= FAULTS_TO_STOP and self.repeated * 2 > self.asked:
-            raise ModelError(
-                f"The teacher repeats one token without end: {self.repeated} of {self.asked} answers",
-                'A 16-bit overflow. Set teacher.quantization to "8bit" or "4bit", use a card that has bf16 '
-                "(Ampere or later), or choose another teacher.model.",
-            )
-
-
-def _without_faults(stored: dict[str, StoredAnswer]) -> dict[str, StoredAnswer]:
-    """Drop what a broken labelling left behind, so that it is asked again once the cause is cured."""
-    repeated = sum(answer.reason == "repeated" for answer in stored.values())
-    if repeated < FAULTS_TO_STOP or repeated * 2 <= len(stored):
-        return stored
-    return {key: answer for key, answer in stored.items() if answer.reason != "repeated"}
-
-
-def _teacher_path(lab: Lab, model: str) -> str:
-    """A directory in the lab, or else what the setting says: a path or a hub id."""
-    local = lab.root / Path(model).expanduser()
-    return str(local) if local.is_dir() else model
+    def report(self, target: Path, seconds: float) -> LabelReport:
+        asked, counts = self.asked, self.counts
+        budget = asked.teacher.budget
+        return LabelReport(
+            teacher=asked.teacher.name,
+            rows=sum(counts.values()),
+            kept=counts["kept"],
+            empty=counts["empty"],
+            cut=counts["cut"],
+            repeated=counts["repeated"],
+            too_long=counts["too long"],
+            broken=counts["broken"],
+            refused=self.refused,
+            duplicated=self.duplicated,
+            failed=dict(self.failed),
+            left=counts["left"],
+            asked=asked.asked,
+            reused=asked.reused,
+            tokens=asked.tokens,
+            prompt_tokens=asked.prompt_tokens,
+            cost=budget.cost if budget.prices else None,
+            seconds=seconds,
+            tokens_per_second=asked.tokens / asked.seconds if asked.seconds else 0.0,
+            output=str(target),
+            unanswered=self.unanswered,
+        )
 
 
 def _read_rows(path: Path) -> list[Row]:
@@ -246,27 +204,35 @@ def _read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _prompt(row: Any, mode: Mode, system_prompt: str) -> str | None:
-    """The rendered prompt, or None for a row without an instruction."""
+def _question(row: Any, system_prompt: str) -> Question | None:
+    """What the row asks, or None for a row without an instruction."""
     instruction = row.get("instruction") if isinstance(row, dict) else None
     if not isinstance(instruction, str) or not instruction.strip():
         return None
-    return format_prompt(instruction, mode, system_prompt=system_prompt)
+    return Question(instruction, system_prompt)
 
 
-def _judge(answer: StoredAnswer | None, keep: Keep, keep_cut: bool) -> tuple[str, str]:
-    """The text to train on, and what became of the row."""
-    if answer is None:
-        return "", "broken"
-    if answer.reason in ("repeated", "too long") or (answer.reason == "cut" and not keep_cut):
-        return "", answer.reason
-    completion = split_completion(answer.text)
-    text = completion.answer if keep == "answer" else answer.text.strip()
-    return (text, "kept") if text and completion.answer else ("", answer.reason or "empty")
+def _budget_spent(asked: Asked, report: LabelReport) -> BudgetError:
+    spent = asked.teacher.budget.text()
+    return BudgetError(
+        f"The budget is spent: {spent}. {report.left:,} of {report.rows:,} rows are not asked",
+        "What is answered stays. Raise teacher.budget_tokens or teacher.budget_money and label again: "
+        "it goes on where it stopped.",
+    )
 
 
-def _nothing_kept_hint(counts: Counter[str]) -> str:
-    what = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
-    if counts["cut"]:
-        return f"Of the rows: {what}. Raise teacher.max_new_tokens."
-    return f"Of the rows: {what}."
+def _failed_note(report: LabelReport) -> str:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.failed.items()))
+    first = report.unanswered[0]
+    return (
+        f"{sum(report.failed.values())} rows have no answer ({kinds}); the first is row {first.row}: "
+        f"{first.message}. To ask them again: qdl label"
+    )
+
+
+def _nothing_kept_hint(labels: _Labels) -> str:
+    counts = labels.counts
+    what = f"Of the rows: {', '.join(f'{count} {outcome}' for outcome, count in counts.most_common())}."
+    if labels.unanswered:
+        return f"{what} The first failure: {labels.unanswered[0].message}"
+    return f"{what} Raise teacher.max_new_tokens." if counts["cut"] else what

@@ -20,6 +20,8 @@ class StoredAnswer:
     text: str
     tokens: int
     reason: Reason
+    prompt_tokens: int = 0
+    """0 where the teacher does not count them."""
 
 
 def answer_key(prompt: str, teacher: str, quantization: str, max_new_tokens: int, temperature: float) -> str:
@@ -84,6 +86,8 @@ class LabelCache:
 def _parse(line: bytes) -> StoredAnswer | None:
     try:
         value = json.loads(line)
-        return StoredAnswer(value["key"], value["text"], value["tokens"], value["reason"])
+        return StoredAnswer(
+            value["key"], value["text"], value["tokens"], value["reason"], value.get("prompt_tokens", 0)
+        )
     except (ValueError, KeyError, TypeError):
         return None

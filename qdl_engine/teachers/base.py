@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from qdl_engine.decoding import Reason
 from qdl_engine.errors import ModelError
 from qdl_engine.events import EventSink
 from qdl_engine.generation import StreamChunk
 from qdl_engine.prompts import THINK_OPEN, format_prompt, join_reasoning
+
+if TYPE_CHECKING:
+    from qdl_engine.teachers.budget import Budget
 
 Logits = Literal["all", "top-k", "none"]
 """What a teacher can tell of its next-token distribution; white-box distillation needs `all` or `top-k`."""
@@ -112,6 +115,10 @@ class Teacher(Protocol):
     def device(self) -> str:
         """Where it computes."""
 
+    @property
+    def budget(self) -> Budget:
+        """What asking may cost, and what it has cost; without limit where nothing is paid."""
+
     def key(self, question: Question) -> str:
         """Everything that decides the answer, in one name: the same key is never asked twice."""
 
@@ -124,7 +131,7 @@ class Teacher(Protocol):
 
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, None]:
         """Yield each result with its question's index, the moment it is there; each index at most once.
 
         An index that never comes was not asked: the budget is spent. `on_event` takes `progress` and `note`.
@@ -133,7 +140,7 @@ class Teacher(Protocol):
             ModelError: when the teacher as a whole fails: it does not fit, does not answer, refuses the key.
         """
 
-    def stream(self, question: Question) -> Iterator[StreamChunk]:
+    def stream(self, question: Question) -> Generator[StreamChunk, None, None]:
         """Yield one answer piece by piece; the last piece is `done`.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,7 +18,7 @@ class _End:
     error: BaseException | None = None
 
 
-def iterate(source: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
+def iterate(source: Callable[[], AsyncGenerator[T, None]]) -> Generator[T, None, None]:
     """Yield what `source` yields, and raise what it raises.
 
     When the reader stops early, by an exception, ctrl-c or `close`, the generator is cancelled and its own

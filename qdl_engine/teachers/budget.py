@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from qdl_engine.errors import LabError
+
 BYTES_PER_TOKEN = 2
 """Few enough for any language: English has about 4 bytes in a token, Chinese 3."""
 TEMPLATE_TOKENS = 32
+
+
+class BudgetError(LabError):
+    """The budget is spent before all is asked; what is answered stays."""
 
 
 @dataclass(frozen=True)

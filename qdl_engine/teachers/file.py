@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from qdl_engine.errors import DataError
 from qdl_engine.events import EventSink
 from qdl_engine.generation import Meter, StreamChunk
 from qdl_engine.teachers.base import Failure, Logits, NoAnswerError, Question, Result, TeacherAnswer
+from qdl_engine.teachers.budget import Budget
 
 ROWS_TO_DETECT = 50
 
@@ -37,6 +38,7 @@ class FileTeacher:
         self.fields = fields
         self.mapping = dict(mapping or {})
         self.name = str(path)
+        self.budget = Budget()
 
     @cached_property
     def _answers(self) -> dict[str, TeacherAnswer]:
@@ -76,7 +78,7 @@ class FileTeacher:
 
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, None]:
         meter = Meter(len(questions), on_event)
         for index, question in enumerate(questions):
             known = self._answers.get(question.instruction.strip())
@@ -85,7 +87,7 @@ class FileTeacher:
             meter.step(0)
         meter.finish()
 
-    def stream(self, question: Question) -> Iterator[StreamChunk]:
+    def stream(self, question: Question) -> Generator[StreamChunk, None, None]:
         known = self._answers.get(question.instruction.strip())
         if known is None:
             raise NoAnswerError(

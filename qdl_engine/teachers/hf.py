@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 from qdl_engine.checkpoints import fingerprint
 from qdl_engine.data.label_cache import answer_key
 from qdl_engine.events import EventSink, make_event
 from qdl_engine.teachers.base import Asking, Logits, Question, Result, TeacherAnswer
+from qdl_engine.teachers.budget import Budget
 
 if TYPE_CHECKING:
     from qdl_engine.generation import StreamChunk
@@ -33,6 +34,7 @@ class HfTeacher:
         self.asking = asking
         self.quantization: Quantization = quantization
         self.batch_size = batch_size
+        self.budget = Budget()
         self._loaded = loaded
         self._identity = fingerprint(self.name)
 
@@ -63,7 +65,7 @@ class HfTeacher:
 
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, None]:
         from qdl_engine.models import generate_each
 
         for index, answer in generate_each(
@@ -76,11 +78,11 @@ class HfTeacher:
         ):
             yield index, TeacherAnswer(answer.text, answer.tokens, answer.reason, seconds=answer.seconds)
 
-    def stream(self, question: Question) -> Iterator[StreamChunk]:
+    def stream(self, question: Question) -> Generator[StreamChunk, None, None]:
         from qdl_engine.events import no_sink
         from qdl_engine.models import stream
 
-        return stream(
+        yield from stream(
             self._model(no_sink),
             question.prompt,
             max_new_tokens=self.asking.max_new_tokens,

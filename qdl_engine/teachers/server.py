@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 
 from qdl_engine.events import EventSink
 from qdl_engine.generation import Meter, StreamChunk
@@ -64,7 +64,7 @@ class ServerTeacher:
 
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, None]:
         async def items() -> AsyncGenerator[Item, None]:
             async with ChatClient(self.endpoint) as client:
                 async for item in ask_each(client, questions, self.budget):
@@ -77,7 +77,7 @@ class ServerTeacher:
             meter.step(0)
         meter.finish()
 
-    def stream(self, question: Question) -> Iterator[StreamChunk]:
+    def stream(self, question: Question) -> Generator[StreamChunk, None, None]:
         async def pieces() -> AsyncGenerator[StreamChunk, None]:
             async with ChatClient(self.endpoint) as client:
                 async for piece in client.stream(question):

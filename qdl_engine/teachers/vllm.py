@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from qdl_engine.checkpoints import fingerprint
@@ -14,6 +14,7 @@ from qdl_engine.events import EventSink, make_event, no_sink
 from qdl_engine.generation import Meter, StreamChunk
 from qdl_engine.prompts import END_OF_TURN
 from qdl_engine.teachers.base import Asking, Logits, Question, Result, TeacherAnswer
+from qdl_engine.teachers.budget import Budget
 
 QUANTIZATION: dict[str, dict[str, str]] = {
     "8bit": {"quantization": "fp8"},
@@ -41,6 +42,7 @@ class VllmTeacher:
         self.asking = asking
         self.quantization = quantization
         self._llm: Any = None
+        self.budget = Budget()
         self._identity = fingerprint(model)
 
     def key(self, question: Question) -> str:
@@ -73,7 +75,7 @@ class VllmTeacher:
 
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, None]:
         meter, started = Meter(len(questions), on_event), time.perf_counter()
         for index, output in self._outputs(questions, on_event):
             if not output.finished:
@@ -93,7 +95,7 @@ class VllmTeacher:
             meter.step(0)
         meter.finish()
 
-    def stream(self, question: Question) -> Iterator[StreamChunk]:
+    def stream(self, question: Question) -> Generator[StreamChunk, None, None]:
         started, first, shown = time.perf_counter(), 0.0, ""
         for _, output in self._outputs([question], no_sink):
             said, seconds = output.outputs[0], time.perf_counter() - started
