@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from qdl_engine.easydistill.config import student_reference
-from qdl_engine.errors import DataError, ModelError
+from qdl_engine.errors import DataError
 from qdl_engine.lab import Lab
 from qdl_engine.preflight.disk import Disk, disk_use, download_bytes
 from qdl_engine.preflight.fit import find_cure, recipe_memory, training_of, verdict_of
 from qdl_engine.preflight.hardware import Hardware, cpu, find_hardware
-from qdl_engine.preflight.labelling import Labelling, plan_labelling
-from qdl_engine.preflight.lengths import TYPICAL
 from qdl_engine.preflight.report import Preflight
-from qdl_engine.preflight.rows import RowFigures, Rows, load_rows, row_figures
+from qdl_engine.preflight.rows import RowFigures, load_rows, row_figures
 from qdl_engine.preflight.shape import ModelShape, read_shape
 from qdl_engine.preflight.speed import measured_speed, predict
+from qdl_engine.preflight.teacher import look_at_teacher
 from qdl_engine.settings import LabSettings, RecipeSettings, System
 from qdl_engine.status import SYSTEM_NAMES, size_text
 
@@ -53,8 +52,8 @@ def examine(
     verdict = verdict_of(memory.total, hardware.free)
     passes = rows.passes(recipe.batch_size, recipe.gradient_accumulation, hardware.count)
     measured = measured_speed(lab, student, recipe, hardware)
-    labelling, teacher_download, notes = _labelling(lab, settings, system, rows, hardware, ask_hub)
-    disk = disk_use(lab, shape, training, recipe, figures, download_bytes(shape) + teacher_download)
+    teacher = look_at_teacher(lab, settings, system, rows, hardware, ask_hub=ask_hub)
+    disk = disk_use(lab, shape, training, recipe, figures, download_bytes(shape) + teacher.download)
     lora = recipe.lora_rank
     return Preflight(
         system=system,
@@ -69,34 +68,15 @@ def examine(
         rows=figures,
         duration=predict(shape, training, hardware, recipe, figures, passes, measured),
         disk=disk,
-        labelling=labelling,
+        labelling=teacher.labelling,
         cure=find_cure(shape, recipe, rows, hardware) if verdict != "fits" else None,
-        warnings=[*_warnings(recipe, shape, figures, disk), *notes],
+        warnings=[*_warnings(recipe, shape, figures, disk), *teacher.notes, *_foreign(settings)],
     )
 
 
 def _hardware(settings: LabSettings, device: str) -> Hardware:
     found = find_hardware(device, all_gpus=settings.runtime.launcher == "accelerate")
     return found if found.is_gpu else cpu(settings.runtime.threads)
-
-
-def _labelling(
-    lab: Lab, settings: LabSettings, system: System, rows: Rows, hardware: Hardware, ask_hub: bool
-) -> tuple[Labelling | None, int, list[str]]:
-    """The teacher's part, what of it must be downloaded, and notes; nothing where it has no part."""
-    if system != "system1" or not settings.system1.label or lab.train_labeled.is_file():
-        return None, 0, []
-    teacher = settings.teacher
-    if teacher.kind not in ("hf", "vllm"):
-        return None, 0, [f"The teacher is a {teacher.kind}: what it needs is not this machine's to say."]
-    try:
-        shape = read_shape(student_reference(lab, teacher.model), "teacher", ask_hub=ask_hub)
-    except ModelError as error:
-        return None, 0, [f"{error.message}. {error.hint}"]
-    prompts = list(rows.lengths.prompts)
-    _, mean = TYPICAL[settings.system1.label_mode]
-    mean = min(mean, teacher.max_new_tokens // 2 + 1)
-    return plan_labelling(shape, teacher, hardware, prompts, mean), download_bytes(shape), []
 
 
 def _warnings(recipe: RecipeSettings, shape: ModelShape, figures: RowFigures, disk: Disk) -> list[str]:
@@ -115,3 +95,9 @@ def _warnings(recipe: RecipeSettings, shape: ModelShape, figures: RowFigures, di
         lack = size_text(disk.download - disk.download_free)
         found.append(f"The hub's cache lacks {lack} for the download: set HF_HOME to a larger disk.")
     return found
+
+
+def _foreign(settings: LabSettings) -> list[str]:
+    if settings.runtime.kind == "builtin":
+        return []
+    return ["Predicted for the built-in runtime: EasyDistill 1.0 holds all logits at once and needs more."]

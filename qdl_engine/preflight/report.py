@@ -73,19 +73,19 @@ class Preflight:
     def summary(self) -> dict[str, str]:
         """What a person wants to know, a line for each: the table's, and the app's screen's."""
         rows, took, disk = self.rows, self.duration, self.disk
-        dropped = rows.too_long_rows + rows.broken_rows
+        left_out = rows.too_long_rows + rows.broken_rows
+        dropped = f", {rows.dropped_tokens:,} dropped" if rows.dropped_tokens else ""
         guess = "" if rows.origin == "counted" else " (estimated)"
         download = f"; {size_text(disk.download)} to download" if disk.download else ""
         lines = {
             "verdict": self.verdict_text(),
             "student": self._student_text(),
-            "rows": f"{rows.trained_rows:,} trained, {rows.held_out_rows:,} held out, {dropped:,} dropped; "
+            "rows": f"{rows.trained_rows:,} trained, {rows.held_out_rows:,} held out, {left_out:,} dropped; "
             f"longest {rows.longest:,} tokens",
-            "tokens": f"{rows.trained_tokens:,} trained, {rows.masked_tokens:,} masked (prompts), "
-            f"{rows.dropped_tokens:,} dropped{guess}",
+            "tokens": f"{rows.trained_tokens:,} trained, {rows.masked_tokens:,} masked{dropped}{guess}",
             "steps": f"{rows.steps:,} ({rows.steps_per_epoch:,} an epoch), {rows.padding:.0%} padding",
-            "time": f"{time_text(took.seconds)} expected, {took.origin} by {printable(took.source)}; "
-            f"the hardware's floor is {time_text(took.floor_seconds)}",
+            "time": f"{time_text(took.seconds)} expected ({took.origin}: {printable(took.source)}); "
+            f"floor {time_text(took.floor_seconds)}",
             "disk": f"{size_text(disk.needed)} of {size_text(disk.free)} free: checkpoints "
             f"{size_text(disk.checkpoints)}, student {size_text(disk.student)}{download}",
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -192,3 +193,21 @@ def test_no_model_library_is_imported(lab: Lab, settings: LabSettings) -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_a_teacher_elsewhere_is_asked_whether_it_is_there(lab: Lab, settings: LabSettings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        there = {"teacher": {"kind": "server", "url": url, "model": "m"}, "system1": {"label": True}}
+        found = examine(lab, LabSettings.model_validate(there), "system1", device="T4", ask_hub=False)
+        assert found.labelling is None and "server" not in found.table()
+    found = examine(lab, LabSettings.model_validate(there), "system1", device="T4", ask_hub=False)
+    assert "server does not answer at 127.0.0.1" in found.table()
+    there["teacher"]["url"] = ""
+    found = examine(lab, LabSettings.model_validate(there), "system1", device="T4", ask_hub=False)
+    assert "teacher.url" in found.table()
+
+
+def test_another_runtime_is_said_to_need_more(lab: Lab) -> None:
+    settings = LabSettings.model_validate({"runtime": {"kind": "easydistill"}})
+    assert "built-in runtime" in examine(lab, settings, "system1", device="T4", ask_hub=False).table()
