@@ -133,7 +133,9 @@ class LogFinder(Vertical):
             self.say(f"not found: {self.view.mark.text[:40] if self.view.mark else ''}")
         else:
             self.notice = "search went round" if message.hit.round else ""
-            self.view.reveal(file.line_at(message.hit.offset))
+            line = file.line_at(message.hit.offset)
+            self.view.reveal(line)
+            self.view.show_match(line)
 
     def _start_filter(self, chosen: LineFilter) -> None:
         file = self.view.lines.file

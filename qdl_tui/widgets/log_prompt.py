@@ -32,8 +32,8 @@ class LogPrompt(Horizontal):
     }
     """
     BINDINGS = [
-        Binding("ctrl+r", "regex", "Text or regular expression", id="log.regex"),
-        Binding("escape", "cancel", "Close the prompt", show=False, id="log.cancel"),
+        Binding("ctrl+r", "regex", "Regex", tooltip="Text or regular expression", id="log.regex"),
+        Binding("escape", "cancel", "Close", key_display="esc", tooltip="Close the prompt", id="log.cancel"),
     ]
 
     @dataclass

@@ -45,6 +45,9 @@ class LogScroll(ScrollView, can_focus=True, inherit_bindings=False):
     shift: reactive[int] = reactive(0, init=False)
     """Cells scrolled to the right."""
 
+    hidden: tuple[int, int] = (0, 0)
+    """A row, and how many of its wrapped parts are above the view while it is the one at the top."""
+
     @dataclass
     class Changed(Message):
         """Position, follow state, filter or length changed; `reset` when the file was cut or replaced."""
@@ -94,8 +97,9 @@ class LogScroll(ScrollView, can_focus=True, inherit_bindings=False):
             self.scroll_to(y=self.max_scroll_y, animate=False)
         self.refresh()
 
-    def scroll_to_row(self, row: float) -> None:
-        """Put a row at the top."""
+    def scroll_to_row(self, row: float, *, hidden: int = 0) -> None:
+        """Put a row at the top, without the first `hidden` of the rows it takes when it is wrapped."""
+        self.hidden = (max(0, round(row)), hidden)
         self.drop_page()
         self.scroll_to(y=max(0, row), animate=False)
         self.refresh()

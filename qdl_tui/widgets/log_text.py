@@ -9,9 +9,9 @@ from rich.text import Text
 
 from qdl_engine.text import printable
 
-CELLS = 1000
+CELLS = 10_000
 """Cells of a line that are shown; a line of a megabyte would otherwise be laid out for nothing."""
-RAW = 8192
+RAW = 16_000
 """Bytes looked at for those cells: colours take some. Cut before the controls are escaped, so that half a
 sequence left at the cut is escaped too."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import on, work
@@ -56,6 +57,7 @@ class LogView(LogScroll):
         self._strips: dict[int, Strip] = {}
         self._page: list[Strip] | None = None
         self._page_top = 0
+        self._page_hidden = 0
         self._base = Style.null()
         self._when_whole: Callable[[], None] | None = None
 
@@ -232,21 +234,62 @@ class LogView(LogScroll):
         self._lay_out()
         return self._page_top
 
+    def action_move(self, rows: int) -> None:
+        """Scroll by rows of the screen: a wrapped line that is taller than the view is read to its end."""
+        if not self.wrap or (self.follow and rows > 0):
+            super().action_move(rows)
+            return
+        self._lay_out()
+        row, hidden = self._page_top, self._page_hidden
+        self.follow = False
+        hidden += rows
+        while hidden < 0 and row > 0:
+            row -= 1
+            hidden += self._height_of(row)
+        while row < self.row_count - 1 and hidden >= self._height_of(row):
+            hidden -= self._height_of(row)
+            row += 1
+        self.scroll_to_row(row, hidden=max(0, min(hidden, self._height_of(row) - 1)))
+
+    def _height_of(self, row: int) -> int:
+        """Rows of the screen that a row of the log takes."""
+        strips = self._strips_of(row, row + 1)
+        return len(self._parts(strips[0])) if strips else 1
+
+    def show_match(self, line: int) -> None:
+        """Bring the first match of a line into view, when it stands beside or below what is shown of it."""
+        row = self.lines.row_of(line)
+        strips = self._strips_of(row, row + 1)
+        match = self.mark.display.search(strips[0].text) if self.mark and strips else None
+        width = self.scrollable_content_region.width
+        if match is None or width <= 0:
+            return
+        column = cell_len(strips[0].text[: match.start()])
+        if not self.wrap:
+            if not self.shift <= column < self.shift + width:
+                self.shift = max(0, column - width // 2)
+        elif column // width >= self.height:
+            self.scroll_to_row(row, hidden=column // width - self.height // 2)
+
     def _lay_out(self) -> list[Strip]:
         """The strips in view, made once for all the rows of a paint."""
         if self._page is None:
             self._base = self.rich_style  # Asked for once a page: it walks up the tree each time.
             height, rows = self.height, self.row_count
             if self.wrap and self.follow:
-                self._page_top, self._page = self._wrapped_from_end(max(0, rows - height), rows, height)
+                self._page_top, page = self._wrapped_from_end(max(0, rows - height), rows, height)
+                self._page_hidden = max(0, len(page) - height)
             else:
                 self._page_top = round(self.scroll_y)
+                row, hidden = self.hidden
+                self._page_hidden = hidden if self.wrap and row == self._page_top else 0
                 strips = self._strips_of(self._page_top, min(rows, self._page_top + height))
-                self._page = [part for strip in strips for part in self._parts(strip)][:height]
+                page = [part for strip in strips for part in self._parts(strip)]
+            self._page = page[self._page_hidden :][:height]
         return self._page
 
     def _wrapped_from_end(self, start: int, stop: int, height: int) -> tuple[int, list[Strip]]:
-        """The last rows that fill the view from its lower edge, and the number of the first one."""
+        """The last rows that fill the view from its lower edge, all of each, and the number of the first."""
         page: list[Strip] = []
         row = stop
         for strip in reversed(self._strips_of(start, stop)):
@@ -254,13 +297,13 @@ class LogView(LogScroll):
                 break
             row -= 1
             page = self._parts(strip) + page
-        return row, page[-height:] if height else []
+        return row, page
 
     def _parts(self, strip: Strip) -> list[Strip]:
         width = self.scrollable_content_region.width
         if not self.wrap or strip.cell_length <= width or width <= 0:
             return [strip]
-        return [strip.crop(start, start + width) for start in range(0, strip.cell_length, width)]
+        return list(strip.divide([*_cuts(strip.text, width), strip.cell_length]))
 
     def _strips_of(self, start: int, stop: int) -> list[Strip]:
         """Strips of some rows; the lines not kept are read together."""
@@ -283,3 +326,17 @@ class LogView(LogScroll):
         if not text.spans:  # Most lines of most logs, at a third of the cost.
             return Strip([Segment(text.plain, self._base)])
         return Strip(text.render(self.app.console), text.cell_len).apply_style(self._base)
+
+
+def _cuts(text: str, width: int) -> list[int]:
+    """The cells at which a wrapped text goes on in the next row: a character of two cells is never halved."""
+    if text.isascii():
+        return list(range(width, len(text), width))
+    cuts, place, start = [], 0, 0
+    for character in text:
+        cells = cell_len(character)
+        if place + cells - start > width:
+            cuts.append(place)
+            start = place
+        place += cells
+    return cuts

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qdl_tui.widgets import log_file
+from qdl_tui.widgets.log_bare import Bare
 from qdl_tui.widgets.log_file import Change, LogFile
 from qdl_tui.widgets.log_index import BLOCK, LineIndex, count_blocks
 from qdl_tui.widgets.log_rows import LogRows
@@ -282,3 +283,33 @@ def test_whatever_happens_to_the_file_the_rows_are_its_lines(
         assert file.lines == len(lines)
         assert [rows.line_of(row) for row in range(len(rows))] == kept
         assert rows.read(kept[:30]).items() >= {n: lines[n] for n in kept[:30]}.items()
+
+
+def test_places_without_colours_lead_back_to_their_bytes() -> None:
+    data = b"\x1b[1ma\x1b[0mb\x1b[31m\x1b[1mc\x1b[2Jd\x1b[0m"
+    bare = Bare(data)
+    assert bare.text == b"abc\x1b[2Jd"
+    for letter in (b"a", b"b", b"c", b"d"):
+        assert bare.offset(bare.text.index(letter)) == data.index(letter, 3 if letter == b"a" else 0)
+        assert bare.place(bare.offset(bare.text.index(letter))) == bare.text.index(letter)
+    assert bare.place(len(data)) == len(bare.text)
+
+
+@pytest.mark.parametrize("regex", [False, True])
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_match_split_by_colours_is_found_once(regex: bool, backward: bool) -> None:
+    data = b"x\n" + b"er\x1b[31mror\n" * 3 + b"error\n"
+    found, low, high = [], 0, len(data)
+    while (
+        hit := search(
+            Pattern("error", regex),
+            lambda o, s: data[o : o + s],
+            low,
+            high,
+            backward=backward,
+            cancelled=never,
+        )
+    ) is not None:
+        found.append(data.count(b"\n", 0, hit))
+        low, high = (low, hit) if backward else (hit + 1, high)
+    assert found == ([4, 3, 2, 1] if backward else [1, 2, 3, 4])

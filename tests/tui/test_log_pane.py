@@ -301,3 +301,67 @@ async def test_big_file_opens_at_its_end_and_is_numbered_later(
         await pilot.press("G")
         await settle(pilot)
         assert screen(app)[6:] == ["line 100000", " FOLLOW  99,994/100,000"]
+
+
+@pytest.mark.parametrize("letters", ["abcdefghijklmnopqrstuvwxyz", "损失函数训练步骤"])
+async def test_a_wrapped_line_taller_than_the_pane_is_read_to_its_end(tmp_path: Path, letters: str) -> None:
+    path = tmp_path / "tall.log"
+    tall = "".join(f"{number}{letters[number % len(letters)]}" for number in range(160))
+    path.write_text(f"first\n{tall}\nlast\n", encoding="utf-8")
+    app = PaneApp(path)
+    async with app.run_test(size=(36, 8)) as pilot:
+        await settle(pilot)
+        await pilot.press("w", "g")
+        shown = [screen(app)[0]]
+        for _ in range(40):
+            await pilot.press("j")
+            if screen(app)[0] != shown[-1]:
+                shown.append(screen(app)[0])
+        assert "".join(shown) == f"first{tall}last"
+        for _ in range(len(shown)):
+            await pilot.press("k")
+        assert screen(app)[0] == "first"
+        await pilot.press("pagedown")
+        assert screen(app)[0] == shown[6]
+
+
+async def test_following_a_wrapped_line_taller_than_the_pane_shows_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "tall.log"
+    path.write_text("first\n" + "x" * 400 + "END\n")
+    app = PaneApp(path)
+    async with app.run_test(size=(36, 8)) as pilot:
+        await settle(pilot)
+        await pilot.press("w")
+        assert screen(app)[6].endswith("END")
+        for _ in range(20):
+            await pilot.press("k")
+        assert screen(app)[0] == "first"
+
+
+async def test_a_match_split_by_colours_or_beside_the_view_is_found_and_shown(tmp_path: Path) -> None:
+    path = tmp_path / "colours.log"
+    lines = ["plain"] * 20 + ["." * 300 + "er\x1b[31mr\x1b[1mor\x1b[0m here"] + ["plain"] * 20
+    path.write_text("\n".join(lines) + "\n")
+    app = PaneApp(path)
+    async with app.run_test(size=(36, 8)) as pilot:
+        await settle(pilot)
+        pane = app.query_one(LogPane)
+        await pilot.press("slash", *"error here", "enter")
+        await settle(pilot)
+        assert pane.view.current == 20
+        assert any("error here" in row for row in screen(app))
+        await pilot.press("w", "N")
+        await settle(pilot)
+        assert any("error" in row for row in screen(app))
+        pane.set_filter("error here")
+        await settle(pilot)
+        assert "&error here 1" in pane.status
+
+
+async def test_the_prompt_names_the_way_out(log: Path) -> None:
+    app = PaneApp(log)
+    async with app.run_test(size=(36, 8)) as pilot:
+        await settle(pilot)
+        await pilot.press("slash")
+        shown = {active.binding.id for active in app.screen.active_bindings.values() if active.binding.show}
+        assert {"log.regex", "log.cancel"} <= shown
