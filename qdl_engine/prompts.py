@@ -105,3 +105,54 @@ def split_completion(text: str) -> Completion:
 def join_reasoning(reasoning: str, answer: str) -> str:
     """Write reasoning and answer as the completion a System 2 student learns."""
     return f"{THINK_OPEN}\n{reasoning.strip()}\n{THINK_CLOSE}\n{answer.strip()}"
+
+
+Metric = Literal["rv", "cd", "correct"]
+METRICS: tuple[Metric, ...] = ("rv", "cd", "correct")
+HIGHEST_SCORE: dict[Metric, int] = {"rv": 9, "cd": 9, "correct": 1}
+
+JUDGE_SYSTEM_PROMPT = "You are a strict and fair judge of worked solutions. You never solve the problem anew."
+
+# The scales are those of EasyDistill's own judges, so that levels from here and from OmniThought mean the same.
+_RUBRICS: dict[Metric, str] = {
+    "rv": (
+        "Judge the Reasoning Verbosity of the solution below: how long and how detailed its reasoning is, "
+        "measured by what the problem needs.\n"
+        "0-1: next to no reasoning, the bare steps.\n"
+        "2-3: clear and concise, with the explanations that are needed.\n"
+        "4-5: moderate, each step explained in detail.\n"
+        "6-7: extensive, everything justified, connections explored.\n"
+        "8-9: exhaustive, justifications within justifications, alternatives and objections weighed."
+    ),
+    "cd": (
+        "Judge the Cognitive Difficulty of the solution below: how able a reader must be to follow its "
+        "reasoning and to do the same.\n"
+        "0-1: elementary facts, or one trivial operation.\n"
+        "2-3: arithmetic in several steps, listing cases, chaining simple rules.\n"
+        "4-5: logic or algebra of the first university years, one insight that is not obvious.\n"
+        "6-7: techniques of an advanced undergraduate, such as determinants or dynamic programming.\n"
+        "8-9: abstraction of a graduate, nested proofs, intricate algorithms."
+    ),
+    "correct": (
+        "Judge the logical correctness of the solution below.\n"
+        "1: every step follows, every condition of the problem is met, nothing contradicts itself, and the "
+        "reasoning does lead to the answer.\n"
+        "0: anything else."
+    ),
+}
+
+
+def judge_prompt(metric: Metric, problem: str, solution: str) -> str:
+    """What a judge is asked about one chain; its reply is to end with `<score>N</score>`.
+
+    Args:
+        metric: `rv` and `cd` are scored from 0 to 9, `correct` as 0 or 1.
+        problem: What was asked.
+        solution: The reasoning and the answer.
+    """
+    return (
+        f"{_RUBRICS[metric]}\n\n"
+        f"End your reply with one whole number from 0 to {HIGHEST_SCORE[metric]} in these tags: "
+        "<score></score>\n\n"
+        f"Problem:\n{problem}\n\nSolution:\n{solution}"
+    )

@@ -112,6 +112,7 @@ def build_parser() -> Parser:
         preflight,
         preview,
         run_config,
+        scoring,
         watching,
     )
 
@@ -124,6 +125,7 @@ def build_parser() -> Parser:
         preview,
         preflight,
         jobs,
+        scoring,
         run_config,
         watching,
         comparing,

@@ -69,6 +69,7 @@ def import_config(context: Context, given: Namespace) -> int:
 
 def run(context: Context, given: Namespace) -> int:
     from qdl_engine.cli.watching import follow
+    from qdl_engine.easydistill.foreign import check_teacher
     from qdl_engine.easydistill.imports import read_foreign
 
     job = read_foreign(given.config)
@@ -76,11 +77,12 @@ def run(context: Context, given: Namespace) -> int:
         return _inside(context, job, resume=given.resume)
     lab = _lab_for(context, job.path)
     home = replace(context, lab=lab)
-    _check(job, home.settings())
+    # What would be refused later is refused now.
+    notes = [*job.notes, *check_teacher(job, home.settings())]
     started = _start(home, job, given.name)
+    for note in notes:
+        context.tell(f"Note: {note}")
     if given.detach:
-        for note in job.notes:
-            context.tell(f"Note: {note}")
         text = f"Run {started.id} is {started.state}.\nWatch it: qdl --lab {lab.word} attach {started.id}"
         context.emit(started.to_dict(), text)
         return 0
@@ -103,10 +105,6 @@ def _lab_for(context: Context, config: Path) -> Lab:
         make_lab(lab)
         context.tell(f"Made a lab for its runs: {lab.root}")
     return lab
-
-
-def _check(job: Imported, settings: LabSettings) -> None:
-    """What would fail later is refused now."""
 
 
 def _start(context: Context, job: Imported, name: str) -> Run:
@@ -138,9 +136,17 @@ def _start(context: Context, job: Imported, name: str) -> Run:
 
 
 def _inside(context: Context, job: Imported, *, resume: bool) -> int:
-    workspace = Path(os.environ["QDL_RUN_DIR"])
+    """What the run's own process does."""
+    from qdl_engine.easydistill.foreign import judge_rows, make_rows
+
+    lab, settings = context.lab, context.settings()
     if job.trains:
-        _train(context.lab, context.settings(), job, workspace, resume=resume)
+        _train(lab, settings, job, Path(os.environ["QDL_RUN_DIR"]), resume=resume)
+    with in_run_sink() as sink:
+        if job.kind == "judge":
+            print(judge_rows(job, lab, settings, sink), flush=True)
+        else:
+            print(make_rows(job, lab, settings, sink).table(), flush=True)
     return 0
 
 

@@ -11,7 +11,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qdl_engine.data.sources import read_file
@@ -39,8 +39,8 @@ class Ask:
 class Sorted:
     """Answers made into rows, and how many gave none."""
 
-    rows: list[Row]
-    untagged: int = 0
+    rows: list[Row] = field(default_factory=list)
+    untagged: list[str] = field(default_factory=list)
     """Answers without the tags that the job asks for."""
     repeated: int = 0
     """Instructions that came before."""
@@ -120,7 +120,7 @@ def sort_answers(job_type: str, asks: list[Ask], answers: dict[int, str]) -> Sor
         asks: What was asked.
         answers: The teacher's answers by their place in `asks`; those it did not give are absent.
     """
-    result = Sorted([])
+    result = Sorted()
     seen: set[str] = set()
     for place, ask in enumerate(asks):
         text = answers.get(place)
@@ -128,7 +128,7 @@ def sort_answers(job_type: str, asks: list[Ask], answers: dict[int, str]) -> Sor
             continue
         row = _row(job_type, ask, text)
         if row is None:
-            result.untagged += 1
+            result.untagged.append(text)
         elif job_type.startswith("instruction_expansion") and row["instruction"] in seen:
             result.repeated += 1
         else:
