@@ -75,9 +75,14 @@ def _row(run: Run, summary: RunSummary) -> tuple[str, ...]:
         time.strftime("%m-%d %H:%M", time.localtime(run.created)),
         "" if run.seconds is None else duration(run.seconds),
         "" if summary.progress is None else f"{summary.progress:.0%}",
-        "" if summary.loss is None else f"{summary.loss:.3f}",
+        "" if summary.loss is None else _loss(summary.loss),
         one_line(": ".join(part for part in (run.name, run.message or run.note) if part), 60),
     )
+
+
+def _loss(loss: float) -> str:
+    """Three decimals, but never a loss that is there as `0.000`."""
+    return f"{loss:.1e}" if 0 < loss < 0.001 else f"{loss:.3f}"
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:

@@ -148,7 +148,8 @@ class RunActionsScreen(BaseScreen):
         from qdl_engine.runs.metrics import export_metrics
 
         table, document = export_metrics(run)
-        self.app.post_message(Said(f"Wrote {one_line(str(table), 200)} and {document.name}"))
+        place = table.relative_to(run.lab.root)
+        self.app.post_message(Said(f"Wrote {one_line(str(place), 200)} and {document.name} in the lab"))
 
     @work(thread=True, group="jobs", exit_on_error=False)
     def delete_run(self, run: Run) -> None:

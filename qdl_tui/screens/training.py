@@ -149,6 +149,9 @@ class TrainingScreen(RunActionsScreen):
         if view is None:
             self.query_one("#run-status", Static).update("No run yet. The lab screen (1) starts one.")
             return
+        if before is not None and before.run.id != view.run.id:
+            self.lab_app.state.remember_run(self.lab.root, view.run.id)
+            self.lab_app.save_state()
         self.lab_app.run_id = view.run.id
         if before is None or before.run.directory != view.run.directory:
             self.query_one(LogPane).show_file(view.run.log_file)
