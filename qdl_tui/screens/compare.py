@@ -177,10 +177,10 @@ class CompareScreen(WalkingScreen):
             self._show_failures(asking)
 
     def _show_failures(self, asking: Asking) -> None:
-        why: dict[str, Answer] = asking.answers
+        failed: dict[str, Answer] = {name: one for name, one in asking.answers.items() if one.failed}
         for pane in self.panes():
-            if pane.model in why:
-                pane.show_answer(why[pane.model])
+            if pane.model in failed:
+                pane.show_answer(failed[pane.model])
             elif pane.model in asking.kept.comparison.skipped:
                 pane.show_why("skipped", asking.kept.comparison.skipped[pane.model])
 

@@ -157,7 +157,7 @@ class AnswerPane(Vertical):
 
     def _figures(self) -> str:
         answer = self.answer
-        if answer is None or self.hidden:
+        if answer is None or self.hidden or (answer.stopped == "cancelled" and not answer.tokens):
             return ""
         return (
             f"{answer.tokens:,} tok in {answer.seconds:.{2 if answer.seconds < 10 else 0}f} s\n"

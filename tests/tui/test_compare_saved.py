@@ -88,6 +88,11 @@ async def test_the_latest_is_shown_with_its_date_and_no_model_is_loaded(compared
         assert "qdl train system1" in screen_text(app)
 
 
+async def test_every_figure_is_there_on_the_narrowest_screen(compared_lab: Lab) -> None:
+    async with compare_screen(compared_lab, (60, 20)) as (app, _pilot, _screen):
+        assert screen_text(app).count("0.10 s") == 3
+
+
 async def test_an_older_one_is_opened_and_says_who_was_skipped(compared_lab: Lab) -> None:
     async with compare_screen(compared_lab) as (app, pilot, _screen):
         await pilot.press("o")

@@ -98,6 +98,14 @@ async def test_the_models_answer_and_the_comparison_is_saved(trained_lab: Lab) -
         assert "Prompt 3/3  They?" in screen_text(app), "the screen goes along"
         assert len(list_comparisons(trained_lab)) == 2
         assert load_comparison(list_comparisons(trained_lab)[0]).prompts == ["Hello?", "You?", "They?"]
+        await pilot.press("A", "c")
+        for _ in range(600):
+            await pilot.pause(0.1)
+            if screen.asking is None:
+                break
+        await settled(app, pilot)
+        assert "0 tok " not in screen_text(app), "what was cancelled before a word hides no earlier answer"
+        assert load_comparison(list_comparisons(trained_lab)[-1]).prompts == ["Hello?"]
         await pilot.press("i", *"Other?")
         await pilot.pause()
         assert "tok/s" not in screen_text(app), "answers to one prompt stood under another"
