@@ -113,7 +113,7 @@ HIGHEST_SCORE: dict[Metric, int] = {"rv": 9, "cd": 9, "correct": 1}
 
 JUDGE_SYSTEM_PROMPT = "You are a strict and fair judge of worked solutions. You never solve the problem anew."
 
-# The scales are those of EasyDistill's own judges, so that levels from here and from OmniThought mean the same.
+# The scales of EasyDistill's own judges, so that levels from here and from OmniThought mean the same.
 _RUBRICS: dict[Metric, str] = {
     "rv": (
         "Judge the Reasoning Verbosity of the solution below: how long and how detailed its reasoning is, "

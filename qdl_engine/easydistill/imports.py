@@ -107,7 +107,7 @@ def read_foreign(path: Path | str) -> Imported:
 
 
 def _kind(job_type: object, path: Path) -> Kind:
-    if isinstance(job_type, str) and "white_box" in job_type:
+    if isinstance(job_type, str) and job_type.startswith("kd_white_box"):
         raise SettingsError(f"{path}: job_type {job_type!r} does not run here", _NO_WHITE_BOX)
     if job_type == TRAIN_ONLY:
         return "train"
@@ -225,8 +225,11 @@ def _model(value: str, name: str, path: Path, base: Path) -> str:
             return str((place / given).absolute())
     if _HUB_ID.fullmatch(value) and not value.startswith("."):
         return value
+    # The samples write "student/Qwen/Qwen2.5-0.5B-Instruct/": the hub's id in a folder of one's own.
+    tail = "/".join(given.parts[-2:])
+    likely = tail if _HUB_ID.fullmatch(tail) and len(given.parts) > 2 else "Qwen/Qwen2.5-0.5B-Instruct"
     raise ModelError(
         f"Model not found at {value} ({name} of {path.name})",
         f"Looked in {' and in '.join(map(str, places(path)))}. "
-        "Name a model directory, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct.",
+        f"Name a model directory, or a hub id: {likely}.",
     )

@@ -13,6 +13,7 @@ from qdl_engine.data.fields import chains_of, choose_schema
 from qdl_engine.data.sources import read_file
 from qdl_engine.easydistill.extras import Extras
 from qdl_engine.easydistill.imports import Imported
+from qdl_engine.easydistill.teacher import teacher_settings
 from qdl_engine.errors import LabError, SettingsError
 from qdl_engine.lab import Lab
 from qdl_engine.settings import LabSettings, System
@@ -107,7 +108,7 @@ def import_recipe(job: Imported, settings: LabSettings, system: System | None, l
     mapped = [*_data(job, chosen), *_training(job, chosen)]
     dropped = list(_dropped(job, lab.checkpoint(chosen)))
     if job.kind == "label":
-        mapped += _teacher(job)
+        mapped += _teacher(job, settings)
     values = settings.model_dump()
     for item in mapped:
         section, name = item.setting.split(".")
@@ -188,13 +189,19 @@ def _number(setting: str, value: Any) -> Any:
     return float(value) if setting in _FLOATS and is_whole else value
 
 
-def _teacher(job: Imported) -> Iterator[Mapped]:
-    if job.teacher:
-        yield Mapped("teacher.model", job.teacher, "models.teacher")
+def _teacher(job: Imported, settings: LabSettings) -> Iterator[Mapped]:
+    teacher, _ = teacher_settings(job, settings)
+    if job.by_server:
+        yield Mapped("teacher.kind", teacher.kind, "job_type")
+        yield Mapped("teacher.url", teacher.url, "inference.base_url")
+        yield Mapped("teacher.model", teacher.model, "the model that the server offers")
+    else:
+        yield Mapped("teacher.kind", teacher.kind, "job_type")
+        yield Mapped("teacher.model", teacher.model, "models.teacher")
+        # Locally 1.0 takes the likeliest token, whatever its temperature says.
+        yield Mapped("teacher.temperature", teacher.temperature, "1.0 samples by top_k = 1")
     if "max_new_tokens" in job.inference:
-        yield Mapped("teacher.max_new_tokens", job.inference["max_new_tokens"], "inference.max_new_tokens")
-    # Locally 1.0 takes the likeliest token, whatever its temperature says.
-    yield Mapped("teacher.temperature", 0.0, "1.0 samples by top_k = 1")
+        yield Mapped("teacher.max_new_tokens", teacher.max_new_tokens, "inference.max_new_tokens")
 
 
 def _dropped(job: Imported, lab_student: Path) -> Iterator[Dropped]:

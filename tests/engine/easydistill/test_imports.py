@@ -90,8 +90,9 @@ def test_rows_are_looked_for_beside_the_config_and_then_here(
 def test_a_student_that_is_a_path_and_not_there_is_named(tmp_path: Path) -> None:
     config = sample("kd_black_box_train_only")
     config["models"]["student"] = "student/Qwen/Qwen2.5-0.5B-Instruct/"
-    with pytest.raises(ModelError, match="Model not found at student/Qwen"):
+    with pytest.raises(ModelError, match="Model not found at student/Qwen") as missing:
         read_foreign(write_sample(tmp_path, config))
+    assert missing.value.hint.endswith("a hub id: Qwen/Qwen2.5-0.5B-Instruct.")
     config["models"]["student"] = "Qwen/Qwen2.5-0.5B-Instruct"
     assert read_foreign(write_sample(tmp_path, config)).student == "Qwen/Qwen2.5-0.5B-Instruct"
 

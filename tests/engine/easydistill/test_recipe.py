@@ -82,6 +82,15 @@ def test_a_local_teacher_comes_along(lab: Lab, capsys: Capture) -> None:
     assert "inference.trust_remote_code: code from a hub is never run" in capsys.readouterr().out
 
 
+def test_a_server_comes_along_and_its_key_does_not(lab: Lab, capsys: Capture) -> None:
+    assert imported(lab, sample("kd_black_box_api", api_key="sk-secret")) == 0
+    teacher = load_settings(lab).teacher
+    assert (teacher.kind, teacher.url, teacher.model) == ("server", "http://127.0.0.1:9/v1", "")
+    shown = capsys.readouterr().out
+    assert "dropped: inference.api_key: keys come from the environment" in shown
+    assert "sk-secret" not in shown + lab.settings_file.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("job_type", "words", "says"),
     [
