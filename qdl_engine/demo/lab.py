@@ -35,7 +35,7 @@ SYSTEM2_SOURCE: Final = "sources/system2.jsonl"
 LONGEST_ANSWER: Final = 120
 """Tokens; the longest working of the world has 80."""
 
-_SYSTEM1_QUESTIONS: Final = 3_000
+_SYSTEM1_QUESTIONS: Final = 4_500
 _SYSTEM2_CHAINS: Final = 4_000
 _SEED: Final = 0
 _PROMPT_TASKS: Final = ("capital", "reverse", "add", "story", "two", "day")
@@ -95,8 +95,9 @@ def demo_settings() -> LabSettings:
             label_mode="system2",
             rows=_SYSTEM1_QUESTIONS,
             system_prompt=SYSTEM_PROMPTS["system1"],
-            epochs=18,
-            **_TRAINING,
+            epochs=20,
+            # Twice System 2's rate and four times its decay: facts must carry over to other wordings.
+            **{**_TRAINING, "learning_rate": 4e-3, "weight_decay": 0.2},
         ),
         system2=System2Settings(
             student=str(BASE_STUDENT),
