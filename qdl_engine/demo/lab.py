@@ -96,8 +96,8 @@ def demo_settings() -> LabSettings:
             rows=_SYSTEM1_QUESTIONS,
             system_prompt=SYSTEM_PROMPTS["system1"],
             epochs=20,
-            # Twice System 2's rate and four times its decay: facts must carry over to other wordings.
-            **{**_TRAINING, "learning_rate": 4e-3, "weight_decay": 0.2},
+            # Twice System 2's rate and six times its decay: facts must carry over to other wordings.
+            **{**_TRAINING, "learning_rate": 4e-3, "weight_decay": 0.3},
         ),
         system2=System2Settings(
             student=str(BASE_STUDENT),
