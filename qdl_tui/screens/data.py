@@ -217,7 +217,8 @@ class DataScreen(SystemScreen):
 
     def _title(self) -> Content:
         parts: list[tuple[str, str] | str] = [(f"Data of {SYSTEM_NAMES[self.system]}  ", "bold $accent")]
-        if self.row is not None:
+        matching = not self.words or self.found is None or bool(self.found.numbers)
+        if self.row is not None and matching:
             of = f" of {self.found.total:,}" if self.found is not None else ""
             parts.append((f"row {self.number:,}{of}", "bold"))
             levels = [(key, self.row.get(key)) for key in ("rv", "cd")]

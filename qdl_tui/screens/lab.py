@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from textual import on, work
 from textual.binding import Binding
 from textual.content import Content
+from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
@@ -24,10 +26,12 @@ from qdl_engine.status import (
     size_text,
 )
 from qdl_engine.text import printable
+from qdl_tui.lab_view import command_of, last_comparison, what_it_does
 from qdl_tui.messages import LabCreated, MachineRead, StatusRead
 from qdl_tui.screens.base import BaseScreen
 from qdl_tui.widgets.nav_list import NavList
 
+ANOTHER = "another directory…"
 STAGE_LOOKS = {
     "ready": ("✓", "$success"),
     "stale": ("!", "$warning"),
@@ -36,6 +40,18 @@ STAGE_LOOKS = {
     "failed": ("✗", "$error"),
     "skipped": ("-", "$text-muted"),
 }
+
+
+MACHINE_TICKS = 5
+"""GPU and disk are looked at each time the lab has been looked at so often: nvidia-smi costs a process."""
+
+
+@dataclass
+class ComparisonRead(Message):
+    """The newest comparison, on one line."""
+
+    lab: Lab
+    text: str
 
 
 class StageTable(Static):
@@ -102,12 +118,15 @@ class LabHomeScreen(BaseScreen):
         super().__init__()
         self.status: LabStatus | None = None
         self._steps: dict[str, Step] = {}
+        self._ticks = 0
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", markup=False, id="where")
         yield StageTable()
         yield Static("", markup=False, id="next-title")
         yield StepList(id="steps")
+        yield Static("", markup=False, id="does")
+        yield Static("", markup=False, id="last")
         yield Static("", markup=False, id="machine")
 
     def on_mount(self) -> None:
@@ -115,10 +134,14 @@ class LabHomeScreen(BaseScreen):
 
     def lab_opened(self) -> None:
         self.status = None
+        self._steps = {}
         self.query_one("#where", Static).update(Content.styled(printable(str(self.lab.root)), "$text-muted"))
 
     def tick(self) -> None:
+        self._ticks += 1
         self.read_status()
+        if self.status is not None and self._ticks % MACHINE_TICKS == 0:
+            self.read_machine()
 
     @work(thread=True, exclusive=True, group="status", exit_on_error=False)
     def read_status(self) -> None:
@@ -127,7 +150,9 @@ class LabHomeScreen(BaseScreen):
 
     @work(thread=True, exclusive=True, group="machine", exit_on_error=False)
     def read_machine(self) -> None:
-        self.post_message(MachineRead(machine_status(self.lab.root)))
+        lab = self.lab
+        self.post_message(MachineRead(machine_status(lab.root)))
+        self.post_message(ComparisonRead(lab, last_comparison(lab)))
 
     @on(StatusRead)
     def show_status(self, message: StatusRead) -> None:
@@ -169,9 +194,21 @@ class LabHomeScreen(BaseScreen):
             ("new", Content("n  New lab here    qdl.toml with every setting and its help")),
             ("demo", Content("d  Demo lab here   a tiny teacher: no network, no GPU, some minutes")),
         ]
-        recent = [path for path in self.lab_app.state.recent if path != str(self.lab.root)]
-        options += [(f"open {path}", Content(f"o  Open {printable(path)}")) for path in recent]
+        options += [(f"open {path}", Content(f"o  Open {printable(path)}")) for path in self._others()]
         self.query_one(NavList).show_options(options)
+
+    @on(OptionList.OptionHighlighted, "#steps")
+    def show_what_it_does(self, event: OptionList.OptionHighlighted) -> None:
+        """Beside the step in focus: nobody has to start it to learn what it does."""
+        event.stop()
+        text = what_it_does(command_of(event.option_id or "", self._steps))
+        self.query_one("#does", Static).update(Content.styled(text, "$text-muted"))
+
+    @on(ComparisonRead)
+    def show_comparison(self, message: ComparisonRead) -> None:
+        if message.lab == self.lab:
+            last = f"Last comparison: {message.text}" if message.text else ""
+            self.query_one("#last", Static).update(Content.styled(last, "$text-muted"))
 
     @on(MachineRead)
     def show_machine(self, message: MachineRead) -> None:
@@ -216,18 +253,34 @@ class LabHomeScreen(BaseScreen):
         self.app.push_screen(AskScreen(question, str(beside)), make)
 
     def action_open_lab(self) -> None:
+        """One of the recent labs, or any by its directory."""
+        from qdl_tui.screens.dialogs import ChooseScreen
+
+        others = self._others()
+        if not others:
+            self._ask_which()
+            return
+
+        def chosen(path: str | None) -> None:
+            if path == ANOTHER:
+                self._ask_which()
+            elif path:
+                self.lab_app.open_lab(Lab.at(path))
+
+        options = [(path, "" if Lab.at(path).settings_file.is_file() else "gone") for path in others]
+        self.app.push_screen(ChooseScreen("Open a lab", [*options, (ANOTHER, "")]), chosen)
+
+    def _others(self) -> list[str]:
+        return [path for path in self.lab_app.state.recent if path != str(self.lab.root)]
+
+    def _ask_which(self) -> None:
         from qdl_tui.screens.dialogs import AskScreen
 
         def open_it(answer: str | None) -> None:
             if answer:
                 self.lab_app.open_lab(Lab.at(Path(answer)))
 
-        others = [path for path in self.lab_app.state.recent if path != str(self.lab.root)]
-        detail = "\n".join(others[:5])
-        first = others[0] if others else f"{self.lab.root.parent}/"
-        self.app.push_screen(
-            AskScreen("Directory of the lab", first, f"Recent:\n{detail}" if detail else ""), open_it
-        )
+        self.app.push_screen(AskScreen("Directory of the lab", f"{self.lab.root.parent}/"), open_it)
 
     @on(LabCreated)
     def lab_created(self, message: LabCreated) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qdl_engine.errors import LabError
-from qdl_engine.lab import Lab
+from qdl_engine.lab import Lab, write_json_atomic
 from qdl_tui.app import QdlApp
 from qdl_tui.state import UserState, load_state
 from tests.tui.screen import check_golden, screen_text, settled
@@ -97,3 +97,43 @@ async def test_the_same_trouble_is_told_once(lab: Lab) -> None:
             app.tell_error(LabError("The disk is full", "Delete something"))
         await pilot.pause()
         assert [item.message for item in app._notifications] == ["The disk is full. Delete something"]
+
+
+async def test_the_step_in_focus_says_what_it_will_do(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        assert "Filters and measures the rows" in screen_text(app)
+
+
+async def test_the_last_comparison_is_told_and_a_broken_one_named(lab: Lab) -> None:
+    model = {"path": "x", "mode": "system1", "parameters": 1, "load_seconds": 0.0, "answers": []}
+    write_json_atomic(
+        lab.comparisons / "20260101-000000.json",
+        {"prompts": ["a", "b"], "models": {"teacher": model, "system1": model}, "skipped": {}, "created": ""},
+    )
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        assert "Last comparison: 20260101-000000, 2 prompts: teacher, system1" in screen_text(app)
+        (lab.comparisons / "20260102-000000.json").write_text("{", encoding="utf-8")
+        app.screen.read_machine()  # type: ignore[attr-defined]
+        await settled(app, pilot)
+        assert "Last comparison: Not valid JSON" in screen_text(app)
+
+
+async def test_a_recent_lab_is_opened_from_a_list(lab: Lab, tmp_path: Path) -> None:
+    other = Lab.at(tmp_path / "other")
+    other.create_directories()
+    other.settings_file.write_text("[system1]\nrows = 7\n", encoding="utf-8")
+    state = UserState(recent=[str(lab.root), str(other.root), "/gone/lab"])
+    app = QdlApp(lab, state=state)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("o")
+        await pilot.pause()
+        assert "another directory…" in screen_text(app)
+        assert "/gone/lab" in screen_text(app) and "gone" in screen_text(app)
+        await pilot.press("enter")
+        await settled(app, pilot)
+        assert app.lab == other

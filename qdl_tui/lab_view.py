@@ -1,0 +1,58 @@
+"""What the lab screen says beside its table: what a step will do, and how the last comparison came out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from qdl_engine.errors import LabError
+from qdl_engine.lab import Lab
+from qdl_engine.status import Step
+from qdl_engine.text import one_line, printable
+
+DOES = {
+    "prepare": "Filters and measures the rows of the source; reports what was dropped.",
+    "label": "Asks the teacher for each answer; goes on at the row where it stopped.",
+    "train": "Shows first whether it fits and how long it takes; Enter there starts it.",
+    "compare": "Asks teacher and students the same prompts, side by side.",
+    "evaluate": "Measures what the student keeps of the teacher.",
+    "attach": "Shows the log and the loss of a run that goes on.",
+    "new": "Writes qdl.toml and empty directories; nothing is downloaded.",
+    "demo": "Writes a tiny teacher and its data; both students train in minutes on a CPU.",
+    "open": "Goes to that lab; runs of this one go on.",
+}
+
+
+def what_it_does(command: str) -> str:
+    """What Enter will do, in a sentence; empty for a command that says it by its name."""
+    return DOES.get(command, "")
+
+
+def command_of(key: str, steps: dict[str, Step]) -> str:
+    """The command behind an option of the list of steps."""
+    return steps[key].command[0] if key in steps else key.split(" ", 1)[0]
+
+
+def last_comparison(lab: Lab) -> str:
+    """The newest comparison on one line; empty when there is none. For a worker thread."""
+    from qdl_engine.comparison import list_comparisons, load_comparison
+
+    paths = list_comparisons(lab)
+    if not paths:
+        return ""
+    path = max(paths, key=lambda found: found.stem)
+    try:
+        comparison = load_comparison(path)
+    except LabError as broken:
+        return one_line(broken.message, 200)
+    count = len(comparison.prompts)
+    models = ", ".join(comparison.models)
+    prompts = f"{count:,} prompt{'' if count == 1 else 's'}"
+    return printable(f"{_when(comparison.created) or path.stem}, {prompts}: {models}")
+
+
+def _when(created: str) -> str:
+    """A time of the record as the clock on the wall says it; empty for one that is none."""
+    try:
+        return datetime.fromisoformat(created).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return ""
