@@ -21,18 +21,21 @@ from qdl_engine.comparison import (
     weights_written,
 )
 from qdl_engine.comparison_file import ComparisonKeeper
-from qdl_engine.errors import ModelError, SettingsError
+from qdl_engine.errors import DataError, ModelError, SettingsError
 from qdl_engine.events import EventSink, make_event, no_sink
-from qdl_engine.prompts import Mode, format_prompt
+from qdl_engine.models import LoadedModel
+from qdl_engine.prompts import Mode
+from qdl_engine.teachers.base import Asking, Teacher
+from qdl_engine.teachers.speak import Speaker, name_of, stream_from
 
 if TYPE_CHECKING:
-    from qdl_engine.models import LoadedModel, Quantization
+    from qdl_engine.generation import StreamChunk
+    from qdl_engine.models import Quantization
 
 __all__ = [
     "Answer",
     "ComparedModel",
     "Comparison",
-    "ask_once",
     "compare_models",
     "list_comparisons",
     "load_comparison",
@@ -49,7 +52,7 @@ def compare_models(
     teacher_path: str | Path | None = None,
     system1_path: str | Path | None = None,
     system2_path: str | Path | None = None,
-    teacher_model: LoadedModel | None = None,
+    teacher_model: LoadedModel | Teacher | None = None,
     sys1_model: LoadedModel | None = None,
     sys2_model: LoadedModel | None = None,
     max_new_tokens: int = 512,
@@ -72,7 +75,7 @@ def compare_models(
         teacher_path: Hub id or directory; likewise the students'. A model without path is not asked.
         system1_path: The System 1 student.
         system2_path: The System 2 student.
-        teacher_model: The teacher already in memory; it wins over its path, and stays in memory.
+        teacher_model: The teacher already in memory, or one that lives elsewhere; it wins over its path.
         sys1_model: The System 1 student already in memory.
         sys2_model: The System 2 student already in memory.
         max_new_tokens: Longest completion.
@@ -95,7 +98,7 @@ def compare_models(
         )
     _refuse_blank(prompts)
     _refuse_bounds(max_new_tokens, temperature)
-    given: dict[ModelName, tuple[str | Path | None, LoadedModel | None]] = {
+    given: dict[ModelName, tuple[str | Path | None, Speaker | None]] = {
         "teacher": (teacher_path, teacher_model),
         "system1": (system1_path, sys1_model),
         "system2": (system2_path, sys2_model),
@@ -119,7 +122,7 @@ def compare_models(
                     asker.ask(name, loaded, mode, prompt, 0.0)
                 else:
                     asker.load_and_ask(name, str(path), mode, prompt)
-            except ModelError as error:
+            except (ModelError, DataError) as error:
                 comparison.models.pop(name, None)
                 comparison.skipped[name] = str(error)
                 on_event(make_event("note", message=f"{name} is skipped: {error.message}"))
@@ -186,16 +189,19 @@ class _Asker:
         self.ask(name, loaded, mode, system_prompt, time.perf_counter() - started)
 
     def ask(
-        self, name: str, loaded: LoadedModel, mode: Mode, system_prompt: str | None, load_seconds: float
+        self, name: str, speaker: Speaker, mode: Mode, system_prompt: str | None, load_seconds: float
     ) -> None:
-        compared = ComparedModel(loaded.path, mode, loaded.parameters, load_seconds)
-        compared.written = weights_written(loaded.path)
+        if not isinstance(speaker, LoadedModel):
+            speaker.load(self.on_event)
+        compared = ComparedModel(name_of(speaker), mode, speaker.parameters, load_seconds)
+        compared.written = weights_written(name_of(speaker))
         self.comparison.models[name] = compared
         failures: list[ModelError] = []
+        asking = Asking(self.max_new_tokens, self.temperature)
         for instruction in self.comparison.prompts:
-            prompt = format_prompt(instruction, mode, system_prompt=system_prompt)
             try:
-                compared.answers.append(ask_once(loaded, prompt, self.max_new_tokens, self.temperature))
+                pieces = stream_from(speaker, instruction, mode, system_prompt, asking)
+                compared.answers.append(_joined(list(pieces)))
             except ModelError as error:
                 failures.append(error)
                 compared.answers.append(Answer.failure(str(error)))
@@ -212,11 +218,8 @@ class _Asker:
         self.on_event(event)
 
 
-def ask_once(loaded: LoadedModel, prompt: str, max_new_tokens: int, temperature: float = 0.0) -> Answer:
-    """One rendered prompt, alone in its batch, with its figures."""
-    from qdl_engine.models import stream
-
-    pieces = list(stream(loaded, prompt, max_new_tokens=max_new_tokens, temperature=temperature))
+def _joined(pieces: list[StreamChunk]) -> Answer:
+    """The answer that was streamed, with its figures."""
     last = pieces[-1]
     text = "".join(piece.text for piece in pieces)
     stopped = last.stopped or "length"

@@ -129,6 +129,13 @@ class TeacherSettings(Section):
         group="File",
     )
 
+    @property
+    def place(self) -> str:
+        """Where this teacher lives, in one word or two."""
+        if self.kind == "server":
+            return f"{self.model or 'the model'} at {self.url}"
+        return self.answers if self.kind == "file" else self.model
+
     @model_validator(mode="after")
     def _names_can_be_used(self) -> TeacherSettings:
         if self.kind in ("hf", "vllm") and not self.model.strip():

@@ -3,6 +3,7 @@
 The app starts it so that it never loads a model itself. Requests come in on stdin, one JSON object a line:
 
     {"op": "load", "name": "teacher"|"system1"|"system2", "path": ..., "quantization": ...}
+    {"op": "load", "name": "teacher", "teacher": {the settings of [teacher]}, "root": the lab's directory}
     {"op": "ask", "id": ..., "name": ..., "prompt": ..., "mode": ..., "system_prompt": ...,
      "max_new_tokens": ..., "temperature": ...}
     {"op": "cancel", "id": ...}    {"op": "unload", "name": ...}    {"op": "quit"}
@@ -23,15 +24,18 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from qdl_engine.comparison import Answer
 from qdl_engine.errors import LabError
 from qdl_engine.events import dump_event, make_event
-from qdl_engine.prompts import format_prompt
 
 if TYPE_CHECKING:
-    from qdl_engine.models import LoadedModel
+    from qdl_engine.models import Quantization
+    from qdl_engine.prompts import Mode
+    from qdl_engine.teachers.base import Teacher
+    from qdl_engine.teachers.speak import Speaker
 
 Request = dict[str, Any]
 
@@ -44,7 +48,7 @@ class Worker:
 
     def __init__(self, send: Callable[..., None]) -> None:
         self.send = send
-        self.models: dict[str, LoadedModel] = {}
+        self.models: dict[str, Speaker] = {}
         self.requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self.cancelled: set[str] = set()
         self.closing = threading.Event()
@@ -99,14 +103,18 @@ class Worker:
     def _load(self, request: Request) -> None:
         from qdl_engine.models import free_memory, load_student, load_teacher
 
-        name, path = _text(request, "name"), _text(request, "path")
+        name = _text(request, "name")
         if self.models.pop(name, None) is not None:
             free_memory()
         started = time.perf_counter()
-        if name == "teacher":
-            loaded = load_teacher(path, quantization=request.get("quantization") or "8bit")
+        loaded: Speaker
+        if request.get("teacher"):
+            loaded = _teacher(request)
+        elif name == "teacher":
+            quantization: Quantization = request.get("quantization") or "8bit"
+            loaded = load_teacher(_text(request, "path"), quantization=quantization)
         else:
-            loaded = load_student(path)
+            loaded = load_student(_text(request, "path"))
         self.models[name] = loaded
         seconds = time.perf_counter() - started
         self.send("loaded", name=name, seconds=seconds, parameters=loaded.parameters, device=loaded.device)
@@ -126,23 +134,17 @@ class Worker:
             return
         if name not in self.models:
             raise LabError(f"{name} is not loaded", "Load it first.")
-        prompt = format_prompt(
-            _text(request, "prompt"),
-            request.get("mode") or "system1",
-            system_prompt=request.get("system_prompt"),
-        )
-        self._answer(request, self._stream(request, self.models[name], prompt))
+        self._answer(request, self._stream(request, self.models[name]))
 
-    def _stream(self, request: Request, loaded: LoadedModel, prompt: str) -> Answer:
-        from qdl_engine.models import stream
+    def _stream(self, request: Request, speaker: Speaker) -> Answer:
+        from qdl_engine.teachers.base import Asking
+        from qdl_engine.teachers.speak import stream_from
 
         text, tokens, seconds, first, stopped, reason = "", 0, 0.0, 0.0, "cancelled", ""
-        for piece in stream(
-            loaded,
-            prompt,
-            max_new_tokens=int(request.get("max_new_tokens") or 512),
-            temperature=float(request.get("temperature") or 0.0),
-        ):
+        mode: Mode = request.get("mode") or "system1"
+        system_prompt = request.get("system_prompt")
+        asking = Asking(int(request.get("max_new_tokens") or 512), float(request.get("temperature") or 0.0))
+        for piece in stream_from(speaker, _text(request, "prompt"), mode, system_prompt, asking):
             text += piece.text
             tokens, seconds, first = piece.tokens, piece.seconds, piece.first_token_seconds
             if piece.text:
@@ -159,6 +161,17 @@ class Worker:
 
     def _is_cancelled(self, request: Request) -> bool:
         return self.closing.is_set() or str(request.get("id")) in self.cancelled
+
+
+def _teacher(request: Request) -> Teacher:
+    """A teacher of any kind; its key is read here, in this process, and never travels in a request."""
+    from qdl_engine.events import no_sink
+    from qdl_engine.settings import TeacherSettings
+    from qdl_engine.teachers.make import make_teacher
+
+    teacher = make_teacher(TeacherSettings.model_validate(request["teacher"]), Path(_text(request, "root")))
+    teacher.load(no_sink)
+    return teacher
 
 
 def _text(request: Request, key: str) -> str:

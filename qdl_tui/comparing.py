@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qdl_engine.comparison import Comparison, list_comparisons, load_comparison, read_prompts, weights_written
@@ -57,11 +57,17 @@ class Setting:
     max_new_tokens: int
     temperature: float
     quantization: str
+    teacher: dict[str, Any] = field(default_factory=dict)
+    """The settings of a teacher that is no checkpoint; empty for one that is."""
+    root: str = ""
+    """The lab, where that teacher's relative paths start."""
 
     def contestant(self, name: str) -> Contestant:
         return next(item for item in self.contestants if item.name == name)
 
     def load_request(self, contestant: Contestant) -> dict[str, Any]:
+        if contestant.name == "teacher" and self.teacher:
+            return {"op": "load", "name": "teacher", "teacher": self.teacher, "root": self.root}
         quantization = self.quantization if contestant.name == "teacher" else "none"
         return {
             "op": "load",
@@ -132,7 +138,8 @@ def read_setting(lab: Lab) -> Setting:
     from qdl_engine.toml import load_settings
 
     settings = load_settings(lab)
-    path = student_reference(lab, settings.teacher.model)
+    elsewhere = settings.teacher.kind != "hf"
+    path = settings.teacher.place if elsewhere else student_reference(lab, settings.teacher.model)
     mode = settings.comparison.teacher_mode
     teacher = Contestant(
         "teacher", path, "", mode, settings.recipe(mode).system_prompt, weights_written(path)
@@ -147,6 +154,8 @@ def read_setting(lab: Lab) -> Setting:
         max_new_tokens=settings.comparison.max_new_tokens,
         temperature=settings.comparison.temperature,
         quantization=settings.teacher.quantization,
+        teacher=settings.teacher.model_dump() if elsewhere else {},
+        root=str(lab.root),
     )
 
 

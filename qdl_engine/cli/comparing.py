@@ -100,8 +100,14 @@ def model_arguments(lab: Lab, settings: LabSettings, names: list[str]) -> dict[s
         "system1": lab.system1_checkpoint,
         "system2": lab.system2_checkpoint,
     }
+    models: dict[str, Any] = {f"{name}_path": paths[name] for name in names}
+    if "teacher" in names and settings.teacher.kind != "hf":
+        from qdl_engine.teachers.make import make_teacher
+
+        del models["teacher_path"]
+        models["teacher_model"] = make_teacher(settings.teacher, lab.root)
     return {
-        **{f"{name}_path": paths[name] for name in names},
+        **models,
         "max_new_tokens": asking.max_new_tokens,
         "temperature": asking.temperature,
         "teacher_mode": asking.teacher_mode,

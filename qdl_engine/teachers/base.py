@@ -140,8 +140,8 @@ class Teacher(Protocol):
             ModelError: when the teacher as a whole fails: it does not fit, does not answer, refuses the key.
         """
 
-    def stream(self, question: Question) -> Generator[StreamChunk, None, None]:
-        """Yield one answer piece by piece; the last piece is `done`.
+    def stream(self, question: Question, asking: Asking) -> Generator[StreamChunk, None, None]:
+        """Yield one answer piece by piece, made as `asking` says; the last piece is `done`.
 
         Raises:
             NoAnswerError: when this question has no answer.

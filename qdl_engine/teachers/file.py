@@ -16,7 +16,7 @@ from qdl_engine.decoding import Reason, Stopped
 from qdl_engine.errors import DataError
 from qdl_engine.events import EventSink
 from qdl_engine.generation import Meter, StreamChunk
-from qdl_engine.teachers.base import Failure, Logits, NoAnswerError, Question, Result, TeacherAnswer
+from qdl_engine.teachers.base import Asking, Failure, Logits, NoAnswerError, Question, Result, TeacherAnswer
 from qdl_engine.teachers.budget import Budget
 
 ROWS_TO_DETECT = 50
@@ -87,7 +87,7 @@ class FileTeacher:
             meter.step(0)
         meter.finish()
 
-    def stream(self, question: Question) -> Generator[StreamChunk, None, None]:
+    def stream(self, question: Question, asking: Asking) -> Generator[StreamChunk, None, None]:
         known = self._answers.get(question.instruction.strip())
         if known is None:
             raise NoAnswerError(

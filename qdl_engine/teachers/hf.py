@@ -78,15 +78,15 @@ class HfTeacher:
         ):
             yield index, TeacherAnswer(answer.text, answer.tokens, answer.reason, seconds=answer.seconds)
 
-    def stream(self, question: Question) -> Generator[StreamChunk, None, None]:
+    def stream(self, question: Question, asking: Asking) -> Generator[StreamChunk, None, None]:
         from qdl_engine.events import no_sink
         from qdl_engine.models import stream
 
         yield from stream(
             self._model(no_sink),
             question.prompt,
-            max_new_tokens=self.asking.max_new_tokens,
-            temperature=self.asking.temperature,
+            max_new_tokens=asking.max_new_tokens,
+            temperature=asking.temperature,
         )
 
     def close(self) -> None:

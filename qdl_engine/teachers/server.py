@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncGenerator, Generator, Sequence
+from dataclasses import replace
 
 from qdl_engine.events import EventSink
 from qdl_engine.generation import Meter, StreamChunk
 from qdl_engine.teachers.asking import Item, ask_each
-from qdl_engine.teachers.base import Logits, Question, Result, TeacherAnswer
+from qdl_engine.teachers.base import Asking, Logits, Question, Result, TeacherAnswer
 from qdl_engine.teachers.bridge import iterate
 from qdl_engine.teachers.budget import Budget
 from qdl_engine.teachers.chat import ChatClient
@@ -77,9 +78,13 @@ class ServerTeacher:
             meter.step(0)
         meter.finish()
 
-    def stream(self, question: Question) -> Generator[StreamChunk, None, None]:
+    def stream(self, question: Question, asking: Asking) -> Generator[StreamChunk, None, None]:
+        endpoint = replace(
+            self.endpoint, max_new_tokens=asking.max_new_tokens, temperature=asking.temperature
+        )
+
         async def pieces() -> AsyncGenerator[StreamChunk, None]:
-            async with ChatClient(self.endpoint) as client:
+            async with ChatClient(endpoint) as client:
                 async for piece in client.stream(question):
                     yield piece
 

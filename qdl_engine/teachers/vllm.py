@@ -77,7 +77,7 @@ class VllmTeacher:
         self, questions: Sequence[Question], *, on_event: EventSink
     ) -> Generator[tuple[int, Result], None, None]:
         meter, started = Meter(len(questions), on_event), time.perf_counter()
-        for index, output in self._outputs(questions, on_event):
+        for index, output in self._outputs(questions, self.asking, on_event):
             if not output.finished:
                 continue
             said = output.outputs[0]
@@ -95,9 +95,9 @@ class VllmTeacher:
             meter.step(0)
         meter.finish()
 
-    def stream(self, question: Question) -> Generator[StreamChunk, None, None]:
+    def stream(self, question: Question, asking: Asking) -> Generator[StreamChunk, None, None]:
         started, first, shown = time.perf_counter(), 0.0, ""
-        for _, output in self._outputs([question], no_sink):
+        for _, output in self._outputs([question], asking, no_sink):
             said, seconds = output.outputs[0], time.perf_counter() - started
             first = first or seconds
             new, shown = said.text[len(shown) :], said.text
@@ -107,7 +107,9 @@ class VllmTeacher:
             reason: Reason = _reason(said) if output.finished else ""
             yield StreamChunk(new, len(said.token_ids), first, output.finished, seconds, stopped, reason)
 
-    def _outputs(self, questions: Sequence[Question], on_event: EventSink) -> Iterator[tuple[int, Any]]:
+    def _outputs(
+        self, questions: Sequence[Question], asking: Asking, on_event: EventSink
+    ) -> Iterator[tuple[int, Any]]:
         """Every output of every engine step, with its question's index: `LLM.generate` keeps them to the end.
 
         A reader that leaves early takes the rest of its requests out of the engine.
@@ -117,8 +119,8 @@ class VllmTeacher:
         self.load(on_event)
         stop = self._llm.get_tokenizer().get_vocab().get(END_OF_TURN)
         sampling = SamplingParams(
-            temperature=self.asking.temperature,
-            max_tokens=self.asking.max_new_tokens,
+            temperature=asking.temperature,
+            max_tokens=asking.max_new_tokens,
             stop_token_ids=[] if stop is None else [stop],
             seed=0,
         )
