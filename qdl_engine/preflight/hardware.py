@@ -148,7 +148,7 @@ def cpu(threads: int = 0) -> Hardware:
     wide = 64 if "avx512f" in flags else 32 if "avx2" in flags else 16
     flops = cores * megahertz * 1e6 * wide
     memory, free = _ram()
-    return Hardware("CPU", "cpu", memory, free, flops, flops, 10e9, False, 0.35, 1.0e-3, measured=True)
+    return Hardware("CPU", "cpu", memory, free, flops, flops, 10e9, False, 0.40, 1.0e-3, measured=True)
 
 
 def _cpuinfo() -> tuple[frozenset[str], float]:

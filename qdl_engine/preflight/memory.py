@@ -28,9 +28,10 @@ CUDA_CONTEXT = 700 * 2**20
 CPU_LIBRARIES = 30 * 2**20
 """What is loaded and pooled after the imports; measured."""
 _GAPS_CUDA = 0.10
-_GAPS_CPU_ONE_PASS, _GAPS_CPU = 0.26, 0.58
-"""Share of the activations that the allocator holds and cannot use. Measured with glibc, whose heap
-keeps what is freed in the middle of it: more where gradients of earlier passes lie between activations."""
+_GAPS_CPU = {(False, False): 0.26, (False, True): 0.58, (True, False): 0.85, (True, True): 1.25}
+"""Share of the activations that the allocator holds and cannot use, by LoRA and by several passes a step. On
+a CPU it is measured, with glibc, whose heap keeps what is freed in the middle of it: more where adapters make
+short-lived values between those that stay, or gradients of earlier passes lie there."""
 _LARGEST_IN_HEAP = 32 * 2**20
 """glibc gives larger blocks back at once."""
 
@@ -231,7 +232,7 @@ def _overhead(shape: ModelShape, training: Training, batch: Pass, parts: list[Pa
     loose = sum(part.bytes for part in parts if part.name == "activations")
     if training.device == "cuda":
         return Part("overhead", CUDA_CONTEXT + round(_GAPS_CUDA * loose), "CUDA, and the allocator's gaps")
-    share = _GAPS_CPU_ONE_PASS if training.accumulation == 1 else _GAPS_CPU
+    share = _GAPS_CPU[bool(training.lora_rank), training.accumulation > 1]
     if 4 * batch.tokens * shape.intermediate > _LARGEST_IN_HEAP:
         # The MLP's four values of each layer lie outside the heap.
         loose -= shape.layers * batch.tokens * 16 * shape.intermediate
