@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +285,37 @@ def test_the_real_one_does_all_four_jobs(lab: Lab, installation: Version2, job: 
     assert name == ("messages" if job == "instruct_distill" else "omnithought")
     if job == "advanced_cot_distill":
         assert all(chain.rv is not None and chain.verified for chain in chains)  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+def test_the_real_one_killed_in_the_second_shard_loses_only_that(lab: Lab, installation: Version2) -> None:
+    killed = threading.Event()
+
+    def answer(messages: list[dict[str, str]]) -> str:
+        if "and 4?" in question_of(messages):
+            killed.wait(60)
+        return scripted(messages)
+
+    code = (
+        "from tests.engine.easydistill.test_version2 import *\n"
+        "lab, url = Lab(Path(sys.argv[1])), sys.argv[2]\n"
+        "run_shards(lab, find_version2(), wish(url=url), QUESTIONS, key=Secret(),"
+        " output=lab.data / 'made.jsonl', shard_rows=3)"
+    )
+    with ChatServer(answer).serving() as server:
+        command = [sys.executable, "-c", code, str(lab.root), server.url]
+        root = Path(__file__).parents[3]
+        worker = subprocess.Popen(command, cwd=root, start_new_session=True, stderr=subprocess.DEVNULL)
+        try:
+            until(lambda: any("and 4?" in question_of(asked) for asked in server.asked), seconds=120)
+        finally:
+            os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
+            killed.set()
+        subprocess.run(command, cwd=root, check=True, stderr=subprocess.DEVNULL)
+        times = Counter(question_of(asked) for asked in server.asked)
+    assert [times[question] for question, _ in QUESTIONS[:3]] == [1, 1, 1]
+    assert [row["id"] for row in made(lab)] == [str(number) for number in range(7)]
 
 
 @pytest.mark.slow
