@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qdl_engine.easydistill.config import TrainConfig, check_config, new_config_id, read_config
-from qdl_engine.easydistill.find import HOME, TRAIN_SCRIPT, find_easydistill
+from qdl_engine.easydistill.find import CHECKOUT, HOME, TRAIN_SCRIPT, find_easydistill
 from qdl_engine.easydistill.work import SESSION
 from qdl_engine.errors import RunError, SettingsError
 from qdl_engine.events import Event, EventSink, no_sink
@@ -130,8 +130,8 @@ def locate(runtime: RuntimeSettings) -> Place:
             key = "runtime.checkout" if runtime.checkout else "The checkout that was checked"
             raise SettingsError(
                 f"No EasyDistill 1.0 at {checkout}: it has no {TRAIN_SCRIPT}",
-                f"{key} must be one: git clone -b 1.0 {HOME}, then "
-                "qdl easydistill check CHECKOUT --python PYTHON",
+                f"{key} must be one: git clone -b 1.0 {HOME} {CHECKOUT}, "
+                f"then qdl easydistill check {CHECKOUT}",
             )
         recorded = (named, runtime.python or record.python) == (record.checkout, record.python)
         return Place(checkout, python, recorded)

@@ -16,6 +16,8 @@ Kind = Literal["1.x", "2.x", "placeholder", "missing"]
 
 HOME = "https://github.com/modelscope/easydistill"
 TRAIN_SCRIPT = Path("easydistill/kd/train.py")
+CHECKOUT = "easydistill-1.0"
+"""What the steps call a checkout."""
 
 # Runs in the other interpreter, isolated and away from any checkout, and imports nothing of EasyDistill.
 _PROBE = """
@@ -66,12 +68,12 @@ class Installation:
 
     def cure(self) -> str:
         return (
-            f"The real one: {'; '.join(steps_to_get_one())}. "
-            "Or set runtime.kind = builtin, which trains the same config."
+            f"The real one: git clone -b 1.0 {HOME} {CHECKOUT}, then qdl easydistill check {CHECKOUT} says "
+            "what else to type. Or set runtime.kind = builtin, which trains the same config."
         )
 
 
-def steps_to_get_one(checkout: str = "easydistill-1.0") -> tuple[str, ...]:
+def steps_to_get_one(checkout: str = CHECKOUT) -> tuple[str, ...]:
     """What a person types to have an EasyDistill 1.0 that trains. `checkout` is a word of a shell.
 
     Not what its requirements say: they ask for vllm, which training does not import, and leave out three
