@@ -26,7 +26,11 @@ async def test_the_form_shows_groups_values_and_help(lab: Lab, size: tuple[int, 
         await settled(app, pilot)
         await pilot.press("j", "j")
         await settled(app, pilot)
-        check_golden(f"recipe-{size[0]}x{size[1]}", screen_text(app), lab.root)
+        shown = screen_text(app)
+        if size[0] == 120:
+            # The config beside the form names the paths of this machine, wrapped by their length.
+            shown = "\n".join(line.partition("▏")[0].rstrip() for line in shown.split("\n"))
+        check_golden(f"recipe-{size[0]}x{size[1]}", shown, lab.root)
 
 
 async def test_an_edit_is_checked_marked_saved_and_keeps_comments(lab: Lab) -> None:
