@@ -79,7 +79,7 @@ def test_from_an_empty_directory_to_a_comparison(keyboard: Keyboard) -> None:
     keyboard.do("qdl label", 2 * MINUTES)
     keyboard.train("qdl train system1", 10 * MINUTES)
     keyboard.terminal.press("5")
-    keyboard.terminal.wait_until(lambda shown: "loss" in shown and "tok/s" in shown, 5 * MINUTES)
+    keyboard.terminal.wait_until(lambda shown: "loss" in shown and "tokens/s" in shown, 5 * MINUTES)
     keyboard.leave_and_come_back()
     keyboard.terminal.wait_until(lambda shown: "train" in first_step(shown) or "system2" in first_step(shown))
 
