@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 _KEPT = "\n\t"
@@ -53,3 +54,8 @@ def last_line(path: Path, limit: int = 8192) -> str:
         return ""
     lines = [line.strip() for line in re.split(r"[\r\n]+", tail)]
     return next((line for line in reversed(lines) if line), "")
+
+
+def two_columns(lines: Iterable[tuple[str, str]], width: int = 20) -> str:
+    """Names and figures of a report, one pair a line: names to the left, figures to the right."""
+    return "\n".join(f"{name:<{width}}{value:>12}" for name, value in lines)

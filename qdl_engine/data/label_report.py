@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from qdl_engine.text import two_columns
+
 LONGEST_REFUSAL = 600
 """Characters; a longer answer that begins with an apology mostly goes on to answer."""
 
@@ -130,4 +132,4 @@ class LabelReport:
         if self.cost is not None:
             lines.append(("cost", f"{self.cost:,.4f}"))
         lines += [("speed", f"{self.tokens_per_second:,.0f} tokens/s ({self.seconds:,.0f} s)")]
-        return "\n".join(f"{name:<20}{value:>12}" for name, value in lines)
+        return two_columns(lines)

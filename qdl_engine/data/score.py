@@ -35,7 +35,7 @@ from qdl_engine.prompts import (
 )
 from qdl_engine.settings import LabSettings
 from qdl_engine.teachers.base import Question
-from qdl_engine.text import one_line
+from qdl_engine.text import one_line, two_columns
 
 Levels = dict[Metric, int]
 Ask = tuple[int, Metric, Question]
@@ -86,7 +86,7 @@ class ScoreReport:
             "asked now": self.asked,
             "reused": self.reused,
         }
-        lines = [f"{name:<20}{count:>12,}" for name, count in counts.items()]
+        lines = [two_columns((name, f"{count:,}") for name, count in counts.items())]
         top = max([*self.rv.values(), *self.cd.values(), 1])
         lines += ["", f"{'level':<7}{'Reasoning Verbosity':<34}Cognitive Difficulty"]
         lines += [

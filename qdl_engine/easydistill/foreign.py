@@ -17,7 +17,7 @@ from qdl_engine.events import EventSink, make_event
 from qdl_engine.lab import Lab
 from qdl_engine.settings import LabSettings
 from qdl_engine.teachers.base import Question
-from qdl_engine.text import one_line
+from qdl_engine.text import one_line, two_columns
 
 
 def check_teacher(job: Imported, settings: LabSettings) -> list[str]:
@@ -110,7 +110,8 @@ class GenerationReport:
             "asked now": self.asked,
             "reused": self.reused,
         }
-        lines = [f"{name:<28}{count:>12,}" for name, count in counts.items() if count or name == "written"]
+        told = ((name, f"{count:,}") for name, count in counts.items() if count or name == "written")
+        lines = [two_columns(told, 28)]
         lines += [f"No tags in: {example}" for example in self.examples]
         return "\n".join([*lines, self.output])
 

@@ -30,7 +30,7 @@ from qdl_engine.errors import DataError, RunError
 from qdl_engine.events import EventSink, make_event, no_sink
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.teachers.address import Secret, is_local
-from qdl_engine.text import one_line
+from qdl_engine.text import one_line, two_columns
 
 Question = tuple[str, str]
 """What is asked, and the answer to compare with, which may be empty."""
@@ -65,7 +65,7 @@ class ShardReport:
         lines += [("written", f"{self.written:,}")]
         lines += [("shards", f"{self.shards:,}"), ("already done", f"{self.reused:,}")]
         lines += [("seconds", f"{self.seconds:,.0f}")]
-        return "\n".join(f"{name:<20}{value:>12}" for name, value in lines) + f"\n{self.output}"
+        return f"{two_columns(lines)}\n{self.output}"
 
 
 def run_shards(

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 
-class NavList(OptionList):
-    """An `OptionList` that j, k, g, G, ctrl+d and ctrl+u move in, and whose options are never markup."""
-
-    BINDINGS = [
+def list_keys(first: str, last: str) -> list[BindingType]:
+    """Vim's keys beside the arrows, for any list; `first` and `last` are its actions for the two ends."""
+    return [
         Binding("j,down", "cursor_down", "Down", show=False, id="list.down"),
         Binding("k,up", "cursor_up", "Up", show=False, id="list.up"),
-        Binding("g,home", "first", "First", show=False, id="list.first"),
-        Binding("G,end", "last", "Last", show=False, id="list.last"),
+        Binding("g,home", first, "First", show=False, id="list.first"),
+        Binding("G,end", last, "Last", show=False, id="list.last"),
         Binding("ctrl+d,pagedown", "page_down", "Page down", show=False, id="list.page_down"),
         Binding("ctrl+u,pageup", "page_up", "Page up", show=False, id="list.page_up"),
     ]
+
+
+class NavList(OptionList):
+    """An `OptionList` that j, k, g, G, ctrl+d and ctrl+u move in, and whose options are never markup."""
+
+    BINDINGS = list_keys("first", "last")
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
         super().__init__(id=id, markup=False)

@@ -11,6 +11,7 @@ from textual.widgets import DataTable
 
 from qdl_engine.text import one_line
 from qdl_tui.feed import RunView
+from qdl_tui.widgets.nav_list import list_keys
 
 WIDTHS = {"Id": 21, "Name": 12, "State": 8, "Progress": 11, "Loss": 6, "ETA": 7, "Time": 7}
 """Cells of each column on 80; what a wider terminal has more goes to the names."""
@@ -26,12 +27,7 @@ class RunsTable(DataTable[Text]):
         Binding(
             "enter", "select_cursor", "Watch", key_display="enter", tooltip="Watch this run", id="runs.watch"
         ),
-        Binding("j,down", "cursor_down", "Down", show=False, id="list.down"),
-        Binding("k,up", "cursor_up", "Up", show=False, id="list.up"),
-        Binding("g,home", "scroll_top", "First", show=False, id="list.first"),
-        Binding("G,end", "scroll_bottom", "Last", show=False, id="list.last"),
-        Binding("ctrl+d,pagedown", "page_down", "Page down", show=False, id="list.page_down"),
-        Binding("ctrl+u,pageup", "page_up", "Page up", show=False, id="list.page_up"),
+        *list_keys("scroll_top", "scroll_bottom"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
