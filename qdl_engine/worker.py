@@ -203,8 +203,12 @@ def main() -> int:
                 os._exit(0)
 
     worker = Worker(send)
-    threading.Thread(target=worker.listen, args=(sys.stdin.buffer,), daemon=True).start()
+    listener = threading.Thread(target=worker.listen, args=(sys.stdin.buffer,), daemon=True)
+    listener.start()
     worker.run()
+    # Torch frees tensors without the lock of the interpreter: where the garbage collector runs in a thread
+    # that outlives the main one, that ends the process with an abort instead of 0.
+    listener.join()
     return 0
 
 
