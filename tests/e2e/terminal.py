@@ -19,6 +19,9 @@ import pyte
 
 REPOSITORY = Path(__file__).parents[2]
 
+SETTLED = 0.2
+"""Seconds without output after which a frame is taken for whole."""
+
 
 class Terminal:
     """`argv` in a pty of `columns` x `rows`; keys go in, `text()` is what a person would see."""
@@ -70,7 +73,9 @@ class Terminal:
         return "\n".join(line.rstrip() for line in self.screen.display)
 
     def wait_until(self, condition: Callable[[str], bool], seconds: float = 20.0) -> str:
-        """Read until the screen fulfils `condition`.
+        """Read until the screen fulfils `condition`, and still does when nothing more comes at once.
+
+        A read may end in the middle of a frame, with the new screen's top and the old one's bottom.
 
         Raises:
             AssertionError: with the screen, when it does not in time.
@@ -79,7 +84,9 @@ class Terminal:
         while time.monotonic() < deadline:
             self.read()
             if condition(self.text()):
-                return self.text()
+                self.read(SETTLED)
+                if condition(self.text()):
+                    return self.text()
         raise AssertionError(f"not within {seconds} s:\n{self.text()}")
 
     def wait_for(self, text: str, seconds: float = 20.0) -> str:

@@ -54,8 +54,9 @@ class Keyboard:
         """As `do`; Enter once more on the screen that says whether it fits."""
         self.terminal.wait_until(lambda shown: command in first_step(shown), seconds)
         self.terminal.press(ENTER)
-        shown = self.terminal.wait_until(lambda shown: "✓ fits" in shown, 60)
-        assert "Train System" in shown and "tokens" in shown
+        self.terminal.wait_until(
+            lambda shown: all(text in shown for text in ("✓ fits", "Train System", "tokens")), 60
+        )
         self.terminal.press(ENTER)
         self.terminal.wait_until(
             lambda shown: first_step(shown) != "" and command not in first_step(shown), 60
