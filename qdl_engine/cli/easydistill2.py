@@ -13,8 +13,8 @@ from qdl_engine.errors import SettingsError
 from qdl_engine.events import make_event
 
 if TYPE_CHECKING:
-    from qdl_engine.easydistill.shards import Question
-    from qdl_engine.easydistill.version2 import Job, Wish
+    from qdl_engine.easydistill.version2.configs import Job, Wish
+    from qdl_engine.easydistill.version2.shards import Question
     from qdl_engine.settings import LabSettings
 
 _JOBS = ("instruct_distill", "cot_distill", "advanced_cot_distill", "dpo_data_build")
@@ -49,7 +49,7 @@ def add_run(group: Group) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     from qdl_engine.cli.watching import follow
-    from qdl_engine.easydistill.find2 import find_version2, remember
+    from qdl_engine.easydistill.version2.find import find_version2, remember
     from qdl_engine.runs.launch import start_job
 
     lab, settings = context.open_lab(), context.settings()
@@ -73,21 +73,21 @@ def run(context: Context, given: Namespace) -> int:
 
 
 def _questions(path: Path) -> list[Question]:
-    from qdl_engine.easydistill.questions import read_questions
+    from qdl_engine.easydistill.version2.questions import read_questions
 
     return read_questions(path)
 
 
 def _wish(job: Job, settings: LabSettings, questions: list[Question]) -> Wish:
-    from qdl_engine.easydistill.version2 import wish_of
+    from qdl_engine.easydistill.version2.configs import wish_of
 
     return wish_of(job, settings, by_reference=all(answer for _, answer in questions))
 
 
 def _inside(context: Context, given: Namespace, path: Path, output: Path) -> int:
     """What the run's own process does."""
-    from qdl_engine.easydistill.find2 import Version2
-    from qdl_engine.easydistill.shards import run_shards
+    from qdl_engine.easydistill.version2.find import Version2
+    from qdl_engine.easydistill.version2.shards import run_shards
     from qdl_engine.teachers.address import read_key
 
     settings = context.settings()

@@ -16,7 +16,7 @@ from qdl_engine.errors import LabBusyError
 from qdl_engine.lab import Lab
 
 if TYPE_CHECKING:
-    from qdl_engine.easydistill.imports import Imported
+    from qdl_engine.easydistill.imported.config import Imported
     from qdl_engine.runs.store import Run
     from qdl_engine.settings import LabSettings
 
@@ -48,8 +48,8 @@ def add_import(group: Group) -> None:
 
 
 def import_config(context: Context, given: Namespace) -> int:
-    from qdl_engine.easydistill.imports import read_foreign
-    from qdl_engine.easydistill.recipe import import_recipe
+    from qdl_engine.easydistill.imported.config import read_foreign
+    from qdl_engine.easydistill.imported.recipe import import_recipe
     from qdl_engine.toml import save_settings
 
     lab = context.open_lab()
@@ -69,8 +69,8 @@ def import_config(context: Context, given: Namespace) -> int:
 
 def run(context: Context, given: Namespace) -> int:
     from qdl_engine.cli.watching import follow
-    from qdl_engine.easydistill.foreign import check_teacher
-    from qdl_engine.easydistill.imports import read_foreign
+    from qdl_engine.easydistill.imported.config import read_foreign
+    from qdl_engine.easydistill.imported.foreign import check_teacher
 
     job = read_foreign(given.config)
     if given.in_run:
@@ -137,7 +137,7 @@ def _start(context: Context, job: Imported, name: str) -> Run:
 
 def _inside(context: Context, job: Imported, *, resume: bool) -> int:
     """What the run's own process does."""
-    from qdl_engine.easydistill.foreign import judge_rows, make_rows
+    from qdl_engine.easydistill.imported.foreign import judge_rows, make_rows
 
     lab, settings = context.lab, context.settings()
     if job.trains:
@@ -153,7 +153,7 @@ def _inside(context: Context, job: Imported, *, resume: bool) -> int:
 def _train(lab: Lab, settings: LabSettings, job: Imported, workspace: Path, *, resume: bool) -> NoReturn:
     """The run's process makes the config and then becomes the trainer: one process, one log."""
     from qdl_engine.easydistill.command import build_command
-    from qdl_engine.easydistill.foreign import make_ready
+    from qdl_engine.easydistill.imported.foreign import make_ready
 
     with in_run_sink() as sink:
         config = config_of_this_run() or workspace / "config.json"

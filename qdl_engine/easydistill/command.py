@@ -14,7 +14,7 @@ from typing import Any
 
 from qdl_engine.easydistill.config import TrainConfig, check_config, new_config_id, read_config
 from qdl_engine.easydistill.find import CHECKOUT, HOME, TRAIN_SCRIPT, find_easydistill
-from qdl_engine.easydistill.work import SESSION
+from qdl_engine.easydistill.version1.work import SESSION
 from qdl_engine.errors import RunError, SettingsError
 from qdl_engine.events import Event, EventSink, no_sink
 from qdl_engine.lab import Lab, write_json_atomic

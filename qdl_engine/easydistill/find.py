@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from qdl_engine.easydistill.probe import NEEDED, PINS
+from qdl_engine.easydistill.version1.probe import NEEDED, PINS
 
 Kind = Literal["1.x", "2.x", "placeholder", "missing"]
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from qdl_engine.easydistill.work import NAME, OUTPUT, is_upstream, last_weights
+from qdl_engine.easydistill.version1.work import NAME, OUTPUT, is_upstream, last_weights
 from qdl_engine.errors import LabBusyError, RunError
 from qdl_engine.events import EventSink, no_sink
 from qdl_engine.lab import Lab, write_json_atomic

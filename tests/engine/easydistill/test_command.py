@@ -55,7 +55,7 @@ def test_easydistill_is_started_by_a_session_of_ours(tmp_path: Path) -> None:
     root = checkout_of_1_0(tmp_path / "check out")
     runtime = RuntimeSettings(kind="easydistill", checkout=str(root), python="/opt/old/python")
     command = build_command(tmp_path / "c.json", runtime)
-    assert command.argv[:4] == [sys.executable, "-P", "-m", "qdl_engine.easydistill.session"]
+    assert command.argv[:4] == [sys.executable, "-P", "-m", "qdl_engine.easydistill.version1.session"]
     assert command.argv[4:] == [
         "--config", str(tmp_path / "c.json"), "--checkout", str(root), "--python", "/opt/old/python",
     ]  # fmt: skip

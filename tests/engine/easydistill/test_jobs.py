@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qdl_engine.easydistill.imports import RUNNABLE
+from qdl_engine.easydistill.imported.config import RUNNABLE
 from qdl_engine.easydistill.jobs import TRAIN_ONLY, check_job_type
 from qdl_engine.errors import SettingsError
 

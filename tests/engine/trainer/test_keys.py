@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qdl_engine.easydistill.keys import TRAINING
+from qdl_engine.easydistill.imported.keys import TRAINING
 from qdl_engine.trainer.arguments import known_keys
 
 

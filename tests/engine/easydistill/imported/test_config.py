@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from qdl_engine.easydistill.config import read_config
-from qdl_engine.easydistill.convert import rows_to_label, rows_to_train, write_training_config
-from qdl_engine.easydistill.imports import RUNNABLE, read_foreign
-from qdl_engine.easydistill.stock import STOCK_SYSTEM_PROMPT
+from qdl_engine.easydistill.imported.config import RUNNABLE, read_foreign
+from qdl_engine.easydistill.imported.convert import rows_to_label, rows_to_train, write_training_config
+from qdl_engine.easydistill.imported.stock import STOCK_SYSTEM_PROMPT
 from qdl_engine.errors import DataError, LabError, ModelError, SettingsError
 from qdl_engine.lab import Lab
 from qdl_engine.prompts import format_prompt
-from tests.engine.easydistill.samples import sample, write_sample
+from tests.engine.easydistill.imported.samples import sample, write_sample
 
 # What 1.0's sample renders, written here in another way than its own file does.
 STOCK = (

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from qdl_engine.data.sources import read_file
 from qdl_engine.easydistill.config import TrainConfig
 from qdl_engine.easydistill.jobs import nearest
-from qdl_engine.easydistill.probe import Interpreter
-from qdl_engine.easydistill.student_view import make_student_view
-from qdl_engine.easydistill.work import LAUNCH_FILE, OUTPUT
+from qdl_engine.easydistill.version1.probe import Interpreter
+from qdl_engine.easydistill.version1.student_view import make_student_view
+from qdl_engine.easydistill.version1.work import LAUNCH_FILE, OUTPUT
 from qdl_engine.errors import DataError, SettingsError
 from qdl_engine.lab import write_json_atomic, write_text_atomic
 from qdl_engine.prompts import format_completion

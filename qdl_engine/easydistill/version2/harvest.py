@@ -15,7 +15,7 @@ from typing import Any
 
 from qdl_engine.data.fields import tagged_sections
 from qdl_engine.data.sources import read_json_lines
-from qdl_engine.easydistill.version2 import ShardFiles, Wish
+from qdl_engine.easydistill.version2.configs import ShardFiles, Wish
 
 Row = dict[str, Any]
 

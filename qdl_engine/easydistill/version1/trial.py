@@ -11,8 +11,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from qdl_engine.easydistill.probe import Interpreter
-from qdl_engine.easydistill.work import SESSION
+from qdl_engine.easydistill.version1.probe import Interpreter
+from qdl_engine.easydistill.version1.work import SESSION
 from qdl_engine.events import Event, EventSink, as_number, make_event, no_sink
 from qdl_engine.runs.process import signal_group
 

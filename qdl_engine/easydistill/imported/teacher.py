@@ -6,7 +6,7 @@ import os
 import stat
 from typing import Any
 
-from qdl_engine.easydistill.imports import Imported
+from qdl_engine.easydistill.imported.config import Imported
 from qdl_engine.errors import SettingsError
 from qdl_engine.settings import LabSettings, TeacherSettings
 from qdl_engine.teachers.address import is_local

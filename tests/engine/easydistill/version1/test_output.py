@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from qdl_engine.easydistill.output import ConsoleParser, plain_line
+from qdl_engine.easydistill.version1.output import ConsoleParser, plain_line
 from qdl_engine.events import Event
 
 # As the unmodified 1.0 printed it, shortened: bars of other work, a bar again after each dict, \r everywhere.

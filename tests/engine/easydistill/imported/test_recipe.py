@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from qdl_engine.cli import main
-from qdl_engine.easydistill.stock import STOCK_SYSTEM_PROMPT
+from qdl_engine.easydistill.imported.stock import STOCK_SYSTEM_PROMPT
 from qdl_engine.lab import Lab
 from qdl_engine.toml import load_settings
-from tests.engine.easydistill.samples import sample, write_sample
+from tests.engine.easydistill.imported.samples import sample, write_sample
 
 Capture = pytest.CaptureFixture[str]
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from qdl_engine.data.files import whole_file
-from qdl_engine.easydistill.find2 import Version2, clean_environment
-from qdl_engine.easydistill.harvest import Harvest, dump_row, harvest
-from qdl_engine.easydistill.version2 import DOLLAR, ShardFiles, Wish, input_row, shard_config
+from qdl_engine.easydistill.version2.configs import DOLLAR, ShardFiles, Wish, input_row, shard_config
+from qdl_engine.easydistill.version2.find import Version2, clean_environment
+from qdl_engine.easydistill.version2.harvest import Harvest, dump_row, harvest
 from qdl_engine.errors import DataError, RunError
 from qdl_engine.events import EventSink, make_event, no_sink
 from qdl_engine.lab import Lab, write_json_atomic

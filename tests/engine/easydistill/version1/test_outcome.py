@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.easydistill.outcome import Outcome, judge_training
+from qdl_engine.easydistill.version1.outcome import Outcome, judge_training
 
 END = (
     "{'train_runtime': 4.2602, 'train_loss': 5.601, 'epoch': 2.0}\n\r100%|█| 20/20 [02:00<00:00,  3.52it/s]\n"

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from qdl_engine.easydistill.output import ConsoleParser
+from qdl_engine.easydistill.version1.output import ConsoleParser
 from qdl_engine.events import Event, EventSink
 from qdl_engine.runs.reader import FileTail
 

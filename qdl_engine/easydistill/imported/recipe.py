@@ -12,8 +12,8 @@ from qdl_engine.data.chain import Chain
 from qdl_engine.data.fields import chains_of, choose_schema
 from qdl_engine.data.sources import read_file
 from qdl_engine.easydistill.extras import Extras
-from qdl_engine.easydistill.imports import Imported
-from qdl_engine.easydistill.teacher import teacher_settings
+from qdl_engine.easydistill.imported.config import Imported
+from qdl_engine.easydistill.imported.teacher import teacher_settings
 from qdl_engine.errors import LabError, SettingsError
 from qdl_engine.lab import Lab
 from qdl_engine.settings import LabSettings, System

@@ -1,4 +1,4 @@
-"""`python -m qdl_engine.easydistill.session --config X --checkout DIR --python EXE`: EasyDistill 1.0 trains.
+"""`python -m qdl_engine.easydistill.version1.session --config X --checkout DIR --python EXE`: 1.0 trains.
 
 A process around the unmodified 1.0: it writes what 1.0 reads, starts it, turns what it prints into events,
 judges how it ended, and takes its checkpoint into the lab. Exit codes as those of the built-in runtime.
@@ -21,11 +21,11 @@ from typing import Any
 
 from qdl_engine.easydistill.config import TrainConfig, read_config
 from qdl_engine.easydistill.find import TRAIN_SCRIPT, commit_of
-from qdl_engine.easydistill.inputs import Inputs, plain_path, student_directory, write_inputs
-from qdl_engine.easydistill.outcome import judge_training
-from qdl_engine.easydistill.probe import Interpreter, probe
-from qdl_engine.easydistill.watch import Watch
-from qdl_engine.easydistill.work import NAME, last_weights
+from qdl_engine.easydistill.version1.inputs import Inputs, plain_path, student_directory, write_inputs
+from qdl_engine.easydistill.version1.outcome import judge_training
+from qdl_engine.easydistill.version1.probe import Interpreter, probe
+from qdl_engine.easydistill.version1.watch import Watch
+from qdl_engine.easydistill.version1.work import NAME, last_weights
 from qdl_engine.errors import LabError, RunError, SettingsError
 from qdl_engine.events import Event, EventSink, append_event, make_event, no_sink
 from qdl_engine.trainer.stop import StopRequest
@@ -49,7 +49,9 @@ class Installed:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m qdl_engine.easydistill.session", description="Train a config by EasyDistill 1.0."
+        prog="python -m qdl_engine.easydistill.version1.session",
+        description="Train a config by EasyDistill 1.0.",
+        description="Train a config by EasyDistill 1.0.",
     )
     parser.add_argument("--config", required=True, type=Path)
     parser.add_argument("--checkout", required=True, type=Path)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qdl_engine.data.sources import read_file
-from qdl_engine.easydistill.imports import Imported
+from qdl_engine.easydistill.imported.config import Imported
 from qdl_engine.errors import DataError, SettingsError
 
 Row = dict[str, Any]

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from qdl_engine.cli import main
-from qdl_engine.easydistill.check import check_easydistill, version_of
 from qdl_engine.easydistill.find import steps_to_get_one
-from qdl_engine.easydistill.probe import NEEDED, probe
+from qdl_engine.easydistill.version1.check import check_easydistill, version_of
+from qdl_engine.easydistill.version1.probe import NEEDED, probe
 from qdl_engine.user_settings import load_user_settings
 from tests.engine.easydistill.test_command import checkout_of_1_0
-from tests.engine.easydistill.upstream import CHECKOUT, PYTHON, needs_upstream
+from tests.engine.easydistill.version1.upstream import CHECKOUT, PYTHON, needs_upstream
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_readme_has_the_same_steps() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
     for step in steps_to_get_one():
         assert f"\n{step}" in readme
 

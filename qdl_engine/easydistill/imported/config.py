@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from qdl_engine.easydistill.imported.keys import SECTIONS
+from qdl_engine.easydistill.imported.stock import template_of
 from qdl_engine.easydistill.jobs import TRAIN_ONLY, check_job_type, nearest
-from qdl_engine.easydistill.keys import SECTIONS
-from qdl_engine.easydistill.stock import template_of
 from qdl_engine.easydistill.template import PromptTemplate
 from qdl_engine.errors import DataError, ModelError, SettingsError
 from qdl_engine.lab import read_json

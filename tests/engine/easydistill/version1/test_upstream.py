@@ -24,7 +24,7 @@ from qdl_engine.runs.launch import stop_run, wait_for
 from qdl_engine.runs.process import group_alive
 from qdl_engine.runs.reader import loss_history
 from qdl_engine.settings import LabSettings, RuntimeSettings, System1Settings
-from tests.engine.easydistill.upstream import CHECKOUT, PYTHON, STUDENT, needs_upstream
+from tests.engine.easydistill.version1.upstream import CHECKOUT, PYTHON, STUDENT, needs_upstream
 from tests.engine.runs.conftest import until
 
 pytestmark = [pytest.mark.slow, needs_upstream]

@@ -16,8 +16,8 @@ from qdl_engine.easydistill.find import (
     kind_of,
     steps_to_get_one,
 )
-from qdl_engine.easydistill.probe import PINS, Interpreter, probe
-from qdl_engine.easydistill.trial import Trial, run_trial
+from qdl_engine.easydistill.version1.probe import PINS, Interpreter, probe
+from qdl_engine.easydistill.version1.trial import Trial, run_trial
 from qdl_engine.events import EventSink, make_event, no_sink
 from qdl_engine.text import printable
 from qdl_engine.user_settings import EasyDistillRecord, load_user_settings, save_user_settings

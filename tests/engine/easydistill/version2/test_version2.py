@@ -16,17 +16,23 @@ import pytest
 
 from qdl_engine.cli import main
 from qdl_engine.data.fields import chains_of, choose_schema
-from qdl_engine.easydistill.find2 import CHECKOUT_VARIABLE, PYTHON_VARIABLE, STEPS, Version2, find_version2
-from qdl_engine.easydistill.harvest import harvest
-from qdl_engine.easydistill.questions import read_questions
-from qdl_engine.easydistill.shards import ShardReport, run_shards
-from qdl_engine.easydistill.version2 import JOBS, Job, ShardFiles, Wish, shard_config
+from qdl_engine.easydistill.version2.configs import JOBS, Job, ShardFiles, Wish, shard_config
+from qdl_engine.easydistill.version2.find import (
+    CHECKOUT_VARIABLE,
+    PYTHON_VARIABLE,
+    STEPS,
+    Version2,
+    find_version2,
+)
+from qdl_engine.easydistill.version2.harvest import harvest
+from qdl_engine.easydistill.version2.questions import read_questions
+from qdl_engine.easydistill.version2.shards import ShardReport, run_shards
 from qdl_engine.errors import DataError, RunError, SettingsError
 from qdl_engine.events import Event
 from qdl_engine.lab import Lab
 from qdl_engine.teachers.address import Secret
 from tests.engine.easydistill.chat_server import ChatServer, number_of, question_of
-from tests.engine.easydistill.stand_in import behave, make_stand_in, starts
+from tests.engine.easydistill.version1.stand_in import behave, make_stand_in, starts
 from tests.engine.runs.conftest import until
 
 QUESTIONS = [(f"What costs $100 and {number}?", "") for number in range(7)]
@@ -156,7 +162,7 @@ def test_an_interruption_loses_one_shard(lab: Lab, checkout: Path) -> None:
     )
     worker = subprocess.Popen(
         [sys.executable, "-c", code, str(lab.root), str(checkout)],
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
         start_new_session=True,
         stderr=subprocess.DEVNULL,
     )
@@ -304,7 +310,7 @@ def test_the_real_one_killed_in_the_second_shard_loses_only_that(lab: Lab, insta
     )
     with ChatServer(answer).serving() as server:
         command = [sys.executable, "-c", code, str(lab.root), server.url]
-        root = Path(__file__).parents[3]
+        root = Path(__file__).parents[4]
         worker = subprocess.Popen(command, cwd=root, start_new_session=True, stderr=subprocess.DEVNULL)
         try:
             until(lambda: any("and 4?" in question_of(asked) for asked in server.asked), seconds=120)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from qdl_engine.demo.lab import BASE_STUDENT
-from qdl_engine.easydistill.student_view import make_student_view, model_config, tokenizer_config
+from qdl_engine.easydistill.version1.student_view import make_student_view, model_config, tokenizer_config
 
 
 def test_positions_turn_by_the_same_base() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from qdl_engine.data.files import whole_file
-from qdl_engine.easydistill.convert import rows_to_label, rows_to_train, write_training_config
-from qdl_engine.easydistill.generate import asks_of, rows_text, sort_answers
-from qdl_engine.easydistill.imports import Imported
-from qdl_engine.easydistill.teacher import hold_key, system_prompt, teacher_settings
+from qdl_engine.easydistill.imported.config import Imported
+from qdl_engine.easydistill.imported.convert import rows_to_label, rows_to_train, write_training_config
+from qdl_engine.easydistill.imported.generate import asks_of, rows_text, sort_answers
+from qdl_engine.easydistill.imported.teacher import hold_key, system_prompt, teacher_settings
 from qdl_engine.errors import DataError
 from qdl_engine.events import EventSink, make_event
 from qdl_engine.lab import Lab

@@ -13,9 +13,14 @@ import pytest
 
 from qdl_engine.demo.lab import BASE_STUDENT
 from qdl_engine.easydistill.config import read_config, write_system1_config
-from qdl_engine.easydistill.inputs import launch_settings, plain_path, student_directory, write_inputs
-from qdl_engine.easydistill.probe import Interpreter
-from qdl_engine.easydistill.session import Installed, launch_environment, train
+from qdl_engine.easydistill.version1.inputs import (
+    launch_settings,
+    plain_path,
+    student_directory,
+    write_inputs,
+)
+from qdl_engine.easydistill.version1.probe import Interpreter
+from qdl_engine.easydistill.version1.session import Installed, launch_environment, train
 from qdl_engine.errors import DataError, ModelError, RunError, SettingsError
 from qdl_engine.events import Event
 from qdl_engine.lab import Lab, read_json, write_json_atomic

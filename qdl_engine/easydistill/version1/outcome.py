@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from qdl_engine.easydistill.output import TERMINATED, plain_line
+from qdl_engine.easydistill.version1.output import TERMINATED, plain_line
 from qdl_engine.runs.evidence import checkpoint_problem
 from qdl_engine.text import printable
 

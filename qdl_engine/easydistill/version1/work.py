@@ -9,7 +9,7 @@ NAME = "easydistill"
 LAUNCH_FILE = "launch.json"
 OUTPUT = "output"
 """Where 1.0 writes, until its checkpoint is taken into the lab."""
-SESSION = "qdl_engine.easydistill.session"
+SESSION = "qdl_engine.easydistill.version1.session"
 
 
 def is_upstream(run_directory: Path, argv: tuple[str, ...]) -> bool:

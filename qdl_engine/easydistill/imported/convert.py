@@ -10,7 +10,7 @@ from typing import Any
 from qdl_engine.data.fields import merge_input
 from qdl_engine.data.files import array_file
 from qdl_engine.data.sources import read_file
-from qdl_engine.easydistill.imports import Imported
+from qdl_engine.easydistill.imported.config import Imported
 from qdl_engine.easydistill.jobs import TRAIN_ONLY
 from qdl_engine.errors import DataError
 from qdl_engine.lab import Lab, write_json_atomic, write_text_atomic

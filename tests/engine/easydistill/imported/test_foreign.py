@@ -11,18 +11,18 @@ import pytest
 from qdl_engine.cli import main
 from qdl_engine.data.fields import chains_of, choose_schema
 from qdl_engine.easydistill.config import read_config
-from qdl_engine.easydistill.foreign import check_teacher, judge_rows, make_ready, make_rows
-from qdl_engine.easydistill.generate import asks_of
-from qdl_engine.easydistill.imports import GENERATING, Imported, read_foreign
-from qdl_engine.easydistill.stock import STOCK_SYSTEM_PROMPT
-from qdl_engine.easydistill.teacher import KEY_VARIABLE, teacher_settings
+from qdl_engine.easydistill.imported.config import GENERATING, Imported, read_foreign
+from qdl_engine.easydistill.imported.foreign import check_teacher, judge_rows, make_ready, make_rows
+from qdl_engine.easydistill.imported.generate import asks_of
+from qdl_engine.easydistill.imported.stock import STOCK_SYSTEM_PROMPT
+from qdl_engine.easydistill.imported.teacher import KEY_VARIABLE, teacher_settings
 from qdl_engine.errors import DataError, LabError, SettingsError
 from qdl_engine.events import Event, no_sink
 from qdl_engine.lab import Lab
 from qdl_engine.runs.store import list_runs
 from qdl_engine.settings import LabSettings
 from tests.engine.easydistill.chat_server import ChatServer, question_of
-from tests.engine.easydistill.samples import sample, write_sample
+from tests.engine.easydistill.imported.samples import sample, write_sample
 from tests.tiny import make_tiny_model
 
 Messages = list[dict[str, str]]
