@@ -51,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m qdl_engine.easydistill.version1.session",
         description="Train a config by EasyDistill 1.0.",
-        description="Train a config by EasyDistill 1.0.",
     )
     parser.add_argument("--config", required=True, type=Path)
     parser.add_argument("--checkout", required=True, type=Path)

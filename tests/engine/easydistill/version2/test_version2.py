@@ -156,7 +156,7 @@ def test_other_settings_begin_anew(lab: Lab, checkout: Path) -> None:
 def test_an_interruption_loses_one_shard(lab: Lab, checkout: Path) -> None:
     behave(checkout, hang="3")
     code = (
-        "from tests.engine.easydistill.test_version2 import run\n"
+        "from tests.engine.easydistill.version2.test_version2 import run\n"
         "from qdl_engine.lab import Lab\nfrom pathlib import Path\nimport sys\n"
         "run(Lab(Path(sys.argv[1])), Path(sys.argv[2]))"
     )
@@ -303,7 +303,7 @@ def test_the_real_one_killed_in_the_second_shard_loses_only_that(lab: Lab, insta
         return scripted(messages)
 
     code = (
-        "from tests.engine.easydistill.test_version2 import *\n"
+        "from tests.engine.easydistill.version2.test_version2 import *\n"
         "lab, url = Lab(Path(sys.argv[1])), sys.argv[2]\n"
         "run_shards(lab, find_version2(), wish(url=url), QUESTIONS, key=Secret(),"
         " output=lab.data / 'made.jsonl', shard_rows=3)"
