@@ -7,7 +7,9 @@ from array import array
 from bisect import bisect_left, bisect_right
 
 _ESCAPE = b"\x1b["
-_COLOUR = re.compile(rb"\x1b\[[0-9;:]{0,64}m")
+COLOUR = re.compile(rb"\x1b\[[0-9;:]{0,64}m")
+LONGEST = 67
+"""Bytes of the longest colour."""
 
 
 class Bare:
@@ -25,7 +27,7 @@ class Bare:
 
     def _strip(self, data: bytes) -> None:
         pieces, end, removed = [], 0, 0
-        for gap in _COLOUR.finditer(data):
+        for gap in COLOUR.finditer(data):
             start, stop = gap.span()
             pieces.append(data[end:start])
             self._raw.append(start)

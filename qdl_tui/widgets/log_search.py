@@ -1,7 +1,7 @@
 """Searching and filtering a log as bytes, in a worker: 5 million lines in a second, with flat memory.
 
 The file is read block by block and never mapped: a mapped file that is cut short while searched kills the
-process. A literal is found by `bytes.find`; only a regular expression pays for `re`.
+process. A text is found in the bytes as they are; only a regular expression pays for taking out the colours.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from qdl_tui.widgets.log_bare import Bare
+from qdl_tui.widgets.log_bare import LONGEST, Bare
 from qdl_tui.widgets.log_index import Read
+from qdl_tui.widgets.log_literal import Literal, LiteralIn
 
 STEP = 1024 * 1024
 """Bytes per step. `bytes.find` holds the interpreter lock that long, so a key may have to wait for it."""
@@ -54,45 +55,50 @@ class Pattern:
         return re.compile(source, re.IGNORECASE if self._any_case else 0)
 
     @cached_property
+    def _literal(self) -> Literal:
+        return Literal(self.text.encode(), any_case=self._any_case)
+
+    @cached_property
     def _compiled(self) -> re.Pattern[bytes]:
         return re.compile(self.text.encode(), re.MULTILINE)
 
-    @cached_property
-    def _literal(self) -> bytes:
-        return self.text.encode()
+    def within(self, data: bytes) -> LiteralIn | RegexIn:
+        """The pattern in some bytes, to be asked for its matches."""
+        return RegexIn(self._compiled, data, self._any_case) if self.regex else LiteralIn(self._literal, data)
 
-    def prepare(self, data: bytes) -> Bare:
-        """The text to search in: without colours, in small letters where case does not count.
 
-        Seven times as fast as `re.IGNORECASE`, for ASCII letters only.
-        """
-        bare = Bare(data)
-        if self._any_case:
-            bare.text = bare.text.lower()
-        return bare
+class RegexIn:
+    """A regular expression in the text that some bytes are without their colours.
 
-    def find(self, bare: Bare, start: int, stop: int) -> int:
-        """The first match that starts in the bytes `start..stop` of the data; -1 when there is none."""
-        text, first, last = bare.text, bare.place(start), bare.place(stop)
-        if not self.regex:
-            found = text.find(self._literal, first, last + len(self._literal) - 1)
-        else:
-            match = self._compiled.search(text, first)
-            found = match.start() if match and match.start() < last else -1
-        return found if found < 0 else bare.offset(found)
+    Args:
+        compiled: What to look for; in small letters when `any_case`.
+        data: The bytes as they stand in the file.
+        any_case: Whether capitals match too. To lower the text is seven times as fast as `re.IGNORECASE`.
+    """
 
-    def rfind(self, bare: Bare, start: int, stop: int) -> int:
-        """The last match that starts in the bytes `start..stop` of the data; -1 when there is none."""
-        text, first, last = bare.text, bare.place(start), bare.place(stop)
-        if not self.regex:
-            found = text.rfind(self._literal, first, last + len(self._literal) - 1)
-            return found if found < 0 else bare.offset(found)
-        found = -1
-        for match in self._compiled.finditer(text, first):
-            if match.start() >= last:
-                break
-            found = match.start()
-        return found if found < 0 else bare.offset(found)
+    def __init__(self, compiled: re.Pattern[bytes], data: bytes, any_case: bool) -> None:
+        self._compiled = compiled
+        self._bare = Bare(data)
+        if any_case:
+            self._bare.text = self._bare.text.lower()
+        self._all: array[int] | None = None
+
+    def first(self, start: int, stop: int) -> int:
+        """The first match that starts in `start..stop`; -1 when there is none."""
+        match = self._compiled.search(self._bare.text, self._bare.place(start))
+        found = self._bare.offset(match.start()) if match else -1
+        return found if found < stop else -1
+
+    def last(self, start: int, stop: int) -> int:
+        """The last match that starts in `start..stop`; -1 when there is none."""
+        if self._all is None:
+            text, first = self._bare.text, self._bare.place(start)
+            self._all = array(
+                "q", (self._bare.offset(match.start()) for match in self._compiled.finditer(text, first))
+            )
+        while self._all and self._all[-1] >= stop:
+            self._all.pop()
+        return self._all[-1] if self._all and self._all[-1] >= start else -1
 
 
 def search(
@@ -122,11 +128,11 @@ def search(
     while start < stop and not cancelled():
         low = max(start, stop - STEP) if backward else start
         high = stop if backward else min(stop, start + STEP)
-        before = 1 if low else 0  # `^` must see that it is not at the start of a line.
-        data = pattern.prepare(read(low - before, high - low + before + OVERLAP))
-        seek = pattern.rfind if backward else pattern.find
+        before = min(low, LONGEST)  # A colour that goes on here, and whether a line starts.
+        data = pattern.within(read(low - before, high - low + before + OVERLAP))
+        seek = data.last if backward else data.first
         first, last = before, before + high - low
-        while (found := seek(data, first, last)) >= 0:
+        while (found := seek(first, last)) >= 0:
             if accept is None or accept(low - before + found):
                 return low - before + found
             if cancelled():
@@ -208,9 +214,9 @@ class LineFilter:
         return len(self.lines) > before
 
     def _take(self, data: bytes) -> None:
-        haystack = self.pattern.prepare(data)
+        matches = self.pattern.within(data)
         position, line, kept = 0, self._line, self.lines
-        while (hit := self.pattern.find(haystack, position, len(data))) >= 0:
+        while (hit := matches.first(position, len(data))) >= 0:
             passed = line + data.count(b"\n", position, hit)
             if self.invert:
                 kept.extend(range(line, passed))
@@ -233,4 +239,4 @@ class LineFilter:
 
     def accepts(self, line: bytes) -> bool:
         """Whether one line, outside of the count, would be kept: the unfinished last one."""
-        return (self.pattern.find(self.pattern.prepare(line), 0, len(line)) >= 0) != self.invert
+        return (self.pattern.within(line).first(0, len(line)) >= 0) != self.invert

@@ -313,3 +313,38 @@ def test_a_match_split_by_colours_is_found_once(regex: bool, backward: bool) -> 
         found.append(data.count(b"\n", 0, hit))
         low, high = (low, hit) if backward else (hit + 1, high)
     assert found == ([4, 3, 2, 1] if backward else [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("seed", range(40))
+def test_a_text_is_found_where_it_stands_without_colours(
+    monkeypatch: pytest.MonkeyPatch, seed: int, backward: bool
+) -> None:
+    """Any log, any text: the shortcut by escapes finds what is found when the colours are taken out."""
+    chance = random.Random(seed)
+    monkeypatch.setattr("qdl_tui.widgets.log_search.STEP", chance.choice([50, 400, 1 << 20]))
+    parts = [b"m", b"a", b"ab", b"b", b"0m", b"A", b"\n", b"\r", "é".encode(), b"31"]
+    colours = [b"\x1b[31m", b"\x1b[0m", b"\x1b[m", b"\x1b[1;38;5;9m"]
+    broken = [b"\x1b[0M", b"\x1b[2J", b"\x1b", b"\x1b["]
+    data = b"".join(chance.choices(parts + colours * chance.choice([0, 1, 3]) + broken, k=600))
+    bare = Bare(data)
+    for text in ("ab", "aab", "m", "0m", "ma", "a\r", "aé", "31", "aA", "Aba", "b31", "[m", "baba"):
+        lowered = bare.text.lower() if text == text.lower() and text != text.upper() else bare.text
+        expected = [bare.offset(at) for at in range(len(lowered)) if lowered.startswith(text.encode(), at)]
+        pattern, found, low, high = Pattern(text), [], 0, len(data)
+        while (
+            hit := search(
+                pattern, lambda o, s: data[o : o + s], low, high, backward=backward, cancelled=never
+            )
+        ) is not None:
+            found.append(hit)
+            low, high = (low, hit) if backward else (hit + 1, high)
+        assert found == (expected[::-1] if backward else expected), text
+        kept = LineFilter(pattern)
+        while kept.end < len(data):
+            before = kept.end
+            kept.scan(lambda o, s: data[o : o + s], data.rfind(b"\n") + 1)
+            if kept.end == before:
+                break
+        ended = data.count(b"\n")
+        assert list(kept.lines) == sorted({data.count(b"\n", 0, at) for at in expected} - {ended}), text
