@@ -55,6 +55,20 @@ def test_nothing_heavy_is_imported(code: str) -> None:
     assert not loaded_after(code) & HEAVY
 
 
+@pytest.mark.parametrize(
+    "code", [cli("--version"), cli("--version").replace("qdl_engine.cli", "qdl_tui.__main__")]
+)
+def test_the_version_costs_no_grammar_of_commands(code: str) -> None:
+    script = f"{code}\nimport sys\nprint([name for name in sys.modules if name.startswith('qdl_')])"
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert set(ast.literal_eval(shown.stdout)) <= {
+        "qdl_engine",
+        "qdl_engine.cli",
+        "qdl_tui",
+        "qdl_tui.__main__",
+    }
+
+
 def test_settings_and_doctor_need_no_model_library() -> None:
     code = "import qdl_engine.toml, qdl_engine.doctor, qdl_engine.easydistill.config, qdl_engine.comparison"
     assert not loaded_after(code) & MODELS
