@@ -1,25 +1,39 @@
-"""Labelling, batched against one by one: the ratio of tokens per second, from one run.
+"""Labelling, many at once against one by one: the ratio of tokens per second, from one run.
 
     python -m pytest tests/bench/bench_labelling.py -m bench -s
 
-The model is small and random; many stop tokens make its answers end at different lengths, as real ones do.
+The first bench's model is small and random; many stop tokens make its answers end at different lengths, as
+real ones do. The second asks the demo's teacher the same questions in this process and at servers: a real
+one, which shares this machine, and one of ours that only waits, as an address far away does.
 """
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from qdl_engine.demo.lab import TEACHER, demo_settings
+from qdl_engine.demo.sources import system2_samples
+from qdl_engine.demo.world import SYSTEM_PROMPTS
+from qdl_engine.events import no_sink
 from qdl_engine.models import LoadedModel, generate, load_student
 from qdl_engine.prompts import format_prompt
+from qdl_engine.teachers.base import Question, TeacherAnswer
+from qdl_engine.teachers.make import make_teacher
+from tests.engine.teachers.fault_server import fault_server
+from tests.engine.teachers.transformers_server import INSTALL, MISSING, transformers_server
 from tests.engine.test_models import set_stop_tokens
 from tests.tiny import make_tiny_model
 
 BATCH_SIZES = (1, 8, 32, 64)
 PROMPTS, LONGEST = 128, 64
+QUESTIONS, AT_ONCE = 64, 8
+FAR_AWAY_SECONDS = 0.3
+"""What an answer takes at a server that has room for everybody: a hosted one, whose queue is never ours."""
 
 
 def library_generate(loaded: LoadedModel, prompts: list[str], batch_size: int) -> int:
@@ -67,3 +81,47 @@ def test_batched_against_one_by_one(tmp_path: Path) -> None:
     print(
         f"\nmodel.generate, batch {BATCH_SIZES[-1]}: {library:,.0f} tokens per CPU second; ours {ratio:.1f}x"
     )
+
+
+def asked(questions: list[Question], **settings: Any) -> float:
+    """Tokens per second of the demo's teacher, its weights in memory before the clock starts."""
+    teacher = make_teacher(demo_settings().teacher.model_copy(update=settings), Path())
+    teacher.load(no_sink)
+    started = time.perf_counter()
+    results = [result for _, result in teacher.answer_each(questions, on_event=no_sink)]
+    seconds = time.perf_counter() - started
+    answers = [result for result in results if isinstance(result, TeacherAnswer)]
+    assert len(answers) == len(questions)
+    return sum(answer.tokens for answer in answers) / seconds
+
+
+def compare(name: str, questions: list[Question], setting: str, many: int, **settings: Any) -> None:
+    one = asked(questions, **{setting: 1}, **settings)
+    at_once = asked(questions, **{setting: many}, **settings)
+    print(
+        f"\n{name:<42} {one:>6,.0f} tokens/s one by one, {at_once:>6,.0f} with {many}: {at_once / one:.1f}x",
+        end="",
+    )
+
+
+@pytest.mark.bench
+@pytest.mark.skipif(bool(MISSING), reason=INSTALL)
+def test_many_requests_at_once_against_one(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    samples = system2_samples(QUESTIONS, seed=0)
+    questions = [Question(sample.question, SYSTEM_PROMPTS["system2"]) for sample in samples]
+    for many in (AT_ONCE, QUESTIONS):
+        compare("in this process", questions, "batch_size", many)
+    for options in ((), ("--continuous-batching",)):
+        scratch = tmp_path / f"served{len(options)}"
+        scratch.mkdir()
+        with transformers_server(TEACHER, scratch, *options) as url:
+            # Its first batch of each shape is slow.
+            asked(questions, kind="server", url=url, concurrency=AT_ONCE)
+            name = " ".join(("transformers serve", *options))
+            compare(name, questions, "concurrency", AT_ONCE, kind="server", url=url)
+    with fault_server() as server:
+        server.before_answer = lambda question: (server.closing.wait(FAR_AWAY_SECONDS), None)[1]
+        name = f"a stand-in that waits {FAR_AWAY_SECONDS} s an answer"
+        compare(name, questions, "concurrency", AT_ONCE, kind="server", url=server.url, model="")
+    print()
