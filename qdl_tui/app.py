@@ -26,7 +26,6 @@ from qdl_tui.screens.lab import LabHomeScreen
 from qdl_tui.state import UserState, load_state
 from qdl_tui.telling import TellingApp
 from qdl_tui.widgets.bars import MODE_TITLES
-from qdl_tui.widgets.split_panes import SplitPanes
 
 if TYPE_CHECKING:
     from qdl_engine.settings import System
@@ -167,8 +166,8 @@ class QdlApp(TellingApp):
     def save_state(self) -> None:
         self.state.save()
 
-    @on(SplitPanes.Changed)
-    def split_changed(self) -> None:
+    def on_split_panes_changed(self) -> None:
+        """Found by its name: the first screen has no panes, and imports none."""
         self.save_state()
 
     def _theme_changed(self, theme: object) -> None:

@@ -6,7 +6,6 @@ Nothing heavy is imported, not even the settings models: the app asks at its fir
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -86,6 +85,8 @@ def _shown(value: object) -> str:
 
 def digest(path: Path) -> Digest:
     """Size and SHA-256 of a file."""
+    import hashlib
+
     with open(path, "rb") as handle:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(handle, "sha256").hexdigest()}
 
