@@ -17,7 +17,8 @@ Event = dict[str, Any]
 EventSink = Callable[[Event], None]
 """Takes one event. The kinds in use:
 
-`progress`   stage, done, total (or None), unit, and rate where it is known
+`progress`   stage, done, total (or None), unit, and rate where it is known; asking a teacher also
+             tokens_per_second, eta_seconds, failed, and cost where there are prices
 `started`    total_steps, epochs, rows, trained_tokens_per_epoch, device, precision
 `metrics`    step, total_steps, epoch, loss, learning_rate, grad_norm, tokens_per_second, eta_seconds,
              gpu_memory_bytes (the most since the last report; on a GPU), memory_bytes (held now; on a CPU)
@@ -28,6 +29,7 @@ EventSink = Callable[[Event], None]
 `finished`   path, seconds, final metrics, and warnings where there are any
 `failed`     message, hint
 `note`       message (something a person may want to know)
+`outcome`    message: what a job that trains nothing has to say at its good end
 `runtime`    runtime: which one a training becomes
 """
 

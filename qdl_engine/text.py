@@ -56,6 +56,11 @@ def last_line(path: Path, limit: int = 8192) -> str:
     return next((line for line in reversed(lines) if line), "")
 
 
+def money_text(amount: float) -> str:
+    """Money in a currency that is not known: cents where there is a whole one, else finer."""
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"
+
+
 def two_columns(lines: Iterable[tuple[str, str]], width: int = 20) -> str:
     """Names and figures of a report, one pair a line: names to the left, figures to the right."""
     return "\n".join(f"{name:<{width}}{value:>12}" for name, value in lines)

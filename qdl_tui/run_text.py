@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from qdl_engine.runs.reader import RunSummary
 from qdl_engine.runs.store import Run
 from qdl_engine.status import size_text
-from qdl_engine.text import printable
+from qdl_engine.text import money_text, printable
 from qdl_tui.feed import duration_text, number_text
 
 SEPARATOR = " · "
@@ -29,6 +29,10 @@ def figures(run: Run, summary: RunSummary) -> list[Part]:
             parts.append((f"{long} {number_text(value)}", f"{short} {number_text(value)}"))
     if summary.tokens_per_second is not None:
         parts.append((f"{summary.tokens_per_second:,.0f} tokens/s", f"{summary.tokens_per_second:,.0f} t/s"))
+    if summary.cost is not None:
+        parts.append((f"cost {money_text(summary.cost)}",) * 2)
+    if summary.failed:
+        parts.append((f"{summary.failed:,} failed",) * 2)
     if run.seconds is not None:
         parts.append((f"time {duration_text(run.seconds)}", duration_text(run.seconds)))
     if summary.epoch is not None:

@@ -67,7 +67,12 @@ def label(context: Context, given: Namespace) -> int:
     if given.detach:
         return detach(context, given, ["label"])
     with progress_sink(given) as sink:
-        report = label_data(lab, settings, sink)
+        try:
+            report = label_data(lab, settings, sink)
+        except KeyboardInterrupt:
+            context.tell(f"What is answered stays. Go on: qdl --lab {lab.word} label")
+            raise
+        sink(make_event("outcome", message=report.sentence()))
     context.emit(report.to_dict(), report.table())
     return 0
 

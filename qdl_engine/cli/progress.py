@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import TextIO
 
 from qdl_engine.events import Event, as_number
-from qdl_engine.text import one_line, printable
+from qdl_engine.text import money_text, one_line, printable
 
 _DRAWN = frozenset({"progress", "started", "metrics", "evaluated", "finished"})
 _REDRAW_SECONDS = 0.1
 _PLAIN_SECONDS = 30.0
-_BAR = 24
+_BAR, _SHORTEST_BAR = 24, 6
 
 
 @dataclass
@@ -40,6 +40,12 @@ class _Lane:
             self._enter(str(event.get("stage") or self.stage))
             self.done, self.total = as_number(event.get("done")), as_number(event.get("total"))
             self.unit, self.eta = str(event.get("unit") or ""), as_number(event.get("eta_seconds"))
+            self._take_speed(event)
+            cost, failed = as_number(event.get("cost")), as_number(event.get("failed"))
+            if cost is not None:
+                self.extra["cost"] = f"cost {money_text(cost)}"
+            if failed:
+                self.extra["failed"] = f"{failed:,.0f} failed"
         elif kind in ("started", "metrics", "evaluated", "finished"):
             self._enter("train")
             self._take_training(event)
@@ -58,10 +64,13 @@ class _Lane:
             value = as_number(event.get(key))
             if value is not None:
                 self.extra[label] = f"{label} {value:.3f}"
+        self._take_speed(event)
+        self.eta = as_number(event.get("eta_seconds"))
+
+    def _take_speed(self, event: Event) -> None:
         speed = as_number(event.get("tokens_per_second"))
         if speed is not None and math.isfinite(speed):
             self.extra["speed"] = f"{speed:,.0f} tokens/s"
-        self.eta = as_number(event.get("eta_seconds"))
 
     @property
     def fraction(self) -> float | None:
@@ -80,10 +89,10 @@ class _Lane:
             )
         elif self.done is not None:
             parts.append(f"{self.done:,.0f} {self.unit}")
-        parts += self.extra.values()
         eta = self._remaining()
         if eta is not None:
             parts.append(f"{duration(eta)} left")
+        parts += self.extra.values()
         return "  ".join(part for part in parts if part)
 
     def _remaining(self) -> float | None:
@@ -147,18 +156,20 @@ class Progress:
             return
         self._drawn_at = now
         lanes = [lane for lane in self._lanes.values() if lane.stage]
-        single = len(lanes) == 1
-        line = " | ".join(lane.text(self._bar(lane) if single else "") for lane in lanes)
         width = shutil.get_terminal_size().columns - 1
+        line = " | ".join(lane.text() for lane in lanes)
+        room = min(_BAR, width - len(line) - 2)
+        if len(lanes) == 1 and room >= _SHORTEST_BAR:
+            line = lanes[0].text(self._bar(lanes[0], room))
         self._stream.write("\r\x1b[K" + one_line(line, width).replace("\n", " "))
         self._stream.flush()
         self._drawn = True
 
-    def _bar(self, lane: _Lane) -> str:
-        filled = round((lane.fraction or 0.0) * _BAR)
+    def _bar(self, lane: _Lane, length: int) -> str:
+        filled = round((lane.fraction or 0.0) * length)
         unicode = (self._stream.encoding or "").lower().replace("-", "") == "utf8"
         full, empty = ("█", "░") if unicode else ("#", "-")
-        return full * filled + empty * (_BAR - filled)
+        return full * filled + empty * (length - filled)
 
     def _print_plainly(self, lane: _Lane) -> None:
         """A log is not a screen: a line for each stage, each tenth of it, and each half minute."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from qdl_engine.text import two_columns
+from qdl_engine.text import money_text, two_columns
 
 LONGEST_REFUSAL = 600
 """Characters; a longer answer that begins with an apology mostly goes on to answer."""
@@ -113,23 +113,37 @@ class LabelReport:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def table(self) -> str:
-        """The report as lines for a terminal."""
-        lines = [("rows", f"{self.rows:,}"), ("kept", f"{self.kept:,}")]
+    def sentence(self) -> str:
+        """The report in a line: what was kept, what was not and why, and what of the kept is doubtful."""
+        dropped, doubtful = (
+            ", ".join(f"{count:,} {name}" for name, count in counts.items())
+            for counts in (self._dropped(), self._doubtful())
+        )
+        kept = f"Kept {self.kept:,} of {self.rows:,} rows" + (f": {dropped}" if dropped else "")
+        return kept + (f"; {doubtful}" if doubtful else "")
+
+    def _dropped(self) -> dict[str, int]:
         counts = {
             "empty": self.empty,
             "cut at the limit": self.cut,
             "one token repeated": self.repeated,
             "prompt too long": self.too_long,
             "broken": self.broken,
-            "refused": self.refused,
-            "duplicated": self.duplicated,
             **{f"failed: {kind}": count for kind, count in sorted(self.failed.items())},
             "not asked: budget": self.left,
         }
-        lines += [(name, f"{count:,}") for name, count in counts.items() if count]
+        return {name: count for name, count in counts.items() if count}
+
+    def _doubtful(self) -> dict[str, int]:
+        counts = {"refused": self.refused, "duplicated": self.duplicated}
+        return {name: count for name, count in counts.items() if count}
+
+    def table(self) -> str:
+        """The report as lines for a terminal."""
+        lines = [("rows", f"{self.rows:,}"), ("kept", f"{self.kept:,}")]
+        lines += [(name, f"{count:,}") for name, count in {**self._dropped(), **self._doubtful()}.items()]
         lines += [("asked now", f"{self.asked:,}"), ("reused", f"{self.reused:,}")]
         if self.cost is not None:
-            lines.append(("cost", f"{self.cost:,.4f}"))
+            lines.append(("cost", money_text(self.cost)))
         lines += [("speed", f"{self.tokens_per_second:,.0f} tokens/s ({self.seconds:,.0f} s)")]
         return two_columns(lines)

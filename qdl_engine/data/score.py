@@ -74,6 +74,11 @@ class ScoreReport:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def sentence(self) -> str:
+        """The report in a line."""
+        wrong = f"; {self.found_wrong:,} found wrong" if self.found_wrong else ""
+        return f"Scored {self.scored:,} of {self.scored + self.unscored:,} chains without levels{wrong}"
+
     def table(self) -> str:
         """The report as lines for a terminal, with both histograms."""
         counts = {

@@ -53,11 +53,11 @@ def decide(
             f" at step {step}, with a checkpoint to go on from" if step and last and last.get("path") else ""
         )
         return Verdict("stopped", f"Stopped on request{where}.")
-    ended_well = exit_code == 0 or (exit_code is None and kind == "finished")
+    ended_well = exit_code == 0 or (exit_code is None and kind in ("finished", "outcome"))
     if ended_well:
         problem = "" if output_dir is None else checkpoint_problem(output_dir, since=started)
         if not problem:
-            return Verdict("done", _warnings(last))
+            return Verdict("done", _said_at_the_end(last))
         if not stop_requested:
             hint = f"What it said is in {log_file}"
             return Verdict(
@@ -73,7 +73,9 @@ def decide(
     return _from_exit_code(exit_code, log_file)
 
 
-def _warnings(last: Event | None) -> str:
+def _said_at_the_end(last: Event | None) -> str:
+    if last and last["event"] == "outcome":
+        return printable(str(last.get("message") or ""))
     found = last.get("warnings") if last and last["event"] == "finished" else None
     if not isinstance(found, list) or not found:
         return ""
@@ -94,7 +96,7 @@ def _from_exit_code(exit_code: int, log_file: Path) -> Verdict:
 
 
 def last_terminal_event(events_file: Path, *, since: float) -> Event | None:
-    """The last `finished`, `stopped` or `failed` of this attempt, reading only the end of the file."""
+    """The last `finished`, `stopped`, `failed` or `outcome` of this attempt, read from the file's end."""
     try:
         with open(events_file, "rb") as handle:
             size = handle.seek(0, 2)
@@ -104,7 +106,7 @@ def last_terminal_event(events_file: Path, *, since: float) -> Event | None:
         return None
     for line in reversed(lines):
         event = parse_event(line) if line else None
-        if event and event["event"] in ("finished", "stopped", "failed"):
+        if event and event["event"] in ("finished", "stopped", "failed", "outcome"):
             moment = event.get("time")
             return event if isinstance(moment, int | float) and moment >= since - _CLOCK_SLACK else None
     return None

@@ -74,6 +74,10 @@ class RunSummary:
     done: int | None = None
     total: int | None = None
     unit: str = ""
+    cost: float | None = None
+    """Money that asking the teacher has taken."""
+    failed: int | None = None
+    """Prompts that got no answer."""
     device: str = ""
     note: str = ""
     """The last thing it found worth saying."""
@@ -153,6 +157,13 @@ class RunWatch:
 
     def _take_progress(self, event: Event) -> None:
         done, total = _whole(event.get("done")), _whole(event.get("total"))
+        said = {
+            "tokens_per_second": as_number(event.get("tokens_per_second")),
+            "cost": as_number(event.get("cost")),
+            "failed": _whole(event.get("failed")),
+        }
+        # What this stage does not tell stays as the stage before told it.
+        values = {name: value for name, value in said.items() if value is not None}
         self.summary = replace(
             self.summary,
             stage=str(event.get("stage") or self.summary.stage),
@@ -161,6 +172,7 @@ class RunWatch:
             unit=str(event.get("unit") or ""),
             progress=min(1.0, done / total) if done is not None and total else None,
             eta_seconds=as_number(event.get("eta_seconds")),
+            **values,  # type: ignore[arg-type]
         )
 
     def _take_training(self, event: Event, kind: str) -> None:
@@ -169,6 +181,9 @@ class RunWatch:
             for key, name in _METRICS.items()
             if (number := as_number(event.get(key))) is not None
         }
+        if kind == "started":
+            # Those of the labelling before it say nothing of the training.
+            self.summary = replace(self.summary, tokens_per_second=None, eta_seconds=None)
         self._measures_memory |= "gpu_memory" in values or "memory" in values
         step, total = _whole(event.get("step")), _whole(event.get("total_steps"))
         if step is None and kind == "started":

@@ -21,6 +21,7 @@ from qdl_engine.events import make_event
 from qdl_engine.lab import Lab
 from qdl_engine.runs.launch import start_run, stop_run, wait_for
 from qdl_engine.runs.store import Run, create_run, get_run, list_runs
+from tests.at_a_terminal import QDL_AT_A_TERMINAL
 from tests.engine.runs.conftest import program, until
 
 Capture = pytest.CaptureFixture[str]
@@ -159,7 +160,7 @@ def test_stop_and_resume(lab: Lab, qdl: Qdl, capsys: Capture) -> None:
 def test_interrupting_attach_leaves_the_run(lab: Lab) -> None:
     run = start_run(a_run(lab, "event('metrics', step=1, total_steps=9, loss=1.0); wait_for_file('enough')"))
     watcher = subprocess.Popen(
-        [sys.executable, "-m", "qdl_engine.cli", "attach", "--lab", str(lab.root)],
+        [*QDL_AT_A_TERMINAL, "attach", "--lab", str(lab.root)],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -267,6 +268,31 @@ def test_progress_on_a_terminal_is_one_line_that_goes_away() -> None:
         progress(make_event("note", message="\x1b[2J"))
     assert screen.getvalue().startswith("\r\x1b[Klabel ████████████░░░░░░░░░░░░ 5/10 rows (50%)")
     assert screen.getvalue().endswith("\r\x1b[K␛[2J\n")
+
+
+def test_asking_a_teacher_shows_speed_cost_failures_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = make_event(
+        "progress",
+        stage="label",
+        done=1234,
+        total=4500,
+        unit="prompts",
+        tokens_per_second=987.6,
+        eta_seconds=187.0,
+        cost=12.345,
+        failed=2,
+    )
+    lines = {}
+    for columns in (140, 100, 80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        screen = Terminal()
+        Progress(screen)(asking)
+        lines[columns] = screen.getvalue().removeprefix("\r\x1b[K")
+        assert len(lines[columns]) < columns
+    figures = "1,234/4,500 prompts (27%) 3:07 min left 988 tokens/s cost 12.35 2 failed"
+    assert lines[140] == f"label {'█' * 7}{'░' * 17} {figures}"
+    assert "█" in lines[100] and lines[100].endswith(figures)
+    assert "cost 12.35" in lines[80] and "█" not in lines[80]
 
 
 def test_progress_elsewhere_is_plain_lines_one_a_tenth() -> None:

@@ -13,7 +13,7 @@ from qdl_engine.runs.reader import RunSummary
 from qdl_engine.runs.store import Run, State, create_run, save_run
 from qdl_tui.app import QdlApp
 from qdl_tui.feed import TrainingFeed
-from qdl_tui.run_text import fit, head
+from qdl_tui.run_text import figures, fit, head
 from qdl_tui.state import load_state
 from qdl_tui.widgets.chart_panels import ChartPanels
 from tests.tui.conftest import finished_run
@@ -236,6 +236,15 @@ def test_figures_take_shorter_words_and_then_leave_out_the_last() -> None:
     assert fit(parts, 24) == ["step 1/2 · held out 1.5", "epoch 1.00"]
     assert fit(parts, 12) == ["1/2", "held 1.5"]
     assert fit(parts, 17) == ["1/2 · held 1.5", "ep 1.00"]
+
+
+def test_a_labelling_tells_speed_cost_and_failures(lab: Lab) -> None:
+    run = replace(finished_run(lab, state="running"), kind="label", ended=None)
+    summary = RunSummary(
+        stage="label", done=12, total=90, unit="prompts", tokens_per_second=987.6, cost=0.0123, failed=2
+    )
+    (line,) = fit(figures(run, summary), 118, rows=1)
+    assert line.startswith("label 12 of 90 prompts · 988 tokens/s · cost 0.0123 · 2 failed")
 
 
 def test_the_first_line_fits_whatever_the_name_is(lab: Lab) -> None:

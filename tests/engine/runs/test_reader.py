@@ -72,6 +72,17 @@ def test_a_resume_replaces_the_points_it_trains_again(lab: Lab) -> None:
     assert loss_history(run) == [(10, 3.0), (20, 2.1), (30, 1.1)]
 
 
+def test_a_labelling_tells_speed_cost_and_failures_and_a_training_after_it_only_their_sum(lab: Lab) -> None:
+    run = create_run(lab, "train", argv=["x"])
+    asking = make_event("progress", stage="label", done=3, total=9, tokens_per_second=5.0, cost=0.5, failed=1)
+    append_event(run.events_file, asking)
+    summary = summarise(run)
+    assert (summary.tokens_per_second, summary.cost, summary.failed) == (5.0, 0.5, 1)
+    append_event(run.events_file, make_event("started", total_steps=40))
+    summary = summarise(run)
+    assert (summary.tokens_per_second, summary.cost, summary.failed) == (None, 0.5, 1)
+
+
 def test_finished_means_all_of_it(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"])
     append_event(run.events_file, make_event("started", total_steps=40))
