@@ -41,11 +41,7 @@ class Stage:
 
 def read_report(lab: Lab, system: str) -> dict[str, Any]:
     """The report of the last preparation; empty when there is none that can be read."""
-    try:
-        value = json.loads(lab.report_file(system).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return _read_json(lab.report_file(system))
 
 
 def data_stage(
