@@ -238,4 +238,4 @@ def load_comparison(path: Path) -> Comparison:
     try:
         return Comparison.from_dict(value)
     except (KeyError, TypeError, AttributeError) as broken:
-        raise LabError(f"Not a comparison: {path}", "Compare again: qdl compare") from broken
+        raise LabError(f"Not a comparison: {path}", "Choose another, or compare again.") from broken

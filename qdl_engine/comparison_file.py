@@ -83,4 +83,6 @@ def find_comparison(lab: Lab, word: str) -> Path:
     what = (
         f"{len(found)} comparisons begin with {word!r}" if found else f"No comparison {word!r} in {lab.root}"
     )
-    raise LabError(what, f"{'They are' if found else 'There are'}: {names}. See: qdl comparisons")
+    raise LabError(
+        what, f"{'They are' if found else 'There are'}: {names}. See: qdl --lab {lab.word} comparisons"
+    )

@@ -52,7 +52,9 @@ def comparisons(context: Context, given: Namespace) -> int:
     lab = context.open_lab()
     if given.name is None:
         if given.export or given.difference or given.prompt is not None:
-            raise SettingsError("Which comparison?", "Give its name, or: qdl comparisons latest")
+            raise SettingsError(
+                "Which comparison?", f"Give its name, or: qdl --lab {lab.word} comparisons latest"
+            )
         return _list(context)
     path = find_comparison(lab, given.name)
     comparison = load_comparison(path)
@@ -155,7 +157,8 @@ def vote(context: Context, given: Namespace) -> int:
     cast = make_vote(load_comparison(path), path.stem, given.prompt - 1, given.best)
     append_vote(lab, cast)
     context.emit(
-        asdict(cast), f"Voted on {path.stem}, prompt {given.prompt}: {given.best}\nScores: qdl votes"
+        asdict(cast),
+        f"Voted on {path.stem}, prompt {given.prompt}: {given.best}\nScores: qdl --lab {lab.word} votes",
     )
     return 0
 

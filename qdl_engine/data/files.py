@@ -23,7 +23,7 @@ def load_rows(path: Path) -> Iterator[dict[str, Any]]:
         DataError: when the file is missing, or no JSON array of objects.
     """
     if not path.is_file():
-        raise DataError(f"Data file not found: {path}", "Prepare the data first: qdl prepare system1|system2")
+        raise DataError(f"Data file not found: {path}", "Prepare the data first.")
     for row in read_json_array(path):
         if not isinstance(row.value, dict):
             raise DataError(f"{path}, line {row.line}: a {type(row.value).__name__}, not an object")

@@ -47,7 +47,7 @@ def label_with_teacher(
 
     A killed labelling goes on at the row it had reached. The teacher is loaded only when something is left to
     ask. Equal prompts are asked once. The lab's writer's lock is held meanwhile. The report is also written
-    to `data/label_report.json`, unless the rows go elsewhere.
+    to `data/label_report.json`, or beside `output` as `<its name>_report.json`.
 
     Args:
         lab: The lab.
@@ -70,7 +70,7 @@ def label_with_teacher(
     started = time.perf_counter()
     system = settings.recipe(mode).system_prompt if system_prompt is None else system_prompt
     with lab.writer_lock("labelling"):
-        rows = _read_rows(instructions or lab.train_instructions)
+        rows = _read_rows(lab, instructions or lab.train_instructions)
         questions = [_question(row, system) for row in rows]
         chosen = _teacher(lab, settings.teacher, teacher)
         asked = Asked(chosen, LabelCache(lab.label_cache), on_event)
@@ -80,15 +80,15 @@ def label_with_teacher(
             labels.take(number, row, question)
         target = output or lab.train_labeled
         report = labels.report(target, time.perf_counter() - started)
-        if output is None:
-            write_json_atomic(lab.label_report, report.to_dict())
+        beside = lab.label_report if output is None else output.with_name(f"{output.stem}_report.json")
+        write_json_atomic(beside, report.to_dict())
         if report.left:
             raise _budget_spent(asked, report)
         if not labels.kept:
             raise DataError("No answer of the teacher was kept", _nothing_kept_hint(labels))
         write_json_atomic(target, labels.kept)
     if report.failed:
-        on_event(make_event("note", message=_failed_note(report)))
+        on_event(make_event("note", message=_failed_note(lab, report)))
     return report
 
 
@@ -193,14 +193,15 @@ class _Labels:
         )
 
 
-def _read_rows(path: Path) -> list[Row]:
+def _read_rows(lab: Lab, path: Path) -> list[Row]:
+    prepare = f"qdl --lab {lab.word} prepare system1"
     if not path.is_file():
-        raise DataError(f"No instructions to label: {path}", "Make them: qdl prepare system1")
+        raise DataError(f"No instructions to label: {path}", f"Make them: {prepare}")
     rows = read_json(path)
     if not isinstance(rows, list):
-        raise DataError(f"Not a JSON array of rows: {path}", "Make it again: qdl prepare system1")
+        raise DataError(f"Not a JSON array of rows: {path}", f"Make it again: {prepare}")
     if not rows:
-        raise DataError("No data for System 1 distillation", f"{path} has no rows. Run: qdl prepare system1")
+        raise DataError("No data for System 1 distillation", f"{path} has no rows. Run: {prepare}")
     return rows
 
 
@@ -221,12 +222,12 @@ def _budget_spent(asked: Asked, report: LabelReport) -> BudgetError:
     )
 
 
-def _failed_note(report: LabelReport) -> str:
+def _failed_note(lab: Lab, report: LabelReport) -> str:
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.failed.items()))
     first = report.unanswered[0]
     return (
         f"{sum(report.failed.values())} rows have no answer ({kinds}); the first is row {first.row}: "
-        f"{first.message}. To ask them again: qdl label"
+        f"{first.message}. To ask them again: qdl --lab {lab.word} label"
     )
 
 

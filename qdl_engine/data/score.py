@@ -134,7 +134,7 @@ def score_chains(
     """
     started = time.perf_counter()
     path = source or lab.omnithought_cot
-    chains, skipped = _read(path, settings, reasoning_only)
+    chains, skipped = _read(lab, path, settings, reasoning_only)
     missing = [
         place for place, chain in enumerate(chains) if everything or chain.rv is None or chain.cd is None
     ]
@@ -179,10 +179,12 @@ def score_chains(
     return report
 
 
-def _read(path: Path, settings: LabSettings, reasoning_only: bool) -> tuple[list[Chain], int]:
+def _read(lab: Lab, path: Path, settings: LabSettings, reasoning_only: bool) -> tuple[list[Chain], int]:
     """The chains of a file, and how many rows hold none."""
     if not path.is_file():
-        raise DataError(f"No chains to score: {path}", "Make them: qdl prepare system2, or name a file.")
+        raise DataError(
+            f"No chains to score: {path}", f"Make them: qdl --lab {lab.word} prepare system2, or name a file."
+        )
     rows = read_file(path)
     first = list(islice(rows, _ROWS_TO_DETECT))
     known = [row.value for row in first if isinstance(row.value, dict)]

@@ -71,10 +71,10 @@ def run_demo(directory: str | os.PathLike[str], on_event: EventSink = no_sink) -
     report = DemoReport(
         directory=lab.root,
         seconds=time.monotonic() - began,
-        teacher=_figures(marks, "teacher", TEACHER),
-        teacher_direct=_figures(marks, "teacher_direct", TEACHER),
-        system1=_figures(marks, "system1", lab.system1_checkpoint, "base1", SYSTEM1_SIMPLE),
-        system2=_figures(marks, "system2", lab.system2_checkpoint, "base2"),
+        teacher=_figures(lab, marks, "teacher", TEACHER),
+        teacher_direct=_figures(lab, marks, "teacher_direct", TEACHER),
+        system1=_figures(lab, marks, "system1", lab.system1_checkpoint, "base1", SYSTEM1_SIMPLE),
+        system2=_figures(lab, marks, "system2", lab.system2_checkpoint, "base2"),
         comparison=comparison,
         stages=demo.stages,
     )
@@ -237,9 +237,15 @@ class _Demo:
 
 
 def _figures(
-    marks: Mapping[str, Marks], name: str, directory: Path, before: str = "", simple: tuple[str, ...] = ()
+    lab: Lab,
+    marks: Mapping[str, Marks],
+    name: str,
+    directory: Path,
+    before: str = "",
+    simple: tuple[str, ...] = (),
 ) -> ModelFigures:
     if name not in marks:
-        raise LabError(f"No exam result for {name}", "Look at the output of the evaluate runs: qdl runs")
+        hint = f"Look at the output of the evaluate runs: qdl --lab {lab.word} runs"
+        raise LabError(f"No exam result for {name}", hint)
     weights = sum(file.stat().st_size for file in directory.glob("*.safetensors"))
     return ModelFigures(marks[name], weights, marks.get(before), simple)

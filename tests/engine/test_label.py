@@ -138,8 +138,10 @@ def test_reasoning_is_stripped_or_kept_from_one_labelling(lab: Lab, settings: La
     assert [row["output"] for row in read_json(lab.train_labeled)] == ["42", "plain \x1b[2J text"]
     assert (answers.asked, answers.cut, answers.empty) == (0, 1, 1)
     target = lab.data / "full.json"
-    label_with_teacher(lab, settings, keep="full", output=target)
+    full = label_with_teacher(lab, settings, keep="full", output=target)
     assert read_json(target)[0]["output"] == "<think>\nlong thoughts\n</think>\n42"
+    assert read_json(lab.data / "full_report.json") == full.to_dict()
+    assert read_json(lab.label_report) == answers.to_dict()
 
 
 def test_cut_answers_are_dropped_unless_kept(lab: Lab, settings: LabSettings) -> None:
@@ -162,11 +164,14 @@ def test_broken_rows_are_counted(lab: Lab, settings: LabSettings) -> None:
 
 def test_nothing_to_label(lab: Lab, settings: LabSettings) -> None:
     write_instructions(lab, [])
-    with pytest.raises(DataError, match="No data for System 1 distillation"):
+    prepare = f"qdl --lab {lab.word} prepare system1"
+    with pytest.raises(DataError, match="No data for System 1 distillation") as caught:
         label_with_teacher(lab, settings)
+    assert caught.value.hint.endswith(prepare)
     lab.train_instructions.unlink()
-    with pytest.raises(DataError, match="qdl prepare system1"):
+    with pytest.raises(DataError, match="No instructions to label") as caught:
         label_with_teacher(lab, settings)
+    assert caught.value.hint.endswith(prepare)
 
 
 def test_nothing_kept_names_the_cause(lab: Lab, settings: LabSettings) -> None:
