@@ -6,12 +6,12 @@ The app, the plain text report and `qdl status` all show this; none of them deci
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qdl_engine.gpus import read_gpus
 from qdl_engine.lab import Lab
 from qdl_engine.stages import (
     ACTIVE_STATES,
@@ -237,13 +237,11 @@ def _easydistill() -> str:
 
 
 def _gpus() -> tuple[str, ...]:
-    query = ["nvidia-smi", "--query-gpu=name,memory.used,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        shown = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    rows = [[part.strip() for part in line.split(",")] for line in shown.splitlines()]
-    return tuple(f"{row[0]}, {row[1]} of {row[2]} MiB used" for row in rows if len(row) == 3)
+    return tuple(
+        f"{gpu.name}, {gpu.memory_used // 2**20} of {gpu.memory_total // 2**20} MiB used"
+        for gpu in read_gpus()
+        if gpu.memory_used is not None and gpu.memory_total is not None
+    )
 
 
 def report_text(status: LabStatus) -> str:

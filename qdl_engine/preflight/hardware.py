@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from qdl_engine.errors import SettingsError
+from qdl_engine.gpus import Gpu, read_gpus, visible
 
 MIB = 2**20
-NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,memory.used,memory.total", "--format=csv,noheader,nounits")
 
 
 @dataclass(frozen=True)
@@ -88,46 +86,38 @@ def find_hardware(device: str = "", *, all_gpus: bool = False) -> Hardware:
         if found is None:
             raise SettingsError(f"--device {device}: not in the table", f"Accepted: {', '.join(DEVICES)}.")
         return found
-    return _seen(_ask_nvidia_smi(), all_gpus=all_gpus) or cpu()
+    return _seen(visible(read_gpus(), os.environ), all_gpus=all_gpus) or cpu()
 
 
-def _ask_nvidia_smi() -> list[list[str]]:
-    try:
-        shown = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=5, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    rows = [[part.strip() for part in line.split(",")] for line in shown.splitlines()]
-    return [row for row in rows if len(row) == 3 and row[1].isdecimal() and row[2].isdecimal()]
-
-
-def _seen(rows: Sequence[Sequence[str]], *, all_gpus: bool) -> Hardware | None:
-    """The first visible GPU; with several at work, the one with the least room decides."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        numbers = [int(part) for part in visible.split(",") if part.strip().isdecimal()]
-        rows = [rows[number] for number in numbers if number < len(rows)]
-    rows = rows if all_gpus else rows[:1]
-    if not rows:
+def _seen(gpus: list[Gpu], *, all_gpus: bool) -> Hardware | None:
+    """The first of them; with several at work, the one with the least room decides."""
+    gpus = gpus if all_gpus else gpus[:1]
+    rooms = [
+        (gpu.memory_total - gpu.memory_used, gpu.memory_total, gpu.name)
+        for gpu in gpus
+        if gpu.memory_used is not None and gpu.memory_total is not None
+    ]
+    if not rooms:
         return None
-    name, used, total = min(rows, key=lambda row: int(row[2]) - int(row[1]))
-    like = _like(name, int(total))
+    free, total, name = min(rooms)
+    like = _like(name, total)
     return Hardware(
         name=name,
         kind="cuda",
-        memory=int(total) * MIB,
-        free=(int(total) - int(used)) * MIB,
+        memory=total,
+        free=free,
         short_flops=like.short_flops,
         long_flops=like.long_flops,
         bandwidth=like.bandwidth,
         has_bf16=like.has_bf16,
         utilisation=like.utilisation,
         launch_seconds=like.launch_seconds,
-        count=len(rows),
+        count=len(gpus),
         measured=True,
     )
 
 
-def _like(name: str, mib: int) -> Hardware:
+def _like(name: str, memory: int) -> Hardware:
     """The entry of the table that a GPU's name means; for an unknown one, that of the nearest memory."""
     words = name.replace("NVIDIA ", "").replace("GeForce ", "")
     for part, key in _SEEN_AS.items():
@@ -135,7 +125,7 @@ def _like(name: str, mib: int) -> Hardware:
             return GPUS[key]
     exact = [key for key in GPUS if key.split("-")[0] in words.replace("-", " ").split()]
     candidates = [GPUS[key] for key in exact] or list(GPUS.values())
-    return min(candidates, key=lambda gpu: abs(gpu.memory - mib * MIB))
+    return min(candidates, key=lambda gpu: abs(gpu.memory - memory))
 
 
 def cpu(threads: int = 0) -> Hardware:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -149,9 +150,13 @@ def test_what_cannot_be_examined_is_said_with_a_way_out(
         examine(lab, short, "system1", device="T4", ask_hub=False)
 
 
-def test_the_gpu_with_the_least_room_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [["Tesla T4", "0", "15360"], ["NVIDIA A100-SXM4-80GB", "1000", "81920"], ["Odd", "5", "48000"]]
-    monkeypatch.setattr("qdl_engine.preflight.hardware._ask_nvidia_smi", lambda: rows)
+def test_the_gpu_with_the_least_room_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = (
+        "0, a, 0, 0, 15360, Tesla T4\\n1, b, 0, 1000, 81920, NVIDIA A100-SXM-80GB\\n2, c, 0, 5, 48000, Odd"
+    )
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nprintf '{gpus}'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert find_hardware().name == "Tesla T4" and not find_hardware().has_bf16
     assert find_hardware(all_gpus=True).count == 3

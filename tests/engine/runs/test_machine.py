@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.runs.machine import machine_event, read_gpus, watch_gpus
+from qdl_engine.gpus import read_gpus
+from qdl_engine.runs.machine import machine_event, watch_gpus
 from tests.engine.runs.conftest import until
 
 GPUS = """0, GPU-aaa, 37, 1024, 81559, NVIDIA H100 80GB HBM3
