@@ -14,7 +14,7 @@ from qdl_engine.data.fields import chains_of, choose_schema
 from qdl_engine.data.sources import read_file
 from qdl_engine.decoding import Reason, Stopped
 from qdl_engine.errors import DataError
-from qdl_engine.events import EventSink
+from qdl_engine.events import EventSink, make_event
 from qdl_engine.generation import Meter, StreamChunk
 from qdl_engine.teachers.base import Asking, Failure, Logits, NoAnswerError, Question, Result, TeacherAnswer
 from qdl_engine.teachers.budget import Budget
@@ -39,6 +39,7 @@ class FileTeacher:
         self.mapping = dict(mapping or {})
         self.name = str(path)
         self.budget = Budget()
+        self._other_answers = 0
 
     @cached_property
     def _answers(self) -> dict[str, TeacherAnswer]:
@@ -47,10 +48,13 @@ class FileTeacher:
         whole = [row.value for row in head if isinstance(row.value, Mapping)]
         _, schema = choose_schema(self.fields, self.mapping, whole, source=str(self.path))
         answers: dict[str, TeacherAnswer] = {}
+        self._other_answers = 0
         for row in itertools.chain(head, rows):
             for chain in chains_of(row.value, schema):
                 if isinstance(chain, Chain) and (chain.answer.strip() or chain.thought.strip()):
-                    answers.setdefault(chain.instruction.strip(), _answer(chain))
+                    answer = _answer(chain)
+                    first = answers.setdefault(chain.instruction.strip(), answer)
+                    self._other_answers += first != answer
         answers.pop("", None)
         if not answers:
             raise DataError(
@@ -79,9 +83,13 @@ class FileTeacher:
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
     ) -> Generator[tuple[int, Result], None, None]:
+        known_answers = self._answers
+        if self._other_answers:
+            told = f"{self.path.name} has {self._other_answers:,} other answers to the same; the first counts"
+            on_event(make_event("note", message=told))
         meter = Meter(len(questions), on_event)
         for index, question in enumerate(questions):
-            known = self._answers.get(question.instruction.strip())
+            known = known_answers.get(question.instruction.strip())
             meter.row_done(0)
             yield index, known or Failure("unknown", f"{self.path} has no answer to it")
             meter.step(0)

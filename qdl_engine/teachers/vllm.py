@@ -114,9 +114,10 @@ class VllmTeacher:
 
         A reader that leaves early takes the rest of its requests out of the engine.
         """
+        # It says what to do where vLLM is not installed; the import below would not.
+        self.load(on_event)
         from vllm import SamplingParams
 
-        self.load(on_event)
         stop = self._llm.get_tokenizer().get_vocab().get(END_OF_TURN)
         sampling = SamplingParams(
             temperature=asking.temperature,
