@@ -53,7 +53,7 @@ def test_every_format_answers_alike(tmp_path: Path, name: str) -> None:
     assert (report.kept, report.failed) == (2, {"unknown": 2})
     assert [(one.row, one.kind) for one in report.unanswered] == [(2, "unknown"), (4, "unknown")]
     notes = [event["message"] for event in events if event["event"] == "note"]
-    assert f"{name} has 1 other answers to the same; the first counts" in notes
+    assert f"{name} answers again, and otherwise, in 1 rows: the first counts" in notes
 
 
 @pytest.mark.parametrize("name", ["answers.jsonl", "answers.parquet"])

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ class Engine:
 
 
 @pytest.fixture
-def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the stand-in notes what it was asked; it is on the path of this process and its children."""
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "vllm.py").write_text(STAND_IN, encoding="utf-8")
