@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual import on, work
@@ -15,21 +14,19 @@ from textual.binding import Binding
 from textual.screen import Screen
 
 from qdl_engine.lab import Lab
-from qdl_engine.status import Step
 from qdl_engine.text import printable
 from qdl_engine.user_paths import user_settings_file
 from qdl_tui import themes
-from qdl_tui.messages import KeymapRead, LabCreated, RunStarted
+from qdl_tui.lab_app import LabApp
+from qdl_tui.messages import KeymapRead
 from qdl_tui.palette import LabCommands
 from qdl_tui.screens.base import BaseScreen
 from qdl_tui.screens.lab import LabHomeScreen
 from qdl_tui.state import UserState, load_state
-from qdl_tui.telling import TellingApp
 from qdl_tui.widgets.bars import MODE_TITLES
 
 if TYPE_CHECKING:
     from qdl_engine.settings import System
-    from qdl_tui.draft import Draft
 
 
 AFTER_FIRST_PAINT = 0.5
@@ -60,7 +57,7 @@ def _compare() -> Screen[None]:
     return CompareScreen()
 
 
-class QdlApp(TellingApp):
+class QdlApp(LabApp):
     """The Qwen Distillation Lab in a terminal.
 
     Screens are modes: each keeps its state while another is on show; none is built before it is asked for.
@@ -108,15 +105,7 @@ class QdlApp(TellingApp):
     ]
 
     def __init__(self, lab: Lab, *, demo: bool = False, state: UserState | None = None) -> None:
-        super().__init__()
-        self.lab = lab
-        self.state = load_state() if state is None else state
-        self.run_id = self.state.last_run.get(str(lab.root), "")
-        """The run the training screen shows; empty is the one to watch."""
-        self.draft: Draft | None = None
-        """The settings being edited: one draft, whichever recipe is on show."""
-        self.wanted_setting = ""
-        """The setting that the next recipe on show puts its cursor on."""
+        super().__init__(lab, load_state() if state is None else state)
         self._demo = demo
         for theme in (themes.DARK, themes.LIGHT):
             self.register_theme(theme)
@@ -156,14 +145,6 @@ class QdlApp(TellingApp):
             self.notify(printable(problem), severity="warning", markup=False, timeout=10)
 
     def on_unmount(self) -> None:
-        self.state.save()
-
-    def _remember(self) -> None:
-        self.state.remember_lab(self.lab.root)
-        self.save_state()
-
-    @work(thread=True, group="state", exit_on_error=False)
-    def save_state(self) -> None:
         self.state.save()
 
     def on_split_panes_changed(self) -> None:
@@ -230,95 +211,3 @@ class QdlApp(TellingApp):
                 self.action_show_mode(modes[int(pressed) - 1])
 
         self.push_screen(JumpScreen(targets, self.size), jumped)
-
-    def action_show_mode(self, mode: str) -> None:
-        """Go to a screen, unless a dialog waits for an answer."""
-        if isinstance(self.screen, BaseScreen):
-            self.switch_mode(mode)
-
-    def show_setting(self, key: str) -> None:
-        """Go to one setting; those that both recipes share are on either's screen."""
-        section = key.split(".", 1)[0]
-        here = self.screen.MODE if isinstance(self.screen, BaseScreen) else ""
-        shared = here if here in ("system1", "system2") else "system1"
-        self.wanted_setting = key
-        mode = section if section in ("system1", "system2") else shared
-        if mode == here and isinstance(self.screen, BaseScreen):
-            self.screen.tick()
-        else:
-            self.action_show_mode(mode)
-
-    def open_lab(self, lab: Lab) -> None:
-        self.lab = lab
-        self.run_id = self.state.last_run.get(str(lab.root), "")
-        if lab.settings_file.exists():
-            self._remember()
-        if isinstance(self.screen, BaseScreen):
-            self.screen.on_screen_resume()
-
-    @work(thread=True, group="jobs", exit_on_error=False)
-    def create_lab(self, lab: Lab, *, demo: bool) -> None:
-        from qdl_tui.create import create_lab
-
-        create_lab(lab, demo=demo)
-        self.post_message(LabCreated(lab, demo))
-
-    @on(LabCreated)
-    def lab_created(self, message: LabCreated) -> None:
-        self.open_lab(message.lab)
-        self.notify("The lab is ready. Enter does the next step.", markup=False)
-
-    def start_step(self, step: Step) -> None:
-        """Do one step: on its own screen, or as a detached run."""
-        if step.run_id:
-            self.attach(step.run_id)
-        elif step.screen:
-            self.action_show_mode(step.screen)
-        else:
-            self.start_job(step.command)
-
-    def start_job(self, command: tuple[str, ...]) -> None:
-        """Start a detached run; what a training needs is shown first, and Enter starts it."""
-        if command[0] == "train" and isinstance(self.screen, BaseScreen):
-            self.show_preflight(cast("System", command[1]), start=partial(self.launch_job, command))
-        else:
-            self.launch_job(command)
-
-    def show_preflight(
-        self, system: System, *, overrides: Sequence[str] = (), start: Callable[[], object] | None = None
-    ) -> None:
-        """Will a training fit, and how long will it take; `start` is what Enter does."""
-        from qdl_tui.screens.preflight import PreflightScreen
-
-        screen = PreflightScreen(self.lab, system, overrides)
-
-        def answered(answer: str | None) -> None:
-            if answer == "start":
-                (start or partial(self.launch_job, ("train", system)))()
-            elif answer == "edit":
-                self.show_setting(screen.wanted_setting or f"{system}.batch_size")
-
-        self.push_screen(screen, answered)
-
-    @work(thread=True, group="jobs", exit_on_error=False)
-    def launch_job(self, command: tuple[str, ...]) -> None:
-        from qdl_engine.runs.launch import start_job
-
-        self.post_message(RunStarted(start_job(self.lab, list(command)), command))
-
-    @on(RunStarted)
-    def run_started(self, message: RunStarted) -> None:
-        self.run_id = message.run.id
-        self.notify(f"Started: qdl {' '.join(message.command)}", markup=False, timeout=4)
-        if isinstance(self.screen, BaseScreen):
-            self.screen.tick()
-
-    def attach(self, run_id: str) -> None:
-        """Show a run on the training screen, and remember it."""
-        self.run_id = run_id
-        self.state.remember_run(self.lab.root, run_id)
-        self.save_state()
-        if isinstance(self.screen, BaseScreen) and self.screen.MODE == "training":
-            self.screen.tick()
-        else:
-            self.action_show_mode("training")
