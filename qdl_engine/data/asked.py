@@ -58,10 +58,10 @@ class Asked:
             self.on_event(
                 make_event("note", message=f"{self.reused} of {len(questions)} answers are already there")
             )
+        # Seen at once: the first answer may take a minute.
+        self._progress(make_event("progress", done=0), len(questions))
         if missing:
             self._ask(missing, keys)
-        else:
-            self._progress(make_event("progress", done=0), len(questions))
 
     def _ask(self, missing: list[Question], keys: dict[Question, str]) -> None:
         started = time.perf_counter()

@@ -85,7 +85,8 @@ class FileTeacher:
     ) -> Generator[tuple[int, Result], None, None]:
         known_answers = self._answers
         if self._other_answers:
-            told = f"{self.path.name} answers again, and otherwise, in {self._other_answers:,} rows: the first counts"
+            others = f"{self._other_answers:,} rows: the first counts"
+            told = f"{self.path.name} answers again, and otherwise, in {others}"
             on_event(make_event("note", message=told))
         meter = Meter(len(questions), on_event)
         for index, question in enumerate(questions):
