@@ -195,3 +195,32 @@ def test_no_color_shows_greys_and_nothing_black_on_black(tmp_path: Path, env: di
         assert all(cell.fg != cell.bg for cell in cells)
     finally:
         terminal.close()
+
+
+CALM = """
+import sys
+from qdl_tui.__main__ import main
+
+code = main(sys.argv[1:])
+from textual import constants
+
+print("animations", constants.TEXTUAL_ANIMATIONS, "smooth", constants.SMOOTH_SCROLL, "fps", constants.MAX_FPS)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("wish", ["", "full"])
+def test_over_ssh_nothing_moves_unless_the_user_wants_it(
+    tmp_path: Path, env: dict[str, str], wish: str
+) -> None:
+    over_ssh = {**env, "SSH_CONNECTION": "10.0.0.2 51000 10.0.0.1 22"}
+    if wish:
+        over_ssh["TEXTUAL_ANIMATIONS"] = wish
+    terminal = Terminal([sys.executable, "-c", CALM, str(tmp_path)], env=over_ssh)
+    try:
+        terminal.wait_for("How do you want to begin?")
+        terminal.press("q")
+        assert terminal.end() == 0
+        assert f"animations {wish or 'none'} smooth False fps 15".encode() in terminal.sent
+    finally:
+        terminal.close()
