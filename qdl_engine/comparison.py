@@ -78,11 +78,17 @@ class ComparedModel:
     path: str
     mode: str
     parameters: int
+    """Number of weights; 0 where that is not known: at a server, in a file."""
     load_seconds: float
     answers: list[Answer] = field(default_factory=list)
     """One for each prompt, in the prompts' order; fewer while it is still being asked, or was stopped."""
     written: str = ""
     """When its weights were written (ISO 8601), to tell a student from the one before it; empty on a hub."""
+
+    @property
+    def size(self) -> str:
+        """Its parameters for a person."""
+        return f"{self.parameters:,}" if self.parameters else "unknown"
 
     @property
     def given(self) -> list[Answer]:
@@ -139,7 +145,7 @@ class Comparison:
         """The figures, without the answers: those hold whatever a model wrote."""
         lines = [f"{'model':<10}{'parameters':>14}{'tokens':>9}{'seconds':>9}{'tokens/s':>10}"]
         lines += [
-            f"{name:<10}{model.parameters:>14,}{model.mean_tokens:>9.1f}{model.mean_seconds:>9.2f}"
+            f"{name:<10}{model.size:>14}{model.mean_tokens:>9.1f}{model.mean_seconds:>9.2f}"
             f"{model.tokens_per_second:>10,.1f}"
             for name, model in self.models.items()
         ]

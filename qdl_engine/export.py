@@ -82,7 +82,7 @@ def _figures(comparison: Comparison) -> str:
     lines = ["| model | weights | parameters | tokens | seconds | tokens/s |", "|---|---|---|---|---|---|"]
     for name, model in comparison.models.items():
         lines.append(
-            f"| {name} | {_inert(one_line(model.path, 200))} | {model.parameters:,} "
+            f"| {name} | {_inert(one_line(model.path, 200))} | {model.size} "
             f"| {model.mean_tokens:.1f} | {model.mean_seconds:.2f} | {model.tokens_per_second:,.1f} |"
         )
     for name, reason in comparison.skipped.items():

@@ -72,6 +72,8 @@ def test_qdl_compare_asks_the_server(
     assert main(["--lab", str(lab.root), "--json", "compare", "--only", "teacher", "good morning"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["models"]["teacher"]["answers"][0]["answer"] == "GOOD MORNING"
+    assert main(["--lab", str(lab.root), "comparisons", "latest"]) == 0
+    assert "teacher          unknown" in capsys.readouterr().out
 
 
 def test_the_worker_streams_from_a_server(server: FaultServer, worker: Process, tmp_path: Path) -> None:
