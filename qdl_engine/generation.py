@@ -207,6 +207,8 @@ class Meter:
         self.sent = time.perf_counter()
         elapsed = max(self.sent - self.started, 1e-9)
         eta = elapsed / self.done * (self.total - self.done) if self.done else None
+        # A file of answers generates nothing.
+        rate = tokens / elapsed if tokens else None
         self.on_event(
             make_event(
                 "progress",
@@ -214,9 +216,9 @@ class Meter:
                 done=self.done,
                 total=self.total,
                 unit="prompts",
-                rate=tokens / elapsed,
+                rate=rate,
                 rate_unit="tokens/s",
-                tokens_per_second=tokens / elapsed,
+                tokens_per_second=rate,
                 eta_seconds=eta,
             )
         )

@@ -225,8 +225,9 @@ def _budget_spent(asked: Asked, report: LabelReport) -> BudgetError:
 def _failed_note(lab: Lab, report: LabelReport) -> str:
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.failed.items()))
     first = report.unanswered[0]
+    count = sum(report.failed.values())
     return (
-        f"{sum(report.failed.values())} rows have no answer ({kinds}); the first is row {first.row}: "
+        f"{count:,} {'row has' if count == 1 else 'rows have'} no answer ({kinds}); the first is row {first.row}: "
         f"{first.message}. To ask them again: qdl --lab {lab.word} label"
     )
 

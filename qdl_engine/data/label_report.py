@@ -145,5 +145,7 @@ class LabelReport:
         lines += [("asked now", f"{self.asked:,}"), ("reused", f"{self.reused:,}")]
         if self.cost is not None:
             lines.append(("cost", money_text(self.cost)))
-        lines += [("speed", f"{self.tokens_per_second:,.0f} tokens/s ({self.seconds:,.0f} s)")]
+        if self.tokens:
+            lines.append(("speed", f"{self.tokens_per_second:,.0f} tokens/s"))
+        lines.append(("time", f"{self.seconds:,.0f} s"))
         return two_columns(lines)
