@@ -227,8 +227,8 @@ def _failed_note(lab: Lab, report: LabelReport) -> str:
     first = report.unanswered[0]
     count = sum(report.failed.values())
     return (
-        f"{count:,} {'row has' if count == 1 else 'rows have'} no answer ({kinds}); the first is row {first.row}: "
-        f"{first.message}. To ask them again: qdl --lab {lab.word} label"
+        f"{count:,} {'row has' if count == 1 else 'rows have'} no answer ({kinds}); "
+        f"the first is row {first.row}: {first.message}. To ask them again: qdl --lab {lab.word} label"
     )
 
 
