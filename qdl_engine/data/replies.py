@@ -34,6 +34,8 @@ class Replies:
     asked: int = 0
     reused: int = 0
     tokens: int = 0
+    cost: float | None = None
+    """Of all these replies, the earlier ones included; None without prices."""
 
     def counts_in_words(self) -> str:
         """Why questions have no text; empty when all have one."""
@@ -72,6 +74,7 @@ def ask_all(
         asked = Asked(chosen, LabelCache(lab.label_cache), on_event, stage=stage)
         asked.run(questions)
         replies = Replies(asked=asked.asked, reused=asked.reused, tokens=asked.tokens)
+        replies.cost = chosen.budget.cost if chosen.budget.prices else None
         for place, question in enumerate(questions):
             if (failure := asked.failures.get(question)) is not None:
                 replies.counts["failed"] += 1

@@ -35,7 +35,7 @@ from qdl_engine.prompts import (
 )
 from qdl_engine.settings import LabSettings
 from qdl_engine.teachers.base import Question
-from qdl_engine.text import one_line, two_columns
+from qdl_engine.text import money_text, one_line, two_columns
 
 Levels = dict[Metric, int]
 Ask = tuple[int, Metric, Question]
@@ -66,6 +66,8 @@ class ScoreReport:
     asked: int
     reused: int
     tokens: int
+    cost: float | None
+    """Of all the judge's replies, the earlier ones included; None without prices."""
     seconds: float
     output: str
     examples: list[str] = field(default_factory=list)
@@ -91,7 +93,9 @@ class ScoreReport:
             "asked now": self.asked,
             "reused": self.reused,
         }
-        lines = [two_columns((name, f"{count:,}") for name, count in counts.items())]
+        figures = [(name, f"{count:,}") for name, count in counts.items()]
+        figures += [] if self.cost is None else [("cost", money_text(self.cost))]
+        lines = [two_columns(figures)]
         top = max([*self.rv.values(), *self.cd.values(), 1])
         lines += ["", f"{'level':<7}{'Reasoning Verbosity':<34}Cognitive Difficulty"]
         lines += [
@@ -168,6 +172,7 @@ def score_chains(
         asked=replies.asked,
         reused=replies.reused,
         tokens=replies.tokens,
+        cost=replies.cost,
         seconds=time.perf_counter() - started,
         output=str(target),
         examples=examples,

@@ -15,7 +15,10 @@ from qdl_engine.demo.lab import ASSETS
 from qdl_engine.errors import DataError
 from qdl_engine.lab import Lab, read_json, write_json_atomic
 from qdl_engine.prompts import HIGHEST_SCORE, METRICS, Metric, judge_prompt
+from qdl_engine.runs.launch import wait_for
+from qdl_engine.runs.store import list_runs
 from qdl_engine.settings import LabSettings, System2Settings
+from qdl_engine.toml import save_settings
 from tests.engine.data.words import WordTokenizer
 from tests.engine.easydistill.chat_server import Answer, ChatServer, question_of
 
@@ -170,11 +173,23 @@ def test_the_command_scores_and_says_what_is_next(tmp_path: Path, capsys: pytest
     capsys.readouterr()
     with ChatServer(by_number).serving() as server:
         words = ["--set", "teacher.kind=server", "--set", f"teacher.url={server.url}"]
-        words += ["--set", "teacher.model="]
+        words += ["--set", "teacher.model=", "--set", "teacher.price_out=1000"]
         assert main(["--lab", str(lab.root), "score", *words]) == 0
-        assert "system2.source=data/scored_chains.jsonl" in capsys.readouterr().out
+        told = capsys.readouterr()
+        assert "system2.source=data/scored_chains.jsonl" in told.out
+        assert f"{'cost':<20}{'0.0900':>12}" in told.out and "cost 0.0900" in told.err
         assert main(["--lab", str(lab.root), "score", *words, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["reused"] == 18
+    again = json.loads(capsys.readouterr().out)
+    assert (again["reused"], again["cost"]) == (18, 0.09)
+
+
+def test_a_run_says_at_its_end_how_many_were_scored(lab: Lab) -> None:
+    with ChatServer(by_number).serving() as server:
+        save_settings(lab, judge_at(server.url))
+        assert main(["--lab", str(lab.root), "score", "--detach"]) == 0
+        (run,) = list_runs(lab)
+        run = wait_for(run, poll=0.02)
+    assert (run.state, run.message) == ("done", "Scored 6 of 6 chains without levels; 1 found wrong")
 
 
 @pytest.mark.slow
