@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qdl_tui.app import QdlApp
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,6 +59,16 @@ def _calm_over_ssh() -> None:
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
         os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
         os.environ.setdefault("TEXTUAL_FPS", "15")
+
+
+def _app_class() -> type[QdlApp]:
+    """What is imported lives to the end: to look through it for garbage delays the first paint and keys."""
+    gc.disable()
+    from qdl_tui.app import QdlApp
+
+    gc.freeze()
+    gc.enable()
+    return QdlApp
 
 
 def _print_keys(as_json: bool) -> int:
@@ -104,9 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     _calm_over_ssh()
     from qdl_engine.lab import Lab
-    from qdl_tui.app import QdlApp
 
-    app = QdlApp(Lab.at(options.lab), demo=options.demo)
+    app = _app_class()(Lab.at(options.lab), demo=options.demo)
     app.run(mouse=not options.no_mouse)
     return app.return_code or 0
 

@@ -4,8 +4,10 @@
 
 posting and harlequin pin other versions of Textual, so each wants an environment of its own; the bench finds
 them by QDL_POSTING_PYTHON and QDL_HARLEQUIN_PYTHON, the interpreters of those environments, and passes over
-those that are not set. All start in turns; the ratios are those of one run. Processor seconds are the better
-figure on a busy machine.
+those that are not set (posting 2.11 wants `tree-sitter<0.26` beside it). All start in turns; the ratios are
+those of one run. Processor seconds are the better figure on a busy machine.
+
+On two cores of an EPYC, Python 3.11: 1.14 to 1.19 x a bare app, 0.32 x posting, 0.26 x harlequin.
 """
 
 from __future__ import annotations
