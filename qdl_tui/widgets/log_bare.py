@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left, bisect_right
+from functools import cached_property
 
 _ESCAPE = b"\x1b["
 COLOUR = re.compile(rb"\x1b\[[0-9;:]{0,64}m")
@@ -20,29 +21,32 @@ class Bare:
     """
 
     def __init__(self, data: bytes) -> None:
-        self.text = data
-        self._raw, self._bare, self._removed = array("q"), array("q"), array("q")
-        if _ESCAPE in data:  # Most logs have no colours, and pay nothing.
-            self._strip(data)
+        self._data = data
+        self.text = COLOUR.sub(b"", data) if _ESCAPE in data else data  # Most logs have no colours.
 
-    def _strip(self, data: bytes) -> None:
-        pieces, end, removed = [], 0, 0
-        for gap in COLOUR.finditer(data):
+    @cached_property
+    def _gaps(self) -> tuple[array[int], array[int], array[int]]:
+        """Where colours stand in the data and in the text, and how much was removed up to each one's end.
+
+        Four times the work of taking them out: only for a stretch in which something was found.
+        """
+        raw, bare, removed, so_far = array("q"), array("q"), array("q"), 0
+        for gap in COLOUR.finditer(self._data):
             start, stop = gap.span()
-            pieces.append(data[end:start])
-            self._raw.append(start)
-            self._bare.append(start - removed)
-            removed += stop - start
-            self._removed.append(removed)
-            end = stop
-        self.text = b"".join([*pieces, data[end:]])
+            raw.append(start)
+            bare.append(start - so_far)
+            so_far += stop - start
+            removed.append(so_far)
+        return raw, bare, removed
 
     def place(self, offset: int) -> int:
         """Where in `text` a byte of the data stands; one inside a colour stands after it."""
-        gaps = bisect_left(self._raw, offset)
-        return max(self._bare[gaps - 1], offset - self._removed[gaps - 1]) if gaps else offset
+        raw, bare, removed = self._gaps
+        gaps = bisect_left(raw, offset)
+        return max(bare[gaps - 1], offset - removed[gaps - 1]) if gaps else offset
 
     def offset(self, place: int) -> int:
         """The byte of the data that stands at a place in `text`."""
-        gaps = bisect_right(self._bare, place)
-        return place + self._removed[gaps - 1] if gaps else place
+        _, bare, removed = self._gaps
+        gaps = bisect_right(bare, place)
+        return place + removed[gaps - 1] if gaps else place

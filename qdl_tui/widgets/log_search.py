@@ -83,14 +83,22 @@ class RegexIn:
             self._bare.text = self._bare.text.lower()
         self._all: array[int] | None = None
 
+    @cached_property
+    def _any(self) -> bool:
+        return self._compiled.search(self._bare.text) is not None
+
     def first(self, start: int, stop: int) -> int:
         """The first match that starts in `start..stop`; -1 when there is none."""
+        if not self._any:
+            return -1
         match = self._compiled.search(self._bare.text, self._bare.place(start))
         found = self._bare.offset(match.start()) if match else -1
         return found if found < stop else -1
 
     def last(self, start: int, stop: int) -> int:
         """The last match that starts in `start..stop`; -1 when there is none."""
+        if not self._any:
+            return -1
         if self._all is None:
             text, first = self._bare.text, self._bare.place(start)
             self._all = array(

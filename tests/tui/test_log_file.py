@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -348,3 +349,19 @@ def test_a_text_is_found_where_it_stands_without_colours(
                 break
         ended = data.count(b"\n")
         assert list(kept.lines) == sorted({data.count(b"\n", 0, at) for at in expected} - {ended}), text
+
+
+@pytest.mark.parametrize("regex", ["^a+b$", r"(?<!b)a\b", r"m[^m\n]*A", "b.a"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_regular_expression_keeps_the_lines_it_matches_without_colours(
+    monkeypatch: pytest.MonkeyPatch, seed: int, regex: str
+) -> None:
+    chance = random.Random(seed)
+    monkeypatch.setattr("qdl_tui.widgets.log_search.STEP", chance.choice([60, 500, 1 << 20]))
+    parts = [b"a", b"aab", b"b", b"m", b"A", b"\n", b"\n", b"\x1b[31m", b"\x1b[0m", b"\x1b[2J"]
+    data = b"".join(chance.choices(parts, k=500)) + b"\n"
+    plain = re.sub(rb"\x1b\[[0-9;:]*m", b"", data).splitlines()
+    flags = 0 if "A" in regex else re.IGNORECASE
+    kept = LineFilter(Pattern(regex, regex=True))
+    kept.scan(lambda o, s: data[o : o + s], len(data))
+    assert list(kept.lines) == [n for n, line in enumerate(plain) if re.search(regex.encode(), line, flags)]
