@@ -95,6 +95,14 @@ class _Lane:
         parts += self.extra.values()
         return "  ".join(part for part in parts if part)
 
+    @property
+    def brief(self) -> str:
+        """Only how far it is, for a line that it shares."""
+        fraction, eta = self.fraction, self._remaining()
+        parts = [self.name, self.stage, "" if fraction is None else f"{fraction:.0%}"]
+        parts.append("" if eta is None else f"{duration(eta)} left")
+        return " ".join(part for part in parts if part)
+
     def _remaining(self) -> float | None:
         if self.eta is not None and math.isfinite(self.eta):
             return self.eta if self.eta > 0 else None
@@ -157,13 +165,17 @@ class Progress:
         self._drawn_at = now
         lanes = [lane for lane in self._lanes.values() if lane.stage]
         width = shutil.get_terminal_size().columns - 1
-        line = " | ".join(lane.text() for lane in lanes)
-        room = min(_BAR, width - len(line) - 2)
-        if len(lanes) == 1 and room >= _SHORTEST_BAR:
-            line = lanes[0].text(self._bar(lanes[0], room))
-        self._stream.write("\r\x1b[K" + one_line(line, width).replace("\n", " "))
+        self._stream.write("\r\x1b[K" + one_line(self._line(lanes, width), width))
         self._stream.flush()
         self._drawn = True
+
+    def _line(self, lanes: list[_Lane], width: int) -> str:
+        """One lane with a bar in what room there is; several in full, or in brief where they do not fit."""
+        line = " | ".join(" ".join(lane.text().split()) for lane in lanes)
+        if len(lanes) > 1:
+            return line if len(line) <= width else " | ".join(lane.brief for lane in lanes)
+        room = min(_BAR, width - len(line) - 1)
+        return lanes[0].text(self._bar(lanes[0], room)) if room >= _SHORTEST_BAR else line
 
     def _bar(self, lane: _Lane, length: int) -> str:
         filled = round((lane.fraction or 0.0) * length)

@@ -312,6 +312,31 @@ def test_two_students_share_the_line() -> None:
     assert "system1 label" in last and "system2 train 4/4" in last and " | " in last
 
 
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (80, "system1 label 33% 42 s left | system2 train 41% 3:07 min left"),
+        (
+            160,
+            "system1 label 1,234/3,700 prompts (33%) 42 s left 4,000 tokens/s | "
+            "system2 train 1,234/3,000 steps (41%) 3:07 min left loss 1.500",
+        ),
+    ],
+)
+def test_two_students_show_how_far_they_are_where_all_does_not_fit(
+    columns: int, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("qdl_engine.cli.progress._REDRAW_SECONDS", 0.0)
+    screen = Terminal()
+    progress = Progress(screen)
+    asking = {"stage": "label", "done": 1234, "total": 3700, "unit": "prompts", "tokens_per_second": 4000.0}
+    progress(make_event("progress", **asking, eta_seconds=42, system="system1"))
+    step = {"step": 1234, "total_steps": 3000, "loss": 1.5}
+    progress(make_event("metrics", **step, eta_seconds=187, system="system2"))
+    assert screen.getvalue().rsplit("\x1b[K", 1)[1] == line
+
+
 def test_duration() -> None:
     assert [duration(value) for value in (4.4, 187, 7500)] == ["4 s", "3:07 min", "2:05 h"]
 
