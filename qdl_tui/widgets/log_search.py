@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,8 +91,8 @@ class RegexIn:
         """The first match that starts in `start..stop`; -1 when there is none."""
         if not self._any:
             return -1
-        match = self._compiled.search(self._bare.text, self._bare.place(start))
-        found = self._bare.offset(match.start()) if match else -1
+        place = next(self._places(self._bare.place(start)), -1)
+        found = place if place < 0 else self._bare.offset(place)
         return found if found < stop else -1
 
     def last(self, start: int, stop: int) -> int:
@@ -100,13 +100,24 @@ class RegexIn:
         if not self._any:
             return -1
         if self._all is None:
-            text, first = self._bare.text, self._bare.place(start)
-            self._all = array(
-                "q", (self._bare.offset(match.start()) for match in self._compiled.finditer(text, first))
-            )
+            places = self._places(self._bare.place(start))
+            self._all = array("q", (self._bare.offset(place) for place in places))
         while self._all and self._all[-1] >= stop:
             self._all.pop()
         return self._all[-1] if self._all and self._all[-1] >= start else -1
+
+    def _places(self, place: int) -> Iterator[int]:
+        """Where matches start in the text from a place on, each within its line, as it is shown."""
+        text = self._bare.text
+        while place <= len(text) and (match := self._compiled.search(text, place)):
+            end = text.find(b"\n", match.start())
+            if 0 <= end < match.end():
+                match = self._compiled.search(text, match.start(), end)
+            if match:
+                yield match.start()
+                place = max(match.end(), match.start() + 1)
+            else:
+                place = end + 1
 
 
 def search(

@@ -351,7 +351,7 @@ def test_a_text_is_found_where_it_stands_without_colours(
         assert list(kept.lines) == sorted({data.count(b"\n", 0, at) for at in expected} - {ended}), text
 
 
-@pytest.mark.parametrize("regex", ["^a+b$", r"(?<!b)a\b", r"m[^m\n]*A", "b.a"])
+@pytest.mark.parametrize("regex", ["^a+b$", r"(?<!b)a\b", "m[^m]*A", r"a\s", "x*", "b.a"])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_regular_expression_keeps_the_lines_it_matches_without_colours(
     monkeypatch: pytest.MonkeyPatch, seed: int, regex: str
