@@ -77,16 +77,28 @@ class ConfigView:
     changed: frozenset[int]
     """Numbers of the lines that differ from what the saved settings give."""
     command: str
+    """What starts the training; `ID` in it is the moment of the start. Empty when there is a problem."""
+    problem: str = ""
+    """Why the runtime cannot be started."""
+
+    @property
+    def config(self) -> str:
+        """The JSON, as it is written."""
+        return "\n".join(self.lines)
+
+    @property
+    def command_line(self) -> str:
+        return f"cannot be built: {self.problem}" if self.problem else self.command
 
     @property
     def text(self) -> str:
         """All of it; a changed line carries a star."""
         if not self.changed:
-            return "\n".join([*self.lines, "", self.command])
+            return "\n".join([*self.lines, "", f"$ {self.command_line}"])
         marked = [
             f"{'*' if number in self.changed else ' '} {line}" for number, line in enumerate(self.lines)
         ]
-        return "\n".join([*marked, "", self.command])
+        return "\n".join([*marked, "", f"$ {self.command_line}"])
 
 
 class Draft:
@@ -97,7 +109,7 @@ class Draft:
         self.saved = saved
         self.current = saved
         self._history: list[tuple[str, LabSettings]] = []
-        self._commands: dict[str, tuple[RuntimeSettings, str]] = {}
+        self._commands: dict[str, tuple[RuntimeSettings, tuple[str, str]]] = {}
         self._stamp = self._file_stamp()
 
     @classmethod
@@ -180,7 +192,7 @@ class Draft:
             for number, pair in enumerate(itertools.zip_longest(now, before))
             if pair[0] != pair[1] and number < len(now)
         )
-        return ConfigView(tuple(now), changed, self._command_of(system))
+        return ConfigView(tuple(now), changed, *self._command_of(system))
 
     def _config_lines(self, settings: LabSettings, system: System) -> list[str]:
         from qdl_engine.easydistill.config import build_config
@@ -188,7 +200,8 @@ class Draft:
         config = build_config(self.lab, settings, system)
         return json.dumps(config, ensure_ascii=False, indent=2).splitlines()
 
-    def _command_of(self, system: System) -> str:
+    def _command_of(self, system: System) -> tuple[str, str]:
+        """The command, and what is wrong with the runtime when there is none."""
         from qdl_engine.easydistill.command import build_command
 
         runtime = self.current.runtime
@@ -196,11 +209,11 @@ class Draft:
         if known is not None and known[0] == runtime:
             return known[1]
         try:
-            command = shlex.join(build_command(self.lab.config_file(system, "ID"), runtime).argv)
+            made = (shlex.join(build_command(self.lab.config_file(system, "ID"), runtime).argv), "")
         except LabError as error:
-            command = f"cannot be built: {error.message}"
-        self._commands[system] = (runtime, command)
-        return command
+            made = ("", error.message)
+        self._commands[system] = (runtime, made)
+        return made
 
     def undo(self) -> str:
         """Take back the last edit and name its key; empty when there is none."""

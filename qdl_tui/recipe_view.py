@@ -61,5 +61,5 @@ def config_text(view: ConfigView) -> Content:
         else Content(f"  {printable(line)}")
         for number, line in enumerate(view.lines)
     ]
-    command = Content.assemble(("$ ", "bold $accent"), printable(view.command))
+    command = Content.assemble(("$ ", "bold $accent"), printable(view.command_line))
     return Content("\n").join([command, Content(""), *lines])

@@ -196,7 +196,7 @@ class RecipeScreen(DraftScreen):
         if draft is not None and draft.current is not self._drawn and self.has_class("-wide"):
             if self._config_timer is not None:
                 self._config_timer.stop()
-            self._config_timer = self.set_timer(CONFIG_AFTER, partial(self.read_config, ask=False))
+            self._config_timer = self.set_timer(CONFIG_AFTER, partial(self.read_config, "panel"))
         self._drawn = draft.current if draft is not None else None
 
     @on(ConfigRead)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from textual import on, work
 from textual.binding import Binding
@@ -11,16 +12,18 @@ from textual.message import Message
 
 from qdl_engine.status import SYSTEM_NAMES
 from qdl_tui.draft import ConfigView
-from qdl_tui.screens.dialogs import ChooseScreen, TextScreen
+from qdl_tui.screens.dialogs import ChooseScreen
 from qdl_tui.screens.saving import SavingScreen
+
+ConfigUse = Literal["panel", "dialog", "copy", "copy command"]
 
 
 @dataclass
 class ConfigRead(Message):
-    """The EasyDistill config of the draft; `ask` when a person asked for all of it."""
+    """The EasyDistill config of the draft, and what it was made for."""
 
     view: ConfigView
-    ask: bool
+    use: ConfigUse
 
 
 class DraftScreen(SavingScreen):
@@ -58,7 +61,15 @@ class DraftScreen(SavingScreen):
             tooltip="The EasyDistill JSON, and the command",
             id="recipe.config",
         ),
-    ]
+        Binding(
+            "y", "copy_config", "Copy the config", show=False, tooltip="Copy the EasyDistill JSON",
+            id="recipe.copy_config",
+        ),
+        Binding(
+            "Y", "copy_command", "Copy the command", show=False, tooltip="Copy the command of the training",
+            id="recipe.copy_command",
+        ),
+    ]  # fmt: skip
 
     def action_preset(self) -> None:
         from qdl_engine.presets import PRESETS
@@ -90,18 +101,33 @@ class DraftScreen(SavingScreen):
 
     def action_config(self) -> None:
         """What training would be given now, unsaved changes included."""
-        self.read_config(ask=True)
+        self._use_config("dialog")
+
+    def action_copy_config(self) -> None:
+        self._use_config("copy")
+
+    def action_copy_command(self) -> None:
+        self._use_config("copy command")
+
+    def _use_config(self, use: ConfigUse) -> None:
+        if self.settings_are_read():
+            self.read_config(use)
 
     @work(thread=True, exclusive=True, group="config", exit_on_error=False)
-    def read_config(self, *, ask: bool) -> None:
+    def read_config(self, use: ConfigUse) -> None:
         if self.draft is not None:
-            self.post_message(ConfigRead(self.draft.config_view(self.system), ask))
+            self.post_message(ConfigRead(self.draft.config_view(self.system), use))
 
     @on(ConfigRead)
     def config_read(self, message: ConfigRead) -> None:
-        if message.ask:
-            text = message.view.text
-            self.app.push_screen(TextScreen("EasyDistill config, as training will write it", text))
+        from qdl_tui.screens.config import ConfigScreen, copy_command, copy_config
+
+        if message.use == "dialog":
+            self.app.push_screen(ConfigScreen(message.view))
+        elif message.use == "copy":
+            copy_config(self.app, message.view)
+        elif message.use == "copy command":
+            copy_command(self.app, message.view)
 
     def action_preflight(self) -> None:
         """What a training would need with the edits as they stand; Enter saves them and starts it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
@@ -156,6 +158,13 @@ async def open_recipe(app: QdlApp, pilot: Pilot[None], *keys: str) -> None:
     await settled(app, pilot)
 
 
+async def press_each(app: QdlApp, pilot: Pilot[None], *keys: str) -> None:
+    """Press keys, each after the workers of the one before are done."""
+    for key in keys:
+        await pilot.press(key)
+        await settled(app, pilot)
+
+
 async def test_while_the_settings_are_read_it_says_so(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
     read = Draft.read
@@ -248,7 +257,7 @@ async def test_a_wide_terminal_shows_the_config_and_what_of_it_waits_to_be_saved
     app = QdlApp(lab)
     async with app.run_test(size=(120, 40)) as pilot:
         await open_recipe(app, pilot, "slash", *"adam_beta2", "enter", "enter", "ctrl+u", *"0.98", "enter")
-        app.screen.read_config(ask=False)  # type: ignore[attr-defined]
+        app.screen.read_config("panel")  # type: ignore[attr-defined]
         await settled(app, pilot)
         text = app.screen.query_one("#config-text", Static).content
         assert '*     "adam_beta2": 0.98,' in str(text)
@@ -263,3 +272,31 @@ async def test_the_shown_command_says_what_is_wrong_with_the_runtime(lab: Lab) -
         await pilot.press(*["ctrl+d"] * 6)
         await pilot.pause()
         assert "cannot be built: No EasyDistill 1.0 at /nowhere" in " ".join(screen_text(app).split())
+
+
+async def test_config_and_command_are_copied_from_the_form_and_from_the_dialog(
+    lab: Lab, own_state: Path
+) -> None:
+    copied = own_state / "qdl" / "copied.txt"
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot, *TO_ROWS, "enter", "ctrl+u", *"25", "enter")
+        for keys in (["y"], ["c", "y"]):
+            copied.unlink(missing_ok=True)
+            await press_each(app, pilot, *keys)
+            assert json.loads(copied.read_text(encoding="utf-8"))["job_type"] == "kd_black_box_train_only"
+        assert "Copied the EasyDistill config" in str([item.message for item in app._notifications])
+        await press_each(app, pilot, "Y")
+        assert "qdl_engine.trainer" in copied.read_text(encoding="utf-8")
+        await press_each(app, pilot, "escape", "Y")
+        assert not copied.read_text(encoding="utf-8").startswith("$")
+
+
+async def test_a_command_that_cannot_be_built_is_not_copied(lab: Lab, own_state: Path) -> None:
+    lab.settings_file.write_text('[runtime]\nkind = "easydistill"\ncheckout = "/nowhere"\n', encoding="utf-8")
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot)
+        await press_each(app, pilot, "Y")
+        assert "No command to copy: No EasyDistill 1.0" in str([item.message for item in app._notifications])
+        assert not (own_state / "qdl" / "copied.txt").exists()
