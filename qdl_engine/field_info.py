@@ -25,6 +25,8 @@ class FieldInfo:
     bounds_text: str
     choices: tuple[str, ...]
     kind: Kind
+    kinds: tuple[str, ...] = ()
+    """The values of its table's `kind` that use the setting; empty when all do."""
 
 
 def sections() -> list[str]:
@@ -69,7 +71,12 @@ def _info(key: str, field: PydanticField) -> FieldInfo:
         bounds_text=_bounds_text(kind, choices, field),
         choices=choices,
         kind=kind,
+        kinds=tuple(str(name) for name in _list(extra.get("kinds"))),
     )
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _kind(annotation: Any) -> tuple[Kind, tuple[str, ...]]:

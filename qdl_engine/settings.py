@@ -15,9 +15,20 @@ System = Literal["system1", "system2"]
 Fields = Literal["auto", "distilqwen", "omnithought", "alpaca", "qa", "messages", "mapping"]
 
 
-def setting(default: Any, help_text: str, *, unit: str = "", group: str = "", **bounds: Any) -> Any:
-    """A pydantic field that carries what a form shows beside it: help, unit and group."""
-    extra: JsonDict = {"unit": unit, "group": group}
+def setting(
+    default: Any, help_text: str, *, unit: str = "", group: str = "", kinds: str = "", **bounds: Any
+) -> Any:
+    """A pydantic field that carries what a form shows beside it.
+
+    Args:
+        default: The value, or what makes one.
+        help_text: What the setting is for.
+        unit: What it is counted in.
+        group: Under which heading it stands.
+        kinds: The values of its table's `kind` that use it, with spaces between; empty when all do.
+        bounds: Limits as pydantic takes them.
+    """
+    extra: JsonDict = {"unit": unit, "group": group, "kinds": [*kinds.split()]}
     if callable(default):
         return Field(default_factory=default, description=help_text, json_schema_extra=extra, **bounds)
     return Field(default, description=help_text, json_schema_extra=extra, **bounds)
@@ -42,18 +53,21 @@ class TeacherSettings(Section):
         "Qwen/Qwen2.5-7B-Instruct",
         "Hub id or local directory of the teacher; its name at a server (empty: the only one there).",
         group="Model",
+        kinds="hf vllm server",
     )
     quantization: Literal["8bit", "4bit", "bf16", "none"] = setting(
         "8bit",
         "Weights in memory: 8bit needs about 9 GB for 7B, 4bit about 6 GB, bf16 15 GB; "
         "none: what the device does best.",
         group="Model",
+        kinds="hf vllm",
     )
     batch_size: int = setting(
         16,
         "Prompts generated together. A T4 needs 16 or more to label 1,000 rows in an hour.",
         unit="prompts",
         group="Generation",
+        kinds="hf",
         ge=1,
         le=1024,
     )
@@ -62,11 +76,17 @@ class TeacherSettings(Section):
         "Longest answer. A longer one is cut, counted and by default dropped.",
         unit="tokens",
         group="Generation",
+        kinds="hf vllm server",
         ge=1,
         le=32768,
     )
     temperature: float = setting(
-        0.0, "0 is greedy: the same answer every time. Above 0 samples.", group="Generation", ge=0.0, le=2.0
+        0.0,
+        "0 is greedy: the same answer every time. Above 0 samples.",
+        group="Generation",
+        kinds="hf vllm server",
+        ge=0.0,
+        le=2.0,
     )
     keep_cut_answers: bool = setting(
         False,
@@ -76,29 +96,39 @@ class TeacherSettings(Section):
     keep_refused_answers: bool = setting(
         True, "Keep answers that only say that they will not answer. They are counted.", group="Generation"
     )
-    url: str = setting("", "Address of the server, such as http://localhost:8000/v1.", group="Server")
+    url: str = setting(
+        "", "Address of the server, such as http://localhost:8000/v1.", group="Server", kinds="server"
+    )
     api_key_env: str = setting(
-        "", "Environment variable that holds the server's key. Never the key itself.", group="Server"
+        "",
+        "Environment variable that holds the server's key. Never the key itself.",
+        group="Server",
+        kinds="server",
     )
     api_key_file: str = setting(
-        "", "File that holds the server's key; only its owner may read it (chmod 600).", group="Server"
+        "",
+        "File that holds the server's key; only its owner may read it (chmod 600).",
+        group="Server",
+        kinds="server",
     )
     concurrency: int = setting(
         8,
         "Most requests at once. It starts at 2 and adapts: more while all goes well, half after trouble.",
         unit="requests",
         group="Server",
+        kinds="server",
         ge=1,
         le=256,
     )
     timeout: float = setting(
-        300.0, "Longest wait for one answer.", unit="seconds", group="Server", gt=0, le=86400
+        300.0, "Longest wait for one answer.", unit="seconds", group="Server", kinds="server", gt=0, le=86400
     )
     retries: int = setting(
         5,
         "Times a request is sent again after a full queue, a server error, a timeout or a lost connection.",
         unit="times",
         group="Server",
+        kinds="server",
         ge=0,
         le=100,
     )
@@ -107,26 +137,32 @@ class TeacherSettings(Section):
         "Most tokens that labelling may take at a server, prompts included; 0 is no limit.",
         unit="tokens",
         group="Budget",
+        kinds="server",
         ge=0,
     )
     budget_money: float = setting(
         0.0,
         "Most money that labelling may take at a server, in the currency of the prices; 0 is no limit.",
         group="Budget",
+        kinds="server",
         ge=0,
     )
-    price_in: float = setting(0.0, "Price of a million prompt tokens.", group="Budget", ge=0)
-    price_out: float = setting(0.0, "Price of a million generated tokens.", group="Budget", ge=0)
-    answers: str = setting("", "File with the answers: JSON, JSONL or Parquet.", group="File")
+    price_in: float = setting(0.0, "Price of a million prompt tokens.", group="Budget", kinds="server", ge=0)
+    price_out: float = setting(
+        0.0, "Price of a million generated tokens.", group="Budget", kinds="server", ge=0
+    )
+    answers: str = setting("", "File with the answers: JSON, JSONL or Parquet.", group="File", kinds="file")
     fields: str = setting(
         "auto",
         "Named schema of that file: auto, distilqwen, omnithought, alpaca, qa, messages, or mapping.",
         group="File",
+        kinds="file",
     )
     mapping: dict[str, str] = setting(
         dict,
         "Its columns, when fields = mapping: instruction, and input, output, thought, answer if any.",
         group="File",
+        kinds="file",
     )
 
     @property
@@ -363,6 +399,7 @@ class RuntimeSettings(Section):
         "",
         "Checkout of EasyDistill 1.0, for kind = easydistill; empty is the one that was checked.",
         group="Runtime",
+        kinds="easydistill",
     )
     launcher: Literal["python", "accelerate"] = setting(
         "python", "accelerate launch for several GPUs; python for one GPU or none.", group="Runtime"

@@ -139,6 +139,13 @@ class Draft:
     def is_changed(self, key: str) -> bool:
         return setting_of(self.current, key) != setting_of(self.saved, key)
 
+    def unused_with(self, field: Field) -> str:
+        """The chosen kind of its table, where that kind does not use the setting; else empty."""
+        if not field.info.kinds:
+            return ""
+        kind = str(setting_of(self.current, f"{field.key.split('.', 1)[0]}.kind"))
+        return "" if kind in field.info.kinds else kind
+
     def check(self, key: str, text: str) -> str:
         """What is wrong with `text` as the value of `key`; empty when nothing is."""
         from qdl_engine.toml import set_value

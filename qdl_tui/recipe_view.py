@@ -37,6 +37,7 @@ def help_text(field: Field, draft: Draft) -> Content:
         ("accepts", info.bounds_text),
         ("default", printable(value_text(info.default)) or "(empty)"),
         ("saved", (printable(saved) or "(empty)") if draft.is_changed(field.key) else ""),
+        ("unused", _unused(field, draft)),
         ("keys", _keys(field)),
     ]
     lines = [Content.styled(field.key, "bold $accent"), Content(info.help), Content("")]
@@ -44,12 +45,15 @@ def help_text(field: Field, draft: Draft) -> Content:
     return Content("\n").join(lines)
 
 
+def _unused(field: Field, draft: Draft) -> str:
+    kind = draft.unused_with(field)
+    return f"kind is {kind}; for {' and '.join(field.info.kinds)}" if kind else ""
+
+
 def _keys(field: Field) -> str:
-    does = {
-        "bool": "space turns it",
-        "choice": "enter shows the choices",
-        "mapping": "enter opens the editor",
-    }
+    does = {"bool": "space turns it", "choice": "enter shows the choices"}
+    if field.key in ("system1.mapping", "system2.mapping"):
+        return "enter opens the editor; backspace: default"
     return does.get(field.info.kind, "enter edits") + "; backspace: default"
 
 

@@ -11,8 +11,11 @@ from textual.widgets.option_list import Option
 
 from qdl_engine.text import printable
 from qdl_tui.draft import Draft, Field
+from qdl_tui.fitting import middle_cut
 from qdl_tui.screens.dialogs import LineInput
 from qdl_tui.widgets.nav_list import NavList
+
+UNUSED = " (unused)"
 
 
 class FieldList(NavList):
@@ -32,10 +35,21 @@ class FieldList(NavList):
         ),
     ]
 
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
+        super().__init__(id=id)
+        self._fields: list[Field] = []
+        self._draft: Draft | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """Of the settings that are listed."""
+        return [field.key for field in self._fields]
+
     def show_fields(self, fields: list[Field], draft: Draft) -> None:
         """Show `fields` under their groups, and keep the highlight where it is."""
         before = self.highlighted_option
         kept = before.id if before is not None else None
+        self._fields, self._draft = fields, draft
         options: list[Option] = []
         group = ""
         for field in fields:
@@ -50,25 +64,40 @@ class FieldList(NavList):
         elif len(ids) > 1:
             self.highlighted = 1
 
+    def show_none(self) -> None:
+        """There are no settings to show."""
+        self._fields, self._draft = [], None
+        self.clear_options()
+
+    def refresh_fields(self, draft: Draft) -> None:
+        """Draw the listed settings again; nothing moves."""
+        self._draft = draft
+        for field in self._fields:
+            self.replace_option_prompt(field.key, self._line(field, draft))
+
+    def on_resize(self) -> None:
+        """Values are cut to the width that the list has now."""
+        if self._draft is not None:
+            self.refresh_fields(self._draft)
+
     def go_to(self, key: str) -> None:
         """Put the cursor on a setting."""
         self.highlighted = self.get_option_index(key)
         self.scroll_to_highlight()
         self.focus()
 
-    def update_field(self, field: Field, draft: Draft) -> None:
-        self.replace_option_prompt(field.key, self._line(field, draft))
-
     def _line(self, field: Field, draft: Draft) -> Content:
         changed = draft.is_changed(field.key)
         value = " ".join(printable(draft.text(field.key)).split()) or "(empty)"
         mark = ("* ", "bold $warning") if changed else "  "
+        name = f"{field.name:23}"
         room = max(8, self.size.width - 28) if self.size.width else 24
-        shown = value if len(value) <= room else f"{value[: room - 1]}…"
+        if draft.unused_with(field):
+            shown = middle_cut(value, room - len(UNUSED))
+            return Content.assemble(mark, (f"{name}{shown}{UNUSED}", "$text-muted"))
+        shown = middle_cut(value, room)
         unit = f" {field.info.unit}" if field.info.unit and len(shown) + len(field.info.unit) < room else ""
-        return Content.assemble(
-            mark, f"{field.name:23}", (shown, "bold" if changed else ""), (unit, "$text-muted")
-        )
+        return Content.assemble(mark, name, (shown, "bold" if changed else ""), (unit, "$text-muted"))
 
     def action_default(self) -> None:
         option = self.highlighted_option

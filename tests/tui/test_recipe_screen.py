@@ -14,6 +14,7 @@ from qdl_engine.lab import Lab
 from qdl_engine.toml import load_settings
 from qdl_tui.app import QdlApp
 from qdl_tui.draft import Draft
+from qdl_tui.widgets.field_list import FieldList
 from tests.tui.screen import check_golden, screen_text, settled
 
 TO_ROWS = ["G", "g", "slash", *"rows to keep", "enter"]
@@ -105,6 +106,8 @@ async def test_a_broken_file_is_told_and_the_app_goes_on(lab: Lab) -> None:
         shown = " ".join(screen_text(app).split())
         assert "system1.row" in shown
         assert "no settings read" in shown
+        await pilot.resize_terminal(120, 40)
+        await settled(app, pilot)
         await pilot.press("4")
         await settled(app, pilot)
         assert "[4 Runs]" in screen_text(app)
@@ -300,3 +303,48 @@ async def test_a_command_that_cannot_be_built_is_not_copied(lab: Lab, own_state:
         await press_each(app, pilot, "Y")
         assert "No command to copy: No EasyDistill 1.0" in str([item.message for item in app._notifications])
         assert not (own_state / "qdl" / "copied.txt").exists()
+
+
+def listed(app: QdlApp) -> list[str]:
+    return app.screen.query_one(FieldList).keys
+
+
+async def test_only_what_the_kind_of_teacher_uses_is_shown(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot)
+        assert "teacher.quantization" in listed(app) and "teacher.url" not in listed(app)
+        await press_each(app, pilot, "slash", *"teacher.kind", "enter", "enter", "j", "j", "enter", "escape")
+        assert app.draft is not None and app.draft.current.teacher.kind == "server"
+        assert "teacher.url" in listed(app) and "teacher.quantization" not in listed(app)
+        assert "teacher.answers" not in listed(app)
+        await press_each(app, pilot, "ctrl+z")
+        assert "teacher.quantization" in listed(app) and "teacher.url" not in listed(app)
+
+
+async def test_a_setting_that_is_not_used_is_found_and_says_why(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot, "slash", *"teacher.retries", "enter")
+        assert "5 (unused)" in screen_text(app)
+        assert "kind is hf" in screen_text(app)
+        await press_each(app, pilot, "enter", "ctrl+u", "7", "enter", "escape")
+        assert "teacher.retries" in listed(app), "what is changed is never hidden"
+
+
+async def test_the_columns_of_a_teacher_in_a_file_are_typed(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot, "slash", *"teacher.mapping", "enter", "enter", "ctrl+u")
+        await press_each(app, pilot, *'{instruction = "q"}', "enter")
+        assert app.draft is not None and app.draft.current.teacher.mapping == {"instruction": "q"}
+
+
+async def test_a_long_path_keeps_both_its_ends(lab: Lab) -> None:
+    model = "/data/" + "deep/" * 12 + "Qwen2.5-0.5B"
+    lab.settings_file.write_text(f'[system1]\nstudent = "{model}"\n', encoding="utf-8")
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot)
+        row = screen_text(app).splitlines()[3]
+        assert "/data" in row and "…" in row and "-0.5B" in row
