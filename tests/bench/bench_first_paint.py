@@ -7,7 +7,7 @@ them by QDL_POSTING_PYTHON and QDL_HARLEQUIN_PYTHON, the interpreters of those e
 those that are not set (posting 2.11 wants `tree-sitter<0.26` beside it). All start in turns; the ratios are
 those of one run. Processor seconds are the better figure on a busy machine.
 
-On two cores of an EPYC, Python 3.11: 1.14 to 1.19 x a bare app, 0.32 x posting, 0.26 x harlequin.
+On two cores of an EPYC, Python 3.11: 1.14 to 1.23 x a bare app, 0.32 x posting, 0.26 x harlequin.
 """
 
 from __future__ import annotations
