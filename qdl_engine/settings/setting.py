@@ -1,0 +1,35 @@
+"""What a setting and a table of `qdl.toml` are."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+System = Literal["system1", "system2"]
+
+
+def setting(
+    default: Any, help_text: str, *, unit: str = "", group: str = "", kinds: str = "", **bounds: Any
+) -> Any:
+    """A pydantic field that carries what a form shows beside it.
+
+    Args:
+        default: The value, or what makes one.
+        help_text: What the setting is for.
+        unit: What it is counted in.
+        group: Under which heading it stands.
+        kinds: The values of its table's `kind` that use it, with spaces between; empty when all do.
+        bounds: Limits as pydantic takes them.
+    """
+    extra: JsonDict = {"unit": unit, "group": group, "kinds": [*kinds.split()]}
+    if callable(default):
+        return Field(default_factory=default, description=help_text, json_schema_extra=extra, **bounds)
+    return Field(default, description=help_text, json_schema_extra=extra, **bounds)
+
+
+class Section(BaseModel):
+    """One table of `qdl.toml`. Unknown keys are refused, and every assignment is checked."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
