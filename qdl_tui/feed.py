@@ -69,6 +69,15 @@ def duration_text(seconds: float | None) -> str:
     return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
 
 
+def place_in_lab(name: str, lab: Lab) -> str:
+    """A path in the lab from its root, `~/models/x` in the home; a name on the hub as it is."""
+    path = Path(name)
+    for root, sign in ((lab.root, Path()), (Path.home(), Path("~"))):
+        if path.is_absolute() and path.is_relative_to(root):
+            return str(sign / path.relative_to(root))
+    return name
+
+
 class RunsFeed:
     """All runs of a lab; each run's events are read once, then only as they grow."""
 
@@ -85,7 +94,7 @@ class RunsFeed:
             known = {str(run.directory) for run in runs}
             for gone in set(self._watches) - known:
                 del self._watches[gone]
-            return [RunView(run, self._summary(run), self._student(run)) for run in runs]
+            return [RunView(run, self._summary(run), self._student(run, lab)) for run in runs]
 
     def _summary(self, run: Run) -> RunSummary:
         key = str(run.directory)
@@ -97,11 +106,11 @@ class RunsFeed:
             self._settled[key] = run
         return watch.summary
 
-    def _student(self, run: Run) -> str:
+    def _student(self, run: Run, lab: Lab) -> str:
         """Read once: a config is written before the training and never changed."""
         key = str(run.directory)
         if not self._students.get(key):
-            self._students[key] = Path(student_of(run)).name
+            self._students[key] = place_in_lab(student_of(run), lab)
         return self._students[key]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from textual import on, work
+from textual.actions import ActionParseResult, parse
+from textual.dom import DOMNode
 
 from qdl_engine.lab import Lab
 from qdl_engine.status import Step
@@ -51,6 +53,22 @@ class LabApp(TellingApp):
         """Go to a screen, unless a dialog waits for an answer."""
         if isinstance(self.screen, BaseScreen):
             self.switch_mode(mode)
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Do an action; where a screen says that it cannot be done now, say why."""
+        if await super().run_action(action, default_namespace, namespaces):
+            return True
+        destination, name, _ = parse(action) if isinstance(action, str) else action
+        node = self.screen if destination == "screen" else default_namespace
+        why = node.why_not(name) if isinstance(node, BaseScreen) else ""
+        if why:
+            self.notify(why)
+        return bool(why)
 
     def show_setting(self, key: str) -> None:
         """Go to one setting; those that both recipes share are on either's screen."""

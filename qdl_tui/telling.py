@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import deque
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual import on, work
 from textual.app import App
+from textual.binding import Binding
+from textual.events import Event, Key
 from textual.worker import Worker, WorkerState
 
 from qdl_engine.errors import LabError
@@ -22,14 +25,75 @@ if TYPE_CHECKING:
 
 TELL_AGAIN = 30.0
 """Seconds before the same trouble is told again."""
+LONGEST = 3.0
+"""Seconds that what need not be read stays."""
+UNTIL_READ = 24 * 3600.0
+"""Seconds that an error stays when nobody takes it away."""
+MOST_KEPT = 100
+"""So many messages can be read again."""
 
 
 class TellingApp(App[None]):
     """An app that shows no traceback: it goes to a file, and the file is named."""
 
+    BINDINGS = [
+        Binding("ctrl+g", "messages", "Messages", show=False, tooltip="What the app said", id="app.messages"),
+    ]
+
     def __init__(self) -> None:
         super().__init__()
         self._told: dict[str, float] = {}
+        self._said: deque[str] = deque(maxlen=MOST_KEPT)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Say something over the screen: the one rule for how long it stays.
+
+        What is only told goes with the next key, and after `LONGEST` at the latest. An error stays until esc
+        takes it away. Both can be read again. No message is ever markup; `timeout` is not asked.
+        """
+        text = printable(message)
+        self._said.append(f"{time.strftime('%H:%M:%S')}  {text}")
+        if severity == "error":
+            super().notify(f"{text}\n(esc)", title=title, severity=severity, timeout=UNTIL_READ, markup=False)
+        else:
+            super().notify(text, title=title, severity=severity, timeout=LONGEST, markup=False)
+
+    async def on_event(self, event: Event) -> None:
+        """A key takes away what was told; esc takes an error away, and does nothing else then."""
+        if isinstance(event, Key) and not event.is_forwarded and self._dismiss(event.key):
+            return
+        await super().on_event(event)
+
+    def _dismiss(self, key: str) -> bool:
+        """Take messages away; whether the key is spent with that."""
+        spent = False
+        for notification in list(self._notifications):
+            error = notification.severity == "error"
+            if not error or key == "escape":
+                self._unnotify(notification)
+                spent = spent or error
+        return spent
+
+    def action_messages(self) -> None:
+        """What was said, the newest first."""
+        from qdl_tui.screens.dialogs import TextScreen
+
+        self.push_screen(TextScreen("Messages", "\n".join(reversed(self._said)) or "Nothing was said yet."))
+
+    def action_help_quit(self) -> None:
+        """Ctrl+c is what people press to leave: say what does, and that it costs nothing."""
+        for active in self.active_bindings.values():
+            if active.binding.id in ("app.quit", "app.quit_ctrl"):
+                self.notify(f"{self.get_key_display(active.binding)} leaves the app; runs go on without it")
+                return
 
     def copy_to_clipboard(self, text: str, what: str = "") -> None:
         """Copy wherever it can go, and say where; `what` names it: "run id".
@@ -50,14 +114,12 @@ class TellingApp(App[None]):
         if message.copied.sequence and self._driver is not None:
             self._driver.write(message.copied.sequence)
         severity: SeverityLevel = "information" if message.copied.places else "error"
-        sentence = printable(message.copied.sentence(message.what))
-        self.notify(sentence, severity=severity, markup=False, timeout=4)
+        sentence = message.copied.sentence(message.what)
+        self.notify(sentence, severity=severity)
 
     @on(Said)
     def said(self, message: Said) -> None:
-        self.notify(
-            printable(message.text), severity="error" if message.severe else "information", markup=False
-        )
+        self.notify(message.text, severity="error" if message.severe else "information")
 
     def tell_error(self, error: BaseException) -> None:
         """What went wrong, as a person reads it; the traceback of a defect goes to a file that is named."""
@@ -71,7 +133,7 @@ class TellingApp(App[None]):
         now = time.monotonic()
         if now - self._told.get(text, -TELL_AGAIN) >= TELL_AGAIN:
             self._told[text] = now
-            self.notify(printable(text), severity="error", markup=False, timeout=10)
+            self.notify(text, severity="error")
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.worker import Worker, WorkerState
 
 from qdl_engine.lab import Lab
-from qdl_tui.widgets.bars import KeyBar, TabBar, TooSmall
+from qdl_tui.widgets.bars import KeyBar, TabBar, TooSmall, described_bindings
 
 if TYPE_CHECKING:
     from qdl_tui.app import QdlApp
@@ -70,6 +70,25 @@ class BaseScreen(Screen[None]):
     def on_screen_suspend(self) -> None:
         if self._ticker is not None:
             self._ticker.pause()
+
+    def why_not(self, action: str) -> str:
+        """Why an action of this screen cannot be done now; empty when it can.
+
+        What cannot be done is neither in the footer nor in the palette; its key says this one line.
+        """
+        return ""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return None if self.why_not(action) else super().check_action(action, parameters)
+
+    def key_of(self, binding_id: str) -> str:
+        """The key of an action as it is mapped now, for texts that name it."""
+        for node in (self, self.app, *self.walk_children()):
+            for bindings in described_bindings(node).values():
+                for binding in bindings:
+                    if binding.id == binding_id:
+                        return self.app.get_key_display(binding)
+        raise KeyError(binding_id)
 
     def lab_opened(self) -> None:
         """Another lab than last time: forget what was shown."""

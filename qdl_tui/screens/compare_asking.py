@@ -58,13 +58,6 @@ class AskingScreen(BaseScreen):
         self._about: dict[str, dict[str, Any]] = {}
         """What the worker said of each model when it had loaded it."""
 
-    def key_of(self, binding_id: str) -> str:
-        """The key of an action as it is mapped now, for texts that name it."""
-        for active in self.active_bindings.values():
-            if active.binding.id == binding_id:
-                return self.app.get_key_display(active.binding)
-        return ""
-
     def current_prompt(self) -> str:
         """The prompt that Enter asks."""
         return ""

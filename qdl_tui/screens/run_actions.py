@@ -19,6 +19,17 @@ class WriteScreen(AskScreen):
         self.dismiss(None)
 
 
+RUN_ACTIONS = ("stop", "resume", "rename", "note", "copy_id", "export", "delete", "overlay")
+"""What needs a run at hand."""
+NOT_RESUMABLE = {
+    "queued": "It is about to start: there is nothing to resume",
+    "starting": "It is about to start: there is nothing to resume",
+    "running": "It is running: there is nothing to resume",
+    "stopping": "It is stopping: it can be resumed once it has stopped",
+    "done": "It is done: there is nothing to resume",
+}
+
+
 class RunActionsScreen(BaseScreen):
     """A screen with a run at hand."""
 
@@ -46,20 +57,45 @@ class RunActionsScreen(BaseScreen):
         ),
     ]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._offered = ("", "")
+
     def run_at_hand(self) -> Run | None:
         """The run that the keys act on."""
         return None
 
-    def _run_or_say(self) -> Run | None:
+    def why_not(self, action: str) -> str:
         run = self.run_at_hand()
+        if action not in RUN_ACTIONS:
+            return super().why_not(action)
         if run is None:
-            self.notify("No run here", markup=False, timeout=2)
-        return run
+            return "There is no run here"
+        if action == "stop" and not run.active:
+            return f"It is {run.state}: there is nothing to stop"
+        if action == "stop" and run.state == "stopping":
+            return "It is stopping already"
+        if action == "resume" and not run.resumable:
+            return NOT_RESUMABLE.get(run.state, "Its record names no command: it cannot be resumed")
+        if action == "delete" and run.active:
+            return f"It is {run.state}: stop it first ({self.key_of('run.stop')})"
+        return ""
+
+    def no_run(self) -> str:
+        """What a screen without runs says."""
+        return f"No runs yet. The lab screen ({self.key_of('app.lab')}) starts one."
+
+    def offer_again(self) -> None:
+        """Another run is at hand, or it stands otherwise: what can be done may have changed."""
+        run = self.run_at_hand()
+        now = (run.id, run.state) if run is not None else ("", "")
+        if now != self._offered:
+            self._offered = now
+            self.refresh_bindings()
 
     def action_stop(self) -> None:
         run = self.run_at_hand()
-        if run is None or not run.active:
-            self.notify("No run to stop here", markup=False, timeout=2)
+        if run is None:
             return
 
         def answered(agreed: bool | None) -> None:
@@ -71,14 +107,12 @@ class RunActionsScreen(BaseScreen):
 
     def action_resume(self) -> None:
         run = self.run_at_hand()
-        if run is None or not run.resumable:
-            self.notify("Only a stopped, failed or lost run can be resumed", markup=False, timeout=3)
-            return
-        self.resume_run(run)
+        if run is not None:
+            self.resume_run(run)
 
     def action_rename(self) -> None:
         """Ask for a name; an empty one takes it away."""
-        run = self._run_or_say()
+        run = self.run_at_hand()
         if run is None:
             return
 
@@ -90,7 +124,7 @@ class RunActionsScreen(BaseScreen):
 
     def action_note(self) -> None:
         """Ask for a note; an empty one takes it away."""
-        run = self._run_or_say()
+        run = self.run_at_hand()
         if run is None:
             return
 
@@ -103,12 +137,12 @@ class RunActionsScreen(BaseScreen):
 
     def action_copy_id(self) -> None:
         """Copy what `qdl stop` and the others take."""
-        run = self._run_or_say()
+        run = self.run_at_hand()
         if run is not None:
             self.app.copy_to_clipboard(run.id, f"run id {run.id}")  # type: ignore[call-arg]
 
     def action_export(self) -> None:
-        run = self._run_or_say()
+        run = self.run_at_hand()
         if run is not None:
             self.export_run(run)
 

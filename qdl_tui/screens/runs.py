@@ -16,6 +16,7 @@ from textual.widgets import DataTable, Input, Static
 from qdl_engine.lab import Lab
 from qdl_engine.runs.edit import Deletion, deletion
 from qdl_engine.runs.store import Run
+from qdl_engine.status import SYSTEM_NAMES
 from qdl_engine.text import one_line, printable
 from qdl_tui.feed import RunsFeed, RunView
 from qdl_tui.screens.dialogs import ConfirmScreen, LineInput
@@ -125,11 +126,18 @@ class RunsScreen(RunActionsScreen):
         self.table.show_runs(shown, self.size.width)
         count = ""
         if self.wanted:
-            count = f"/{one_line(self.wanted, 30)}   {len(shown)} of {len(self.views)} runs   esc: all"
+            count = f"/{one_line(self.wanted, 30)}   {len(shown)} of {len(self.views)} runs   {self.key_of('runs.unfilter')}: all"
         line = self.query_one("#runs-count", Static)
         line.display = bool(count)
         line.update(Content.styled(count, "$accent"))
         self._show_detail()
+
+    def why_not(self, action: str) -> str:
+        if action == "drop_filter" and not self.wanted and not isinstance(self.focused, FilterInput):
+            return "All runs are on show"
+        if action == "filter" and not self.views:
+            return "There are no runs to filter"
+        return super().why_not(action)
 
     def run_at_hand(self) -> Run | None:
         view = self.views.get(self.table.key_at_cursor)
@@ -139,12 +147,14 @@ class RunsScreen(RunActionsScreen):
     def _show_detail(self) -> None:
         view = self.views.get(self.table.key_at_cursor)
         detail = self.query_one("#run-detail", Static)
+        self.offer_again()
         if view is None:
-            none = "No runs yet. The lab screen (1) starts one, or a recipe (2, 3) with r."
-            detail.update(Content("" if self.views else none))
+            detail.update(Content("" if self.views else self.no_run()))
             return
         run, width = view.run, max(20, self.size.width - 2)
-        about = " · ".join(part for part in (run.name, view.student and f"from {view.student}") if part)
+        does = " ".join(part for part in (run.kind, SYSTEM_NAMES.get(run.system or "", "")) if part)
+        does += f", from the student {view.student}" if view.student else ""
+        about = " · ".join(part for part in (run.name, does) if part)
         lines = [
             Content(one_line(about, width)),
             Content(one_line(f"{run.message} {run.hint}", width)),
@@ -209,13 +219,9 @@ class RunsScreen(RunActionsScreen):
     # Delete ------------------------------------------------------------------------------------------------
 
     def action_delete(self) -> None:
-        run = self._run_or_say()
-        if run is None:
-            return
-        if run.active:
-            self.notify("It is running: stop it first (s)", markup=False, timeout=3)
-            return
-        self.read_deletion(run)
+        run = self.run_at_hand()
+        if run is not None:
+            self.read_deletion(run)
 
     @work(thread=True, group="jobs", exit_on_error=False)
     def read_deletion(self, run: Run) -> None:

@@ -147,7 +147,8 @@ class TrainingScreen(RunActionsScreen):
         before, view = self.view, message.view
         self.view = view
         if view is None:
-            self.query_one("#run-status", Static).update("No run yet. The lab screen (1) starts one.")
+            self.query_one("#run-status", Static).update(self.no_run())
+            self.offer_again()
             return
         if before is not None and before.run.id != view.run.id:
             self.lab_app.state.remember_run(self.lab.root, view.run.id)
@@ -155,6 +156,7 @@ class TrainingScreen(RunActionsScreen):
         self.lab_app.run_id = view.run.id
         if before is None or before.run.directory != view.run.directory:
             self.query_one(LogPane).show_file(view.run.log_file)
+        self.offer_again()
         self._show_status(view)
         self.set_class(view.run.kind != "train" and not view.series, "no-charts")
         self.charts.show_series(view.series, _number(view.run.id), view.beside_series, _number(view.beside))

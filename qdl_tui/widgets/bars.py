@@ -82,7 +82,7 @@ def _places(node: DOMNode) -> dict[str, int]:
 
 
 class KeyBar(Static):
-    """At most six keys, cut at the width: the rest is behind `?`."""
+    """At most six keys, as many as fit whole: the rest is behind `?`, which is always among them."""
 
     def __init__(self) -> None:
         super().__init__(markup=False, classes="bar")
@@ -103,20 +103,19 @@ class KeyBar(Static):
     def show_keys(self) -> None:
         bindings = shown_bindings(self.screen)
         last = sorted((item for item in bindings if item.id in LAST_KEYS), key=lambda item: item.id or "")
-        chosen = [*[item for item in bindings if item not in last][: MOST_KEYS - len(last)], *last]
-        parts: list[tuple[str, str] | str] = []
-        used = 0
-        for binding in chosen:
-            key = self.app.get_key_display(binding)
-            width = len(key) + len(binding.description) + 4
-            if used + width > max(self.size.width, 20):
-                break
-            used += width
-            parts += [(f" {key} ", "bold $accent"), f"{binding.description}  "]
-        content = Content.assemble(*parts)
+        first = [item for item in bindings if item not in last][: MOST_KEYS - len(last)]
+        while first and self._keys([*first, *last]).rstrip().cell_length > self.size.width:
+            first.pop()
+        content = self._keys([*first, *last])
         if content.markup != self._shown:
             self._shown = content.markup
             self.update(content)
+
+    def _keys(self, bindings: list[Binding]) -> Content:
+        parts: list[tuple[str, str] | str] = []
+        for binding in bindings:
+            parts += [(f" {self.app.get_key_display(binding)} ", "bold $accent"), f"{binding.description}  "]
+        return Content.assemble(*parts)
 
 
 class TooSmall(Static):

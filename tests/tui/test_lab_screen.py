@@ -96,7 +96,7 @@ async def test_the_same_trouble_is_told_once(lab: Lab) -> None:
         for _ in range(3):
             app.tell_error(LabError("The disk is full", "Delete something"))
         await pilot.pause()
-        assert [item.message for item in app._notifications] == ["The disk is full. Delete something"]
+        assert [item.message for item in app._notifications] == ["The disk is full. Delete something\n(esc)"]
 
 
 async def test_the_step_in_focus_says_what_it_will_do(lab: Lab) -> None:

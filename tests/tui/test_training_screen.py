@@ -262,7 +262,7 @@ async def test_without_runs_it_says_where_to_start_one(lab: Lab) -> None:
         await settled(app, pilot)
         await pilot.press("5")
         await settled(app, pilot)
-        assert "No run yet" in screen_text(app)
+        assert "No runs yet. The lab screen (1) starts one" in screen_text(app)
 
 
 def test_without_a_choice_the_training_is_shown_and_not_a_later_job(lab: Lab) -> None:
