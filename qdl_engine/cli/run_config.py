@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.jobs import add_run_options, config_of_this_run, in_run_sink
 from qdl_engine.cli.parser import SYSTEMS, Group
-from qdl_engine.errors import LabBusyError
+from qdl_engine.errors import LabBusyError, SettingsError
 from qdl_engine.lab import Lab
 
 if TYPE_CHECKING:
@@ -20,18 +20,26 @@ if TYPE_CHECKING:
     from qdl_engine.runs.store import Run
     from qdl_engine.settings import LabSettings
 
+RUNTIMES = ("builtin", "easydistill")
 _DESCRIPTION = """\
 Run an EasyDistill 1.x config here, in a run that outlives this terminal. Ctrl-C only stops watching it.
 
 kd_black_box_train_only trains; kd_black_box_api and _local label first; cot_* and instruction_* make data;
 cot_eval_api scores chains. Relative paths are taken from the config's own folder, or else from the current
 directory. The run is kept in the lab of --lab, or in the one that the config lies in, or else in a small lab
-beside the config, NAME-lab, which is made when it is not there."""
+beside the config, NAME-lab, which is made when it is not there.
+
+Training is done by the built-in runtime; --runtime easydistill lets the EasyDistill 1.0 that `qdl easydistill
+check` remembers do it, without a resume. Teachers are asked here in either case."""
 
 
 def add_commands(group: Group) -> None:
     command = group.command("run", run, "run an EasyDistill 1.x config of your own", _DESCRIPTION)
     command.add_argument("config", metavar="CONFIG.json", help="the config")
+    command.add_argument(
+        "--runtime", choices=RUNTIMES, default="builtin", help="what trains (default: builtin)"
+    )
+    command.add_argument("--dry-run", action="store_true", help="say what it would do, and start nothing")
     add_run_options(command)
 
 
@@ -71,15 +79,22 @@ def run(context: Context, given: Namespace) -> int:
     from qdl_engine.cli.watching import follow
     from qdl_engine.easydistill.imported.config import read_foreign
     from qdl_engine.easydistill.imported.foreign import check_teacher
+    from qdl_engine.new_lab import make_lab
 
     job = read_foreign(given.config)
     if given.in_run:
-        return _inside(context, job, resume=given.resume)
+        return _inside(context, job, given.runtime, resume=given.resume)
     lab = _lab_for(context, job.path)
+    if given.dry_run:
+        return _show(context, job, lab, given.runtime)
+    if not lab.settings_file.is_file():
+        make_lab(lab)
+        context.tell(f"Made a lab for its runs: {lab.root}")
     home = replace(context, lab=lab)
     # What would be refused later is refused now.
     notes = [*job.notes, *check_teacher(job, home.settings())]
-    started = _start(home, job, given.name)
+    _check_trainer(job, home.settings(), given.runtime)
+    started = _start(home, job, given)
     for note in notes:
         context.tell(f"Note: {note}")
     if given.detach:
@@ -90,30 +105,66 @@ def run(context: Context, given: Namespace) -> int:
 
 
 def _lab_for(context: Context, config: Path) -> Lab:
-    """The lab that keeps the run; a small one beside the config is made when there is none."""
-    from qdl_engine.new_lab import make_lab
-
-    if context.lab.settings_file.is_file():
+    """The lab that keeps the run: it need not be there yet."""
+    if context.lab.settings_file.is_file() or context.lab.root != Path.cwd():
         return context.lab
-    if context.lab.root != Path.cwd():
-        lab = context.lab
-    else:
-        around = [Lab(config.parent), Lab(config.parent.parent)]
-        beside = Lab(config.with_name(f"{config.stem}-lab"))
-        lab = next((place for place in around if place.settings_file.is_file()), beside)
-    if not lab.settings_file.is_file():
-        make_lab(lab)
-        context.tell(f"Made a lab for its runs: {lab.root}")
-    return lab
+    around = [Lab(config.parent), Lab(config.parent.parent)]
+    beside = Lab(config.with_name(f"{config.stem}-lab"))
+    return next((place for place in around if place.settings_file.is_file()), beside)
 
 
-def _start(context: Context, job: Imported, name: str) -> Run:
+def _show(context: Context, job: Imported, lab: Lab, runtime: str) -> int:
+    """What a run would do; refused is what a run would be refused for."""
+    from qdl_engine.easydistill.imported.foreign import check_teacher
+    from qdl_engine.easydistill.imported.teacher import teacher_settings
+    from qdl_engine.settings import LabSettings
+    from qdl_engine.toml import apply_overrides
+
+    there = lab.settings_file.is_file()
+    settings = (
+        replace(context, lab=lab).settings() if there else apply_overrides(LabSettings(), context.overrides)
+    )
+    notes = [*job.notes, *check_teacher(job, settings)]
+    _check_trainer(job, settings, runtime)
+    teacher = None if job.kind == "train" else teacher_settings(job, settings)[0]
+    value = {
+        "job": job.job_type,
+        "kind": job.kind,
+        "lab": str(lab.root),
+        "reads": str(job.rows),
+        "writes": None if job.written is None else str(job.written),
+        "teacher": None if teacher is None else teacher.url or teacher.model,
+        "student": job.student or None,
+        "checkpoint": None if job.output_dir is None else str(job.output_dir),
+        "runtime": runtime if job.trains else None,
+    }
+    lines = [f"{name:<12}{text}" for name, text in value.items() if text is not None]
+    lines += [*(f"Note: {note}" for note in notes), "Nothing is started."]
+    context.emit(value | {"notes": notes}, "\n".join(lines))
+    return 0
+
+
+def _check_trainer(job: Imported, settings: LabSettings, runtime: str) -> None:
+    """Refuse at once an EasyDistill 1.0 that is not there, or that the job has no use for."""
+    from qdl_engine.easydistill.command import locate
+
+    if runtime == "builtin":
+        return
+    if not job.trains:
+        raise SettingsError(
+            f"{job.path}: {job.job_type} trains nothing, and --runtime easydistill only trains",
+            "Leave --runtime out: the teacher is asked here.",
+        )
+    locate(settings.runtime)
+
+
+def _start(context: Context, job: Imported, given: Namespace) -> Run:
     from qdl_engine.runs import delete_run
     from qdl_engine.runs.launch import python_command, start_run
     from qdl_engine.runs.store import create_run, save_run
 
     lab = context.lab
-    words = ["--lab", str(lab.root), "run", str(job.path)]
+    words = ["--lab", str(lab.root), "run", str(job.path), "--runtime", given.runtime]
     for override in context.overrides:
         words += ["--set", override]
     created = create_run(
@@ -124,7 +175,7 @@ def _start(context: Context, job: Imported, name: str) -> Run:
         # Where the config's relative paths may start from.
         cwd=Path.cwd(),
         output_dir=job.output_dir,
-        name=name or job.path.name,
+        name=given.name or job.path.name,
     )
     created = replace(created, config=lab.configs / f"run_{created.id}.json")
     save_run(created)
@@ -135,12 +186,14 @@ def _start(context: Context, job: Imported, name: str) -> Run:
         raise
 
 
-def _inside(context: Context, job: Imported, *, resume: bool) -> int:
+def _inside(context: Context, job: Imported, runtime: str, *, resume: bool) -> int:
     """What the run's own process does."""
     from qdl_engine.easydistill.imported.foreign import judge_rows, make_rows
 
     lab, settings = context.lab, context.settings()
     if job.trains:
+        runtime_settings = settings.runtime.model_copy(update={"kind": runtime})
+        settings = settings.model_copy(update={"runtime": runtime_settings})
         _train(lab, settings, job, Path(os.environ["QDL_RUN_DIR"]), resume=resume)
     with in_run_sink() as sink:
         if job.kind == "judge":
@@ -160,8 +213,7 @@ def _train(lab: Lab, settings: LabSettings, job: Imported, workspace: Path, *, r
         if not (resume and config.is_file()):
             make_ready(job, lab, settings, workspace, config, sink)
             resume = False
-    builtin = settings.runtime.model_copy(update={"kind": "builtin"})
-    command = build_command(config, builtin, resume=resume)
+    command = build_command(config, settings.runtime, resume=resume)
     print("+", " ".join(command.argv), flush=True)
     os.chdir(command.cwd)
     os.execvpe(command.argv[0], command.argv, {**os.environ, **command.env})

@@ -83,12 +83,13 @@ def nearest(key: str, known: Iterable[str]) -> str:
     return f"Did you mean {found[0]}?" if found else ""
 
 
-def check_job_type(job_type: object, where: str) -> None:
+def check_job_type(job_type: object, where: str, refusal: str = "is not something that trains here") -> None:
     """Refuse every job type but the one that trains.
 
     Args:
         job_type: As the config has it.
         where: The config's name, for the message.
+        refusal: What the message says of a known job that is refused.
 
     Raises:
         SettingsError: naming the job type, the reason, and what to use.
@@ -101,4 +102,4 @@ def check_job_type(job_type: object, where: str) -> None:
     if reason is None:
         hint = nearest(job_type, [TRAIN_ONLY]) or nearest(job_type, _REFUSED) or f'Use "{TRAIN_ONLY}".'
         raise SettingsError(f"{where}: unknown job_type {job_type!r}", hint)
-    raise SettingsError(f"{where}: job_type {job_type!r} is not something that trains here", reason)
+    raise SettingsError(f"{where}: job_type {job_type!r} {refusal}", reason)

@@ -105,6 +105,9 @@ def _resuming(run: Run) -> list[str]:
 
 
 def _anew(run: Run) -> str:
+    if "run" in run.argv:
+        foreign = run.argv[run.argv.index("run") + 1]
+        return f"Run it again: qdl --lab {run.lab.word} run {shlex.quote(foreign)}"
     train = f"qdl --lab {run.lab.word} train {run.system or 'system1'}"
     weights = last_weights(run.directory / NAME / OUTPUT)
     if weights is None:

@@ -117,7 +117,7 @@ def _kind(job_type: object, path: Path) -> Kind:
         return "generate"
     if job_type in JUDGING:
         return "judge"
-    check_job_type(job_type, str(path))
+    check_job_type(job_type, str(path), "does not run here")
     raise AssertionError("check_job_type accepts nothing else")
 
 

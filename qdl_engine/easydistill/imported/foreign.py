@@ -17,7 +17,7 @@ from qdl_engine.events import EventSink, make_event
 from qdl_engine.lab import Lab
 from qdl_engine.settings import LabSettings
 from qdl_engine.teachers.base import Question
-from qdl_engine.text import one_line, two_columns
+from qdl_engine.text import money_text, one_line, two_columns
 
 
 def check_teacher(job: Imported, settings: LabSettings) -> list[str]:
@@ -91,6 +91,8 @@ class GenerationReport:
     asked: int
     reused: int
     tokens: int
+    cost: float | None
+    """What all these answers cost, the earlier ones included; None without prices."""
     output: str
     examples: list[str] = field(default_factory=list)
     """The first few answers without tags."""
@@ -110,7 +112,8 @@ class GenerationReport:
             "asked now": self.asked,
             "reused": self.reused,
         }
-        told = ((name, f"{count:,}") for name, count in counts.items() if count or name == "written")
+        told = [(name, f"{count:,}") for name, count in counts.items() if count or name == "written"]
+        told += [] if self.cost is None else [("cost", money_text(self.cost))]
         lines = [two_columns(told, 28)]
         lines += [f"No tags in: {example}" for example in self.examples]
         return "\n".join([*lines, self.output])
@@ -158,6 +161,7 @@ def make_rows(job: Imported, lab: Lab, settings: LabSettings, on_event: EventSin
         asked=replies.asked,
         reused=replies.reused,
         tokens=replies.tokens,
+        cost=replies.cost,
         output=str(job.written),
         examples=examples,
     )

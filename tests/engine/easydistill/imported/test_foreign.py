@@ -23,6 +23,7 @@ from qdl_engine.runs.store import list_runs
 from qdl_engine.settings import LabSettings
 from tests.engine.easydistill.chat_server import ChatServer, question_of
 from tests.engine.easydistill.imported.samples import sample, write_sample
+from tests.engine.easydistill.version1.upstream import CHECKOUT, PYTHON, needs_upstream
 from tests.tiny import make_tiny_model
 
 Messages = list[dict[str, str]]
@@ -220,6 +221,62 @@ def test_a_run_of_a_config_is_listed_and_kept_beside_it(
     assert (told["state"], told["kind"]) == ("done", "generate")
     assert [run.name for run in list_runs(beside)] == ["cot_generation_api.json"]
     assert "Wrote 12 rows" in told["summary"]["note"] and len(written(read_foreign(path))) == 12
+
+
+def test_the_report_shows_its_cost_at_the_end(tmp_path: Path, lab: Lab) -> None:
+    priced = LabSettings.model_validate({"teacher": {"price_out": 1_000_000.0}})
+    with ChatServer(teacher).serving() as server:
+        job = job_at(tmp_path, server.url, "cot_generation_api")
+        report = make_rows(job, lab, priced, no_sink)
+        again = make_rows(job, lab, priced, no_sink)
+        unpriced = run(job, lab)
+    assert report.cost and again.asked == 0 and again.cost == report.cost
+    cost, output = report.table().splitlines()[-2:]
+    assert cost.split() == ["cost", f"{report.cost:,.2f}"] and output == str(job.written)
+    assert unpriced.cost is None and "\ncost" not in unpriced.table()
+
+
+def test_a_dry_run_says_what_would_be_done_and_starts_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_sample(tmp_path / "theirs", sample("kd_black_box_api"))
+    assert main(["run", str(path), "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["kind"], told["teacher"], told["runtime"]) == ("label", "http://127.0.0.1:9/v1", "builtin")
+    assert told["reads"] == str(path.parent / "data/questions.json") and told["notes"]
+    assert not Path(told["lab"]).exists()
+    path = write_sample(tmp_path / "theirs", sample("kd_black_box_api", base_url="ENDPOINT"))
+    assert main(["run", str(path), "--dry-run"]) == 2
+
+
+def test_what_trains_can_be_1_0_where_there_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_sample(tmp_path / "theirs", sample("cot_generation_api"))
+    assert main(["run", str(path), "--runtime", "easydistill"]) == 2
+    assert "trains nothing" in capsys.readouterr().err
+    path = write_sample(tmp_path / "theirs", sample("kd_black_box_train_only"))
+    assert main(["run", str(path), "--runtime", "easydistill"]) == 2
+    assert "No EasyDistill 1.x to train with" in capsys.readouterr().err
+    assert not list_runs(Lab.at(tmp_path / "theirs" / "kd_black_box_train_only-lab"))
+
+
+@pytest.mark.slow
+@needs_upstream
+def test_1_0_trains_a_config_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "theirs"
+    path = write_sample(folder, sample("kd_black_box_train_only"))
+    make_tiny_model(folder / "student")
+    place = ["--set", f"runtime.checkout={CHECKOUT}", "--set", f"runtime.python={PYTHON}"]
+    assert main([*place, "run", str(path), "--runtime", "easydistill", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    record = json.loads((folder / "result" / "qdl_checkpoint.json").read_text(encoding="utf-8"))
+    assert told["state"] == "done" and "easydistill" in record["versions"]
 
 
 def test_a_refused_config_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
