@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,40 +11,39 @@ from typing import TYPE_CHECKING
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.jobs import add_run_options, detach, in_run_sink
 from qdl_engine.cli.parser import Group
+from qdl_engine.easydistill.version2.options import INPUT_HELP, JOB_PURPOSES, OPTIONS, SHARD_ROWS
 from qdl_engine.errors import SettingsError
 from qdl_engine.events import make_event
+from qdl_engine.text import two_columns
 
 if TYPE_CHECKING:
     from qdl_engine.easydistill.version2.configs import Job, Wish
+    from qdl_engine.easydistill.version2.find import Version2
     from qdl_engine.easydistill.version2.shards import Question
     from qdl_engine.settings import LabSettings
 
-_JOBS = ("instruct_distill", "cot_distill", "advanced_cot_distill", "dpo_data_build")
-_SHARD_ROWS = 50
-
-_DESCRIPTION = """\
+_PURPOSES = "\n".join(f"  {job:22} {purpose}" for job, purpose in JOB_PURPOSES.items())
+_DESCRIPTION = f"""\
 Let EasyDistill 2.x make data, by the server that [teacher] names (teacher.kind = "server"):
-  instruct_distill       answers: a source for System 1
-  cot_distill            chains of thought: a source for System 2
-  advanced_cot_distill   chains with RV and CD scores: a source for System 2 and its filter
-  dpo_data_build         preferred and rejected answers, for trainers elsewhere
+{_PURPOSES}
 It is started shard by shard in a run that outlives this terminal; an interruption costs one shard, and the
 same command again goes on. Rows are counted: no answer at all is a failure, whatever its exit code."""
 
 
 def add_run(group: Group) -> None:
     command = group.command("run", run, "let EasyDistill 2.x make data, shard by shard", _DESCRIPTION)
-    command.add_argument("job", choices=_JOBS, metavar="JOB", help=", ".join(_JOBS))
-    command.add_argument("input", metavar="FILE", help="questions: JSON, JSONL or Parquet")
-    command.add_argument("--output", metavar="FILE", help="where rows go (default: the lab's data/JOB.jsonl)")
-    command.add_argument("--checkout", default="", metavar="DIR", help="a checkout of EasyDistill 2.x")
-    command.add_argument("--python", default="", help="its interpreter (default: the checkout's own .venv)")
+    command.add_argument("job", choices=JOB_PURPOSES, metavar="JOB", help=", ".join(JOB_PURPOSES))
+    command.add_argument("input", metavar="FILE", help=INPUT_HELP)
+    for option in OPTIONS:
+        command.add_argument(
+            option.flag,
+            type=int if option is SHARD_ROWS else str,
+            default=option.default,
+            metavar=option.accepts,
+            help=option.help,
+        )
     command.add_argument(
-        "--shard-rows",
-        type=int,
-        default=_SHARD_ROWS,
-        metavar="N",
-        help=f"rows that an interruption costs at most (default: {_SHARD_ROWS})",
+        "--dry-run", action="store_true", help="show the first shard's config, and start nothing"
     )
     add_run_options(command)
 
@@ -60,7 +61,11 @@ def run(context: Context, given: Namespace) -> int:
     if given.in_run:
         return _inside(context, given, path, output)
     installation = find_version2(given.checkout, given.python)
-    _wish(given.job, settings, _questions(path)).check()
+    questions = _questions(path)
+    wish = _wish(given.job, settings, questions)
+    wish.check()
+    if given.dry_run:
+        return _show(context, given, wish, installation, questions, output)
     remember(installation)
     words = ["easydistill", "run", given.job, str(path), "--output", str(output)]
     words += ["--checkout", str(installation.checkout), "--python", installation.python]
@@ -70,6 +75,41 @@ def run(context: Context, given: Namespace) -> int:
     for override in context.overrides:
         words += ["--set", override]
     return follow(context, start_job(lab, words, name=given.name or given.job))
+
+
+def _show(
+    context: Context,
+    given: Namespace,
+    wish: Wish,
+    installation: Version2,
+    questions: list[Question],
+    output: Path,
+) -> int:
+    """What a run would do: the config of its first shard, and how each shard is started."""
+    from qdl_engine.easydistill.version2.configs import ShardFiles, shard_config
+    from qdl_engine.easydistill.version2.shards import shards_home
+
+    home = shards_home(context.lab, wish, questions, given.shard_rows)
+    files = ShardFiles(home / "shard-00000")
+    config = shard_config(wish, files)
+    value = {
+        "job": wish.job,
+        "rows": len(questions),
+        "shards": -(-len(questions) // given.shard_rows),
+        "done": len(list(home.glob("shard-*"))),
+        "output": str(output),
+        "config": config,
+        "command": shlex.join(installation.command(files.config)),
+    }
+    lines = [
+        (name, f"{value[name]:,}" if name != "output" else str(output))
+        for name in ("rows", "shards", "done", "output")
+    ]
+    text = (
+        f"{two_columns(lines)}\n\n{json.dumps(config, ensure_ascii=False, indent=2)}\n\n$ {value['command']}"
+    )
+    context.emit(value, text)
+    return 0
 
 
 def _questions(path: Path) -> list[Question]:

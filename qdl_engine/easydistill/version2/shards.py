@@ -99,7 +99,7 @@ def run_shards(
     wish.check()
     started = time.perf_counter()
     with lab.writer_lock(wish.job):
-        home = lab.shards / f"{wish.job}-{_digest(wish, questions, shard_rows)}"
+        home = shards_home(lab, wish, questions, shard_rows)
         shards = [questions[start : start + shard_rows] for start in range(0, len(questions), shard_rows)]
         work = _Work(installation, wish, key, home, on_event)
         found = []
@@ -115,6 +115,11 @@ def run_shards(
             for part in found:
                 handle.writelines(dump_row(row) for row in part.rows)
     return report
+
+
+def shards_home(lab: Lab, wish: Wish, questions: Sequence[Question], shard_rows: int) -> Path:
+    """The folder of a job's shards, each finished one in a `shard-*` of its own."""
+    return lab.shards / f"{wish.job}-{_digest(wish, questions, shard_rows)}"
 
 
 def _digest(wish: Wish, questions: Sequence[Question], shard_rows: int) -> str:

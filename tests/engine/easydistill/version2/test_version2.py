@@ -374,3 +374,24 @@ def test_the_command_runs_a_job_and_remembers_the_checkout(
     assert (told["kind"], told["state"]) == ("easydistill", "done")
     assert told["summary"]["note"].startswith("Wrote 7 rows") and told["summary"]["done"] == 7
     assert len((tmp_path / "lab" / "data" / "instruct_distill.jsonl").read_text().splitlines()) == 7
+
+
+def test_a_dry_run_shows_the_config_and_starts_nothing(
+    tmp_path: Path, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "lab"
+    assert main(["init", str(home)]) == 0
+    questions = tmp_path / "questions.jsonl"
+    write_lines(questions, [{"instruction": question} for question, _ in QUESTIONS])
+    words = ["--lab", str(home), "easydistill", "run", "instruct_distill", str(questions), "--dry-run"]
+    words += ["--checkout", str(checkout), "--python", sys.executable, "--shard-rows", "3"]
+    words += ["--set", "teacher.kind=server", "--set", "teacher.url=http://127.0.0.1:9/v1"]
+    capsys.readouterr()
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows"], told["shards"], told["done"]) == (7, 3, 0)
+    assert told["config"]["backend"]["base_url"] == "http://127.0.0.1:9/v1"
+    assert "-m easydistill.cli --config" in told["command"]
+    assert main(words) == 0
+    assert '"job_type": "instruct_distill"' in capsys.readouterr().out
+    assert not (checkout / "starts.txt").exists() and not list((home / "runs").glob("0*"))
