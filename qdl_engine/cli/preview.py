@@ -54,6 +54,7 @@ def preview(context: Context, given: Namespace) -> int:
 
 def _prepared(context: Context, given: Namespace) -> int:
     from qdl_engine.data.preview import RowFilter, find_rows, render_row
+    from qdl_engine.preflight.row_tokens import row_tokens
 
     lab, recipe = context.open_lab(), context.settings().recipe(given.system)
     found = find_rows(lab, given.system, RowFilter.parse(given.filter))
@@ -64,9 +65,15 @@ def _prepared(context: Context, given: Namespace) -> int:
     ]
     if not rows:
         raise _nothing(lab, given.system, given.filter, start)
+    tokens = row_tokens(lab, recipe.student, rows)
+    longest = recipe.max_length
+    shown = [{**row.to_dict(), "tokens": count.to_dict()} for row, count in zip(rows, tokens, strict=True)]
+    texts = [
+        f"{_head_of(row)}  {count.text(longest)}\n{_text_of(row)}"
+        for row, count in zip(rows, tokens, strict=True)
+    ]
     context.emit(
-        {"system": given.system, "start": start, "rows": [row.to_dict() for row in rows]},
-        "\n\n".join(f"{_head_of(row)}\n{_text_of(row)}" for row in rows),
+        {"system": given.system, "start": start, "max_length": longest, "rows": shown}, "\n\n".join(texts)
     )
     return 0
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, cast
 
-from textual import on, work
+from textual import on
 from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Static
-from textual.worker import get_current_worker
 
-from qdl_engine.errors import LabError, SettingsError
+from qdl_engine.errors import SettingsError
 from qdl_engine.status import SYSTEM_NAMES
 from qdl_engine.text import printable
-from qdl_tui.data_view import Found, PreparedRows
+from qdl_tui.screens.data_reading import DataReadingScreen
 from qdl_tui.screens.dialogs import LineInput
-from qdl_tui.screens.saving import SystemScreen
 from qdl_tui.widgets.row_view import RowView
 
 NOTHING = (
@@ -30,33 +26,7 @@ NOTHING = (
 UNLABELLED = "no answer yet: the teacher has to label it"
 
 
-@dataclass
-class RowRead(Message):
-    """A row was read, or there is none with that number."""
-
-    rows: PreparedRows
-    number: int
-    row: dict[str, Any] | None
-    problem: str = ""
-
-
-@dataclass
-class RowsFound(Message):
-    """The whole file was looked through."""
-
-    rows: PreparedRows
-    words: str
-    found: Found
-
-
-@dataclass
-class ReportRead(Message):
-    """The report of the last preparation, as lines."""
-
-    lines: list[str]
-
-
-class DataScreen(SystemScreen):
+class DataScreen(DataReadingScreen):
     """One row at a time; the trained part stands behind a bar, not only in another colour."""
 
     TICK = 2.0
@@ -100,20 +70,13 @@ class DataScreen(SystemScreen):
         ),
     ]
 
-    rows: PreparedRows
-    found: Found | None = None
-    number = 1
-    row: dict[str, Any] | None = None
-    words = ""
-    """The filter as typed."""
-    problem = ""
-    """Why the prepared file cannot be read."""
     on_report = False
     asked = ""
     """What the prompt asks for: `filter` or `row`."""
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", markup=False, id="data-title")
+        yield Static("", markup=False, id="data-tokens")
         with Horizontal(id="data-panes"):
             yield RowView(id="data-row")
             with VerticalScroll(can_focus=False, id="data-side"):
@@ -123,84 +86,12 @@ class DataScreen(SystemScreen):
     def on_mount(self) -> None:
         self.query_one("#data-prompt").display = False
 
-    def lab_opened(self) -> None:
-        if self.draft is None:
-            self.dismiss()  # Another lab was opened meanwhile: its recipe comes first.
-            return
-        self._start()
-
-    def _start(self) -> None:
-        """Read everything: the first time, and when the data were prepared anew."""
-        self.rows = PreparedRows(self.lab, self.system)
-        self.seen = self.rows.stamp
-        self.found = None
-        self.read_row(self.number)
-        self.find_rows(self.words)
-        self.read_report()
-
-    seen: tuple[int, int] | None = None
-
-    def tick(self) -> None:
-        if self.lab_app.wanted_setting:
-            self.dismiss()
-        elif self.rows.stamp != self.seen:
-            self._start()
-
-    # Reading ---------------------------------------------------------------------------------------------
-
-    @work(thread=True, exclusive=True, group="data-row", exit_on_error=False)
-    def read_row(self, number: int) -> None:
-        rows = self.rows
-        try:
-            self.post_message(RowRead(rows, number, rows.row(number)))
-        except LabError as error:
-            self.post_message(RowRead(rows, number, None, str(error)))
-
-    @work(thread=True, exclusive=True, group="data-find", exit_on_error=False)
-    def find_rows(self, words: str) -> None:
-        from qdl_engine.data.preview import RowFilter
-
-        worker, rows = get_current_worker(), self.rows
-        found = rows.find(RowFilter.parse(words), lambda: worker.is_cancelled)
-        if not worker.is_cancelled:
-            self.post_message(RowsFound(rows, words, found))
-
-    @work(thread=True, exclusive=True, group="data-report", exit_on_error=False)
-    def read_report(self) -> None:
-        from qdl_engine.data.preview import read_report
-        from qdl_engine.data.report import report_lines
-
-        report = read_report(self.lab, self.system)
-        self.post_message(ReportRead(report_lines(report) if report else ["No report: nothing is prepared."]))
-
-    @on(RowRead)
-    def show_row(self, message: RowRead) -> None:
-        if message.rows is not self.rows:
-            return
-        self.problem = message.problem
-        if message.row is not None or message.number == 1:
-            self.number, self.row = message.number, message.row
-        self._draw()
-
-    @on(RowsFound)
-    def show_found(self, message: RowsFound) -> None:
-        if message.rows is not self.rows or message.words != self.words:
-            return
-        self.found = message.found
-        numbers = message.found.numbers
-        if numbers and self.number not in numbers:
-            self._go(next((number for number in numbers if number >= self.number), numbers[-1]))
-        self._draw()
-
-    @on(ReportRead)
-    def show_report(self, message: ReportRead) -> None:
-        self.query_one("#data-report", Static).update(Content(printable("\n".join(message.lines))))
-
     # Drawing ---------------------------------------------------------------------------------------------
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
         self.set_class(self.on_report, "on-report")
         self.query_one("#data-title", Static).update(self._title())
+        self.query_one("#data-tokens", Static).update(self._tokens())
         view, draft = self.query_one(RowView), self.draft
         if draft is None:
             return
@@ -217,8 +108,7 @@ class DataScreen(SystemScreen):
 
     def _title(self) -> Content:
         parts: list[tuple[str, str] | str] = [(f"Data of {SYSTEM_NAMES[self.system]}  ", "bold $accent")]
-        matching = not self.words or self.found is None or bool(self.found.numbers)
-        if self.row is not None and matching:
+        if self.row is not None and self._matches():
             of = f" of {self.found.total:,}" if self.found is not None else ""
             parts.append((f"row {self.number:,}{of}", "bold"))
             levels = [(key, self.row.get(key)) for key in ("rv", "cd")]
@@ -232,9 +122,24 @@ class DataScreen(SystemScreen):
             parts.append((f"  /{printable(self.words)}: {kept}", "$warning"))
         return Content.assemble(*parts)
 
+    def _tokens(self) -> Content:
+        """How long the row is; a limit that it is over by now is said in words."""
+        recipe, found = self.recipe, self.tokens.get(self.number)
+        if recipe is None or self.row is None or not self._matches():
+            return Content("")
+        if found is None:
+            return Content.styled("counting tokens…", "$text-muted")
+        over = found.total > recipe.max_length
+        mark = ("  ✗ over max_length: preparing again drops it", "bold $error") if over else ""
+        return Content.assemble((found.text(recipe.max_length), "$text-muted"), mark)
+
+    def _matches(self) -> bool:
+        """Whether the row on show is one that the filter keeps."""
+        return not self.words or self.found is None or bool(self.found.numbers)
+
     # Moving ----------------------------------------------------------------------------------------------
 
-    def _go(self, number: int) -> None:
+    def go(self, number: int) -> None:
         self.on_report = False
         self.query_one(RowView).to_top()
         self.read_row(number)
@@ -243,17 +148,17 @@ class DataScreen(SystemScreen):
         if self.found is None or not self.words:
             wanted = self.number + rows
             if wanted >= 1 and (self.found is None or wanted <= self.found.total):
-                self._go(wanted)
+                self.go(wanted)
             return
         numbers = self.found.numbers
         later = [number for number in numbers if (number - self.number) * rows > 0]
         if later:
-            self._go(later[0] if rows > 0 else later[-1])
+            self.go(later[0] if rows > 0 else later[-1])
 
     def action_end(self, place: int) -> None:
         """The first row, or the last one that is shown."""
         if self.found is not None and self.found.numbers:
-            self._go(self.found.numbers[place])
+            self.go(self.found.numbers[place])
 
     def go_to(self, text: str) -> None:
         """Go to a row by its number from 1, or to a percentage."""
@@ -263,11 +168,11 @@ class DataScreen(SystemScreen):
             self.notify(f"No row {text!r}: a number, or 50%", markup=False, timeout=3)
             return
         wanted = self.found.total * int(number) // 100 if word.endswith("%") else int(number)
-        self._go(max(1, min(wanted, self.found.total)))
+        self.go(max(1, min(wanted, self.found.total)))
 
     def action_report(self) -> None:
         self.on_report = not self.on_report
-        self._draw()
+        self.draw()
 
     def action_scroll(self, lines: int) -> None:
         chosen = "#data-side" if self.on_report else "#data-row"
@@ -276,7 +181,7 @@ class DataScreen(SystemScreen):
     def action_mapping(self) -> None:
         from qdl_tui.screens.mapping import MappingScreen
 
-        self.app.push_screen(MappingScreen(self.system), lambda _: self._draw())
+        self.app.push_screen(MappingScreen(self.system), lambda _: self.draw())
 
     # The prompt ------------------------------------------------------------------------------------------
 
@@ -307,7 +212,7 @@ class DataScreen(SystemScreen):
             return
         self.words, self.found = words.strip(), None
         self.find_rows(self.words)
-        self._draw()
+        self.draw()
 
     def _close_prompt(self) -> None:
         self.query_one("#data-prompt").display = False

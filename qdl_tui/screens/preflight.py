@@ -5,9 +5,7 @@ What is shown is what `qdl preflight --json` says, asked in a process of its own
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -22,6 +20,7 @@ from textual.widgets import Static
 from qdl_engine.lab import Lab
 from qdl_engine.status import SYSTEM_NAMES, size_text
 from qdl_engine.text import one_line, printable
+from qdl_tui.engine_call import ask_engine
 from qdl_tui.widgets.bars import KeyBar
 
 Answer = Literal["start", "edit", ""]
@@ -81,25 +80,8 @@ class PreflightScreen(ModalScreen[Answer]):
     @work(exclusive=True, group="preflight", exit_on_error=False)
     async def measure(self) -> None:
         """Ask the engine; leaving the screen ends its process."""
-        from qdl_engine.runs.launch import CHILD_ENVIRONMENT, python_command
-
-        words = ["--lab", str(self.lab.root), "preflight", self.system, "--json"]
-        words += [word for override in self.overrides for word in ("--set", override)]
-        process = await asyncio.create_subprocess_exec(
-            *python_command("qdl_engine.cli", *words),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={**os.environ, **CHILD_ENVIRONMENT},
-            start_new_session=True,
-        )
-        try:
-            told, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        self._show(told)
+        words = [word for override in self.overrides for word in ("--set", override)]
+        self._show(await ask_engine("--lab", str(self.lab.root), "preflight", self.system, "--json", *words))
 
     def _show(self, told: bytes) -> None:
         try:

@@ -425,6 +425,8 @@ def test_preview_of_one_row_of_a_filter_of_a_source_and_of_the_report(
     capsys.readouterr()
     assert qdl("preview", "system1", "--row", "2", "--json") == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
+    tokens = row["tokens"]
+    assert tokens["origin"] == "counted" and tokens["total"] == tokens["prompt"] + tokens["trained"]
     assert row["number"] == 2 and row["trained"] == f"{row['output']}<|im_end|>" and row["id"]
     assert qdl("preview", "system1", "--filter", row["instruction"], "--json") == 0
     assert row in json.loads(capsys.readouterr().out)["rows"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 from textual.pilot import Pilot
+from tokenizers import Tokenizer
 
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_tui.app import QdlApp
+from qdl_tui.screens.data import DataScreen
+from tests.tiny import make_tiny_model
 from tests.tui.screen import check_golden, screen_text, settled
 
 
@@ -59,6 +62,10 @@ async def open_data(app: QdlApp, pilot: Pilot[None], system: str = "3") -> None:
 
 def top(app: QdlApp) -> str:
     return screen_text(app).splitlines()[1]
+
+
+def tokens_line(app: QdlApp) -> str:
+    return screen_text(app).splitlines()[2]
 
 
 async def press(app: QdlApp, pilot: Pilot[None], *keys: str) -> None:
@@ -159,3 +166,33 @@ async def test_a_broken_file_is_told(lab: Lab) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await open_data(app, pilot)
         assert "Not valid JSON" in screen_text(app)
+
+
+async def test_the_tokens_of_a_row_are_counted_by_the_students_own_tokenizer(lab: Lab) -> None:
+    prepare(lab, 30)
+    student = make_tiny_model(lab.root / "student")
+    lab.settings_file.write_text(f'[system2]\nstudent = "{student}"\nmax_length = 16\n', encoding="utf-8")
+    tokenizer = Tokenizer.from_file(str(student / "tokenizer.json"))
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_data(app, pilot)
+        for key in ("n", "G"):
+            await press(app, pilot, key)
+            screen = app.screen
+            assert isinstance(screen, DataScreen) and screen.row is not None
+            trained = len(tokenizer.encode(f"{screen.row['output']}<|im_end|>", add_special_tokens=False))
+            assert f" prompt + {trained} trained = " in tokens_line(app)
+            assert "about" not in tokens_line(app)
+            assert "✗ over max_length" in tokens_line(app)
+
+
+async def test_without_the_tokenizer_the_tokens_are_estimated_and_of_an_unlabelled_row_only_the_prompt(
+    lab: Lab,
+) -> None:
+    write_json_atomic(lab.train_instructions, [{"id": "1", "instruction": "Why?"}])
+    lab.settings_file.write_text("[system1]\nlabel = true\n", encoding="utf-8")
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_data(app, pilot, "2")
+        assert tokens_line(app).startswith(" about ")
+        assert "prompt, no answer yet, of 2,048 tokens" in tokens_line(app)
