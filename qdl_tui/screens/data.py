@@ -130,7 +130,7 @@ class DataScreen(DataReadingScreen):
         if found is None:
             return Content.styled("counting tokens…", "$text-muted")
         over = found.total > recipe.max_length
-        mark = ("  ✗ over max_length: preparing again drops it", "bold $error") if over else ""
+        mark = ("  ✗ too long", "bold $error") if over else ""
         return Content.assemble((found.text(recipe.max_length), "$text-muted"), mark)
 
     def _matches(self) -> bool:

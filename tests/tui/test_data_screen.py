@@ -183,7 +183,7 @@ async def test_the_tokens_of_a_row_are_counted_by_the_students_own_tokenizer(lab
             trained = len(tokenizer.encode(f"{screen.row['output']}<|im_end|>", add_special_tokens=False))
             assert f" prompt + {trained} trained = " in tokens_line(app)
             assert "about" not in tokens_line(app)
-            assert "✗ over max_length" in tokens_line(app)
+            assert "✗ too long" in tokens_line(app)
 
 
 async def test_without_the_tokenizer_the_tokens_are_estimated_and_of_an_unlabelled_row_only_the_prompt(
