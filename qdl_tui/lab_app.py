@@ -82,6 +82,15 @@ class LabApp(TellingApp):
         else:
             self.action_show_mode(mode)
 
+    async def show_comparison(self, name: str) -> None:
+        """Open a saved comparison on the compare screen."""
+        from qdl_tui.screens.compare_actions import CompareActionsScreen
+
+        if isinstance(self.screen, BaseScreen):
+            await self.switch_mode("compare")
+            if isinstance(self.screen, CompareActionsScreen):
+                self.screen.open_saved(self.lab, name)
+
     def open_lab(self, lab: Lab) -> None:
         self.lab = lab
         self.run_id = self.state.last_run.get(str(lab.root), "")
@@ -100,7 +109,7 @@ class LabApp(TellingApp):
     @on(LabCreated)
     def lab_created(self, message: LabCreated) -> None:
         self.open_lab(message.lab)
-        self.notify("The lab is ready. Enter does the next step.", markup=False)
+        self.notify("The lab is ready")
 
     def start_step(self, step: Step) -> None:
         """Do one step: on its own screen, or as a detached run."""
@@ -143,7 +152,7 @@ class LabApp(TellingApp):
     @on(RunStarted)
     def run_started(self, message: RunStarted) -> None:
         self.run_id = message.run.id
-        self.notify(f"Started: qdl {' '.join(message.command)}", markup=False, timeout=4)
+        self.notify(f"Started: qdl {' '.join(message.command)}")
         if isinstance(self.screen, BaseScreen):
             self.screen.tick()
 

@@ -28,10 +28,12 @@ class LabCommands(Provider):
 
     _runs: list[Run]
     _settings: list[tuple[str, str]]
+    _comparisons: list[tuple[str, str]]
 
     async def startup(self) -> None:
         self._runs = await asyncio.to_thread(self._read_runs)
         self._settings = await asyncio.to_thread(self._read_settings)
+        self._comparisons = await asyncio.to_thread(self._read_comparisons)
 
     def _read_settings(self) -> list[tuple[str, str]]:
         """Key and help of every setting. The settings models cost 0.1 s, once, in a thread."""
@@ -40,6 +42,12 @@ class LabCommands(Provider):
         if not self._app.lab.settings_file.is_file():
             return []
         return [(info.key, info.help) for section in sections() for info in all_fields(section)]
+
+    def _read_comparisons(self) -> list[tuple[str, str]]:
+        """Name of each saved comparison, and what is in it."""
+        from qdl_tui.comparing import saved_options
+
+        return saved_options(self._app.lab) if self._app.lab.comparisons.is_dir() else []
 
     def _read_runs(self) -> list[Run]:
         from qdl_engine.runs.store import list_runs
@@ -82,13 +90,17 @@ class LabCommands(Provider):
         preflights: list[Command] = [
             (
                 f"Preflight of {name}",
-                "Will its training fit, how long will it take; Enter starts it",
+                "Will its training fit, how long will it take; it is started from there",
                 partial(self._app.show_preflight, cast("System", system)),
             )
             for system, name in SYSTEM_NAMES.items()
             if self._settings
         ]
-        return [*self._actions(), *preflights, *runs, *settings]
+        comparisons: list[Command] = [
+            (f"Open comparison {name}", about, partial(self._app.show_comparison, name))
+            for name, about in self._comparisons
+        ]
+        return [*self._actions(), *preflights, *runs, *comparisons, *settings]
 
     async def discover(self) -> Hits:
         for title, help_text, act in self._commands():

@@ -90,10 +90,9 @@ class TellingApp(App[None]):
 
     def action_help_quit(self) -> None:
         """Ctrl+c is what people press to leave: say what does, and that it costs nothing."""
-        for active in self.active_bindings.values():
-            if active.binding.id in ("app.quit", "app.quit_ctrl"):
-                self.notify(f"{self.get_key_display(active.binding)} leaves the app; runs go on without it")
-                return
+        keys = {active.binding.id: active.binding for active in self.active_bindings.values()}
+        quits = keys.get("app.quit") or keys["app.quit_ctrl"]
+        self.notify(f"{self.get_key_display(quits)} leaves the app; runs go on without it")
 
     def copy_to_clipboard(self, text: str, what: str = "") -> None:
         """Copy wherever it can go, and say where; `what` names it: "run id".

@@ -42,7 +42,7 @@ class CompareScreen(WalkingScreen):
     def compose_body(self) -> Iterable[Widget]:
         with Horizontal(id="prompt-row"):
             yield Static("Prompt", markup=False, id="prompt-place")
-            yield PromptInput(id="prompt", placeholder="i: type a prompt")
+            yield PromptInput(id="prompt", placeholder=f"{self.key_of('compare.edit')}: type a prompt")
         with SplitPanes(name="answers", kept=self.lab_app.state.splits, id="answers"):
             for model in MODELS:
                 yield AnswerPane(model, TITLES[model])
@@ -135,7 +135,8 @@ class CompareScreen(WalkingScreen):
                 pane.show_why("skipped", shown.comparison.skipped[pane.model])
                 return
         missing = self.problem or (self.setting and self.setting.contestant(pane.model).missing) or ""
-        not_asked = "Not asked in this comparison. Enter asks." if shown is not None else "Enter asks."
+        asks = f"{self.key_of('compare.ask')} asks."
+        not_asked = f"Not asked in this comparison. {asks}" if shown is not None else asks
         pane.show_why("not there" if missing else "", missing or (not_asked if self.current_prompt() else ""))
 
     def _fill_live(self, pane: AnswerPane, asking: Asking) -> None:

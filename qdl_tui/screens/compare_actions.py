@@ -94,11 +94,9 @@ class CompareActionsScreen(VotingScreen):
         def chosen(title: str | None) -> None:
             if title:
                 self.names = CHOICES[title]
+                self.remember_taste()
                 self.redraw()
 
-        if self.asking is not None:
-            self.notify("Still answering: c cancels", markup=False, timeout=2)
-            return
         options = [(title, "on show" if names == self.names else "") for title, names in CHOICES.items()]
         self.app.push_screen(ChooseScreen("Which models take part?", options), chosen)
 
@@ -177,7 +175,7 @@ class CompareActionsScreen(VotingScreen):
         if message.options:
             self.app.push_screen(ChooseScreen("Open a saved comparison", message.options), chosen)
         else:
-            self.notify("No comparison is saved yet: Enter asks", markup=False, timeout=3)
+            self.notify(f"No comparison is saved yet: {self.key_of('compare.ask')} asks")
 
     @work(thread=True, exclusive=True, group="open", exit_on_error=False)
     def open_saved(self, lab: Lab, name: str) -> None:

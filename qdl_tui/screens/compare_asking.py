@@ -12,7 +12,7 @@ from textual.message import Message
 
 from qdl_engine.errors import LabError
 from qdl_tui.asking import Asking
-from qdl_tui.comparing import MODELS, Setting, Shown
+from qdl_tui.comparing import MODELS, TITLES, Setting, Shown
 from qdl_tui.messages import Said
 from qdl_tui.model_worker import ModelWorker
 from qdl_tui.screens.base import BaseScreen
@@ -77,17 +77,17 @@ class AskingScreen(BaseScreen):
     def show_saved(self) -> None:
         """A comparison has its file now."""
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "cancel":
-            return self.asking is not None
-        if action in ("ask", "ask_all"):
-            return self.asking is None
-        return super().check_action(action, parameters)
+    def why_not(self, action: str) -> str:
+        if action == "cancel" and self.asking is None:
+            return "Nothing is being asked"
+        if action in ("ask", "ask_all", "models") and self.asking is not None:
+            return f"Still answering: {self.key_of('compare.cancel')} cancels"
+        return super().why_not(action)
 
     def action_ask(self) -> None:
         prompt = self.current_prompt()
         if not prompt:
-            self.notify("There is no prompt: i types one", markup=False, timeout=3)
+            self.notify(f"There is no prompt: {self.key_of('compare.edit')} types one")
         else:
             self.start_asking([prompt])
 
@@ -125,10 +125,10 @@ class AskingScreen(BaseScreen):
             asking.stopped = True
             self._answered(asking)
         for item in contestants:
+            question = asking.question_id(item.name)
             if self._loaded.get(item.name) != item.weights:
                 self._loaded[item.name] = item.weights
-                await worker.send(asking.setting.load_request(item))
-            question = asking.question_id(item.name)
+                await worker.send({**asking.setting.load_request(item), "id": question})
             await worker.send(asking.setting.ask_request(item, asking.prompt, question))
 
     def _hear(self, event: dict[str, Any]) -> None:
@@ -140,7 +140,7 @@ class AskingScreen(BaseScreen):
         kind, name = event.get("event"), str(event.get("name", ""))
         if kind == "loaded":
             self._about[name] = event
-        elif kind == "load_failed":
+        elif kind in ("load_failed", "not_loaded"):
             self._loaded.pop(name, None)
         elif kind == "gone":
             self._loaded, self._about = {}, {}
@@ -187,12 +187,21 @@ class AskingScreen(BaseScreen):
 
     @work(group="cancel", exit_on_error=False)
     async def action_cancel(self) -> None:
+        """Stop at once. An answer stops at its next token; a model that loads cannot: its process is ended."""
         asking, worker = self.asking, self.worker
         if asking is None or worker is None:
             return
         asking.stopped = True
-        for name in sorted(asking.waiting):
-            await worker.send({"op": "cancel", "id": asking.question_id(name)})
+        loading = asking.loading
+        if not loading:
+            for name in sorted(asking.waiting):
+                await worker.send({"op": "cancel", "id": asking.question_id(name)})
+            return
+        await worker.kill()
+        self._loaded, self._about = {}, {}
+        asking.cancel()
+        self.notify(f"Cancelled while {TITLES[loading]} was loaded; the next question loads again")
+        self._answered(asking)
 
     async def on_unmount(self) -> None:
         if self.worker is not None:

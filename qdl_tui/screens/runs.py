@@ -126,7 +126,8 @@ class RunsScreen(RunActionsScreen):
         self.table.show_runs(shown, self.size.width)
         count = ""
         if self.wanted:
-            count = f"/{one_line(self.wanted, 30)}   {len(shown)} of {len(self.views)} runs   {self.key_of('runs.unfilter')}: all"
+            counted = f"{len(shown)} of {len(self.views)} runs"
+            count = f"/{one_line(self.wanted, 30)}   {counted}   {self.key_of('runs.unfilter')}: all"
         line = self.query_one("#runs-count", Static)
         line.display = bool(count)
         line.update(Content.styled(count, "$accent"))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from textual.command import CommandPalette
 
-from qdl_engine.lab import Lab
+from qdl_engine.field_info import all_fields, sections
+from qdl_engine.lab import Lab, write_json_atomic
 from qdl_tui.app import QdlApp
+from qdl_tui.palette import LabCommands
 from qdl_tui.screens.recipe import RecipeScreen
+from qdl_tui.widgets.bars import MODE_TITLES, described_bindings
 from tests.tui.conftest import finished_run
 from tests.tui.screen import screen_text, settled
+from tests.tui.test_compare_saved import CREATED, save
 
 
 async def choose(app: QdlApp, pilot, words: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
@@ -50,3 +55,63 @@ async def test_an_action_of_the_screen_is_found(lab: Lab) -> None:
         await settled(app, pilot)
         await choose(app, pilot, "go to compare")
         assert "[6 Compare]" in screen_text(app)
+
+
+def provider(app: QdlApp) -> LabCommands:
+    return LabCommands(app.screen)
+
+
+@pytest.mark.parametrize("mode", MODE_TITLES)
+async def test_every_action_run_setting_and_comparison_is_listed(lab: Lab, mode: str) -> None:
+    runs = [finished_run(lab), finished_run(lab, state="stopped")]
+    comparison = {"prompts": ["What?"], "models": {}, "skipped": {}, "created": ""}
+    write_json_atomic(lab.comparisons / "20260101-000000.json", comparison)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        app.action_show_mode(mode)
+        await settled(app, pilot)
+        palette = provider(app)
+        await palette.startup()
+        listed = {str(hit.display) for hit in [hit async for hit in palette.discover()]}
+        bound = [
+            binding
+            for node in (app, app.screen)
+            for bindings in described_bindings(node).values()
+            for binding in bindings
+            if binding.id and not app.screen.why_not(binding.action)  # type: ignore[attr-defined]
+        ]
+        expected = {
+            f"Go to {binding.description}" if "show_mode" in binding.action else binding.description
+            for binding in bound
+            if not binding.action.startswith("vote")
+        }
+        expected |= {f"Watch run {run.id}" for run in runs}
+        expected |= {f"Set {info.key}" for section in sections() for info in all_fields(section)}
+        expected.add("Open comparison 20260101-000000")
+        assert not expected - listed
+
+
+async def test_what_cannot_be_done_is_not_listed(lab: Lab) -> None:
+    finished_run(lab)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("4")
+        await settled(app, pilot)
+        palette = provider(app)
+        await palette.startup()
+        listed = {str(hit.display) for hit in [hit async for hit in palette.discover()]}
+        assert not {"Stop", "Resume", "All runs"} & listed and "Delete" in listed
+
+
+async def test_a_saved_comparison_is_opened(lab: Lab) -> None:
+    save(lab, "20260101-000000", {"system1": ["Forty-two"]}, ["What is 17 + 25?"], CREATED)
+    save(lab, "20260102-000000", {"system1": ["No"]}, ["Is 91 a prime?"], CREATED)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await choose(app, pilot, "comparison 20260101")
+        await settled(app, pilot)
+        assert "[6 Compare]" in screen_text(app)
+        assert "What is 17 + 25?" in screen_text(app)
