@@ -54,6 +54,14 @@ class DataScreen(DataReadingScreen):
             id="data.go",
         ),
         Binding("m", "mapping", "Mapping", show=False, tooltip="Which column is what", id="data.mapping"),
+        Binding(
+            "e",
+            "make",
+            "EasyDistill 2.x",
+            show=False,
+            tooltip="Let EasyDistill 2.x make data, by a server",
+            id="data.make",
+        ),
         Binding("g,home", "end(0)", "First row", show=False, id="data.first"),
         Binding("G,end", "end(-1)", "Last row", show=False, id="data.last"),
         Binding("j,down", "scroll(1)", "Down", show=False, id="data.down"),
@@ -182,6 +190,11 @@ class DataScreen(DataReadingScreen):
         from qdl_tui.screens.mapping import MappingScreen
 
         self.app.push_screen(MappingScreen(self.system), lambda _: self.draw())
+
+    def action_make(self) -> None:
+        from qdl_tui.screens.making import open_making
+
+        open_making(self.lab_app)
 
     # The prompt ------------------------------------------------------------------------------------------
 
