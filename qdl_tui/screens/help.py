@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
@@ -10,6 +12,9 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from qdl_tui.widgets.bars import KeyBar, described_bindings
+
+KEYS_WIDTH = 16
+"""Cells of the column of keys."""
 
 
 class HelpScreen(ModalScreen[None]):
@@ -30,10 +35,18 @@ class HelpScreen(ModalScreen[None]):
         with Vertical(classes="dialog wide"):
             yield Static("Keys", markup=False, classes="dialog-title")
             with VerticalScroll(can_focus=False):
-                yield Static(self._keys(), markup=False)
+                yield Static("", markup=False, id="keys")
             yield KeyBar()
 
-    def _keys(self) -> Content:
+    def on_resize(self) -> None:
+        """Once there is a size, what does not fit goes on under its own column."""
+        self.call_after_refresh(self._show_keys)
+
+    def _show_keys(self) -> None:
+        keys = self.query_one("#keys", Static)
+        keys.update(self._keys(keys.size.width))
+
+    def _keys(self, width: int) -> Content:
         lines: list[Content] = []
         seen: set[str] = set()
         widgets = [widget for widget in self.about.focus_chain if not widget.has_class("-textual-system")]
@@ -45,12 +58,15 @@ class HelpScreen(ModalScreen[None]):
             seen.update(fresh)
             if fresh:
                 lines.append(Content.styled(title, "bold $accent"))
-                lines += [self._line(bindings) for bindings in fresh.values()]
+                lines += [self._line(bindings, width) for bindings in fresh.values()]
         return Content("\n").join(lines)
 
-    def _line(self, bindings: list[Binding]) -> Content:
+    def _line(self, bindings: list[Binding], width: int) -> Content:
         keys = " ".join(dict.fromkeys(self.app.get_key_display(binding) for binding in bindings))
-        return Content.assemble((f"  {keys:14}", "bold"), bindings[0].tooltip or bindings[0].description)
+        does = bindings[0].tooltip or bindings[0].description
+        first, *more = textwrap.wrap(does, max(20, width - KEYS_WIDTH)) or [""]
+        below = "".join(f"\n{'':{KEYS_WIDTH}}{line}" for line in more)
+        return Content.assemble((f"  {keys:{KEYS_WIDTH - 2}}", "bold"), first + below)
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

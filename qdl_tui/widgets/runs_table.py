@@ -15,6 +15,8 @@ from qdl_tui.widgets.nav_list import list_keys
 
 WIDTHS = {"Id": 21, "Name": 12, "State": 8, "Progress": 11, "Loss": 6, "ETA": 7, "Time": 7}
 """Cells of each column on 80; what a wider terminal has more goes to the names."""
+FIRST_TO_GO = ("Name", "ETA")
+"""What a narrower terminal has no room for, the name first: it stands below the table too."""
 GAP = 1
 """Cells between two columns."""
 LONGEST_NAME = 40
@@ -35,7 +37,8 @@ class RunsTable(DataTable[Text]):
         self.first_look: Callable[[Key], bool] | None = None
         """Asked about each key before any binding; True takes it."""
         self._shown: dict[str, tuple[str, ...]] = {}
-        self._name_width = 0
+        self._widths: dict[str, int] = {}
+        """Cells of each column that there is room for."""
 
     def on_key(self, event: Key) -> None:
         """Keys that came in one burst are all here before the first one's binding runs."""
@@ -69,29 +72,27 @@ class RunsTable(DataTable[Text]):
 
     def _fit(self, width: int) -> bool:
         """Make the columns as wide as there is room; whether anything changed."""
-        others = sum(WIDTHS.values()) - WIDTHS["Name"] + GAP * len(WIDTHS) + 1
-        name_width = max(WIDTHS["Name"], min(LONGEST_NAME, width - others))
-        if name_width == self._name_width:
+        widths = _widths(width)
+        if widths == self._widths:
             return False
-        self._name_width = name_width
+        self._widths = widths
         self.clear(columns=True)
-        for title, cells in WIDTHS.items():
-            self.add_column(
-                self._cell(title, title), width=GAP + (name_width if title == "Name" else cells), key=title
-            )
+        for title, cells in widths.items():
+            self.add_column(self._cell(title, title), width=GAP + cells, key=title)
         return True
 
     def _cell(self, column: str, text: str) -> Text:
         """A gap, then what fits."""
-        return Text(" " * GAP + one_line(text, self._name_width if column == "Name" else WIDTHS[column]))
+        return Text(" " * GAP + one_line(text, self._widths[column]))
 
     def _row(self, cells: tuple[str, ...]) -> list[Text]:
-        return [self._cell(column, text) for column, text in zip(WIDTHS, cells, strict=True)]
+        by_column = zip(WIDTHS, cells, strict=True)
+        return [self._cell(column, text) for column, text in by_column if column in self._widths]
 
     def _update_cells(self, cells: dict[str, tuple[str, ...]]) -> None:
         for key, now in cells.items():
             for column, before, value in zip(WIDTHS, self._shown[key], now, strict=True):
-                if before != value:
+                if before != value and column in self._widths:
                     self.update_cell(key, column, self._cell(column, value))
 
     def _update_rows(self, cells: dict[str, tuple[str, ...]]) -> None:
@@ -111,3 +112,19 @@ class RunsTable(DataTable[Text]):
                 self.scroll_to(y=top + place - row, animate=False)
         elif cells:
             self.move_cursor(row=min(row, len(cells) - 1), animate=False)
+
+
+def _widths(width: int) -> dict[str, int]:
+    """Cells of the columns in a table of `width` cells."""
+    widths = dict(WIDTHS)
+    for title in FIRST_TO_GO:
+        if _taken(widths) > width:
+            del widths[title]
+    if "Name" in widths:
+        widths["Name"] = min(LONGEST_NAME, WIDTHS["Name"] + width - _taken(widths))
+    return widths
+
+
+def _taken(widths: dict[str, int]) -> int:
+    """Cells of the whole table: the columns, the gaps, the scrollbar."""
+    return sum(widths.values()) + GAP * len(widths) + 1

@@ -44,6 +44,26 @@ async def test_the_help_lists_the_keys_of_the_screen(lab: Lab) -> None:
         assert app.screen is app.screen_stack[0]
 
 
+async def test_in_a_narrow_terminal_the_help_goes_on_under_its_own_column(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("5", "question_mark")
+        await settled(app, pilot)
+        lines = screen_text(app).splitlines()
+        place = next(number for number, line in enumerate(lines) if "Write the run's figures" in line)
+        assert lines[place + 1].index("JSON") == lines[place].index("Write")
+
+
+async def test_in_a_narrow_terminal_each_step_is_one_line(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await settled(app, pilot)
+        lines = screen_text(app).splitlines()
+        steps = lines[lines.index(" Next step") + 1 :][:2]
+        assert all("qdl" in line for line in steps)
+
+
 async def test_below_60x20_it_says_what_it_needs(lab: Lab) -> None:
     app = QdlApp(lab)
     async with app.run_test(size=(50, 15)) as pilot:

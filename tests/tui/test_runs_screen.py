@@ -114,6 +114,25 @@ async def test_a_name_and_a_note_are_written_and_taken_away(lab: Lab) -> None:
         assert (refresh_run(run).name, refresh_run(run).note) == ("", "half")
 
 
+async def test_a_narrow_terminal_has_fewer_columns_and_cuts_none(lab: Lab) -> None:
+    rename_run(finished_run(lab), "small")
+    app = QdlApp(lab)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("4")
+        await settled(app, pilot)
+        heads, row = screen_text(app).splitlines()[1:3]
+        assert heads.split() == ["Id", "State", "Progress", "Loss", "Time"]
+        assert row.split() == ["0001-train-system1", "done", "100%", "0.600", "2:05"]
+        assert "small · train System 1" in screen_text(app)
+        await pilot.resize_terminal(70, 20)
+        await settled(app, pilot)
+        assert "ETA" in screen_text(app) and " Name " not in screen_text(app)
+        await pilot.resize_terminal(80, 20)
+        await settled(app, pilot)
+        assert " Name " in screen_text(app)
+
+
 async def test_scroll_and_cursor_stay_when_runs_come_and_go(lab: Lab) -> None:
     runs = [finished_run(lab) for _ in range(40)]
     app = QdlApp(lab)
