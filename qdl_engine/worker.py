@@ -8,8 +8,9 @@ The app starts it so that it never loads a model itself. Requests come in on std
      "max_new_tokens": ..., "temperature": ...}
     {"op": "cancel", "id": ...}    {"op": "unload", "name": ...}    {"op": "quit"}
 
-and events go out on stdout: `ready`, `loaded`, `load_failed`, `unloaded`, `chunk`, `answer`, `error`.
-Every `ask` ends with exactly one `answer` or `error`. The end of stdin ends the process: a killed
+and events go out on stdout: `ready`, `loaded`, `load_failed`, `not_loaded`, `unloaded`, `chunk`, `answer`,
+`error`. A `load` may carry the `id` of the question it is for: when that is cancelled before its turn, it is
+`not_loaded`. Every `ask` ends with exactly one `answer` or `error`. The end of stdin ends the process: a killed
 app frees its GPU.
 """
 
@@ -104,6 +105,9 @@ class Worker:
         from qdl_engine.models import free_memory, load_student, load_teacher
 
         name = _text(request, "name")
+        if self._is_cancelled(request):
+            self.send("not_loaded", id=request["id"], name=name)
+            return
         if self.models.pop(name, None) is not None:
             free_memory()
         started = time.perf_counter()

@@ -103,6 +103,18 @@ class Asking:
         for name in sorted(self.waiting):
             self._answered(name, Answer.failure(why))
 
+    @property
+    def loading(self) -> str:
+        """The model that the worker loads at this moment; empty while it answers."""
+        at_work = next((item.name for item in self._contestants if item.name in self.waiting), "")
+        return at_work if self.states.get(at_work) == "loading" else ""
+
+    def cancel(self) -> None:
+        """Nobody who still owes an answer will give one."""
+        self.stopped = True
+        for name in sorted(self.waiting):
+            self._answered(name, Answer.of("", 0, 0.0, 0.0, "cancelled"))
+
     def _answered(self, name: str, answer: Answer) -> None:
         self.answers[name] = answer
         self.waiting.discard(name)

@@ -25,7 +25,8 @@ class ModelWorker:
 
     Args:
         log: Where what the worker writes to stderr goes.
-        on_event: Called for each event; the last one is `{"event": "gone"}` with the exit code.
+        on_event: Called for each event; the last one is `{"event": "gone"}` with the exit code, unless it
+            was killed.
     """
 
     def __init__(self, log: Path, on_event: Callable[[Said], object]) -> None:
@@ -57,13 +58,17 @@ class ModelWorker:
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         async for line in process.stdout:
+            if process is not self._process:
+                return
             try:
                 event = json.loads(line)
             except ValueError:
                 continue
             if isinstance(event, dict):
                 self._on_event(event)
-        self._on_event({"event": "gone", "exit_code": await process.wait()})
+        code = await process.wait()
+        if process is self._process:
+            self._on_event({"event": "gone", "exit_code": code})
 
     async def send(self, request: Said) -> None:
         """Write one request, starting the worker when it is not there."""
@@ -75,6 +80,13 @@ class ModelWorker:
             await self._process.stdin.drain()
         except (BrokenPipeError, ConnectionResetError):
             return  # it has just gone; the reader says so
+
+    async def kill(self) -> None:
+        """End the worker whatever it does, and say no more of it; the next request starts another."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
 
     async def close(self) -> None:
         """End the worker at once: it holds nothing to lose, and leaving must not wait for torch."""

@@ -35,6 +35,21 @@ def copied_file() -> Path:
     return state_directory() / "copied.txt"
 
 
+@dataclass(frozen=True)
+class CompareTaste:
+    """How a person compares in one lab: which models take part (none: all), and whether names are hidden."""
+
+    models: tuple[str, ...] = ()
+    blind: bool = False
+
+    @classmethod
+    def read(cls, value: object) -> CompareTaste:
+        """What is right in a value of the file."""
+        found = _dict(value)
+        models = tuple(str(name) for name in _list(found.get("models")))
+        return cls(models, found.get("blind") is True)
+
+
 @dataclass
 class UserState:
     """Read once at start, saved at each change."""
@@ -45,6 +60,8 @@ class UserState:
     """Lab directory to the run last watched there."""
     splits: dict[str, list[float]] = field(default_factory=dict)
     """The sizes of panes that the user chose, as shares."""
+    compare: dict[str, CompareTaste] = field(default_factory=dict)
+    """Lab directory to how comparisons are shown there."""
     version: int = VERSION
 
     def remember_lab(self, root: Path) -> None:
@@ -76,6 +93,7 @@ def load_state() -> UserState:
         recent=[item for item in _list(value.get("recent")) if isinstance(item, str)],
         theme=str(value.get("theme", "qdl-dark")),
         last_run={key: str(item) for key, item in _dict(value.get("last_run")).items()},
+        compare={key: CompareTaste.read(item) for key, item in _dict(value.get("compare")).items()},
         splits={key: [*shares] for key, shares in _dict(value.get("splits")).items() if _are_shares(shares)},
     )
 

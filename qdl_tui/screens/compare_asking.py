@@ -187,7 +187,7 @@ class AskingScreen(BaseScreen):
 
     @work(group="cancel", exit_on_error=False)
     async def action_cancel(self) -> None:
-        """Stop at once. An answer stops at its next token; a model that loads cannot: its process is ended."""
+        """Stop at once: an answer stops at its next token; of a model that loads, the process is ended."""
         asking, worker = self.asking, self.worker
         if asking is None or worker is None:
             return

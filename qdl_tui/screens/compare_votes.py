@@ -11,9 +11,10 @@ from textual.message import Message
 from qdl_engine.lab import Lab
 from qdl_engine.votes import BAD, TIE, Vote, append_vote, make_vote, read_votes
 from qdl_tui.asking import voteable
-from qdl_tui.comparing import Shown
+from qdl_tui.comparing import CHOICES, MODELS, Shown
 from qdl_tui.messages import Said
 from qdl_tui.screens.compare_asking import AskingScreen
+from qdl_tui.state import CompareTaste
 from qdl_tui.widgets.answer_pane import AnswerPane
 
 
@@ -69,8 +70,20 @@ class VotingScreen(AskingScreen):
         shown = self.shown()
         return [] if shown is None else voteable(shown, [pane.model for pane in self.panes()])
 
+    def remember_taste(self) -> None:
+        """Keep who takes part in this lab's comparisons, and whether names are hidden."""
+        self.lab_app.state.compare[str(self.lab.root)] = CompareTaste(self.names, self.blind)
+        self.lab_app.save_state()
+
+    def recall_taste(self) -> None:
+        """Compare as it was last done in this lab."""
+        taste = self.lab_app.state.compare.get(str(self.lab.root), CompareTaste())
+        self.names = taste.models if taste.models in CHOICES.values() else MODELS
+        self.blind = taste.blind
+
     def action_blind(self) -> None:
         self.blind = not self.blind
+        self.remember_taste()
         self.redraw()
 
     def action_vote(self, verdict: str) -> None:

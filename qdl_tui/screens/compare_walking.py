@@ -74,6 +74,7 @@ class WalkingScreen(CompareActionsScreen):
         self.action_cancel()
         self.asking, self.setting, self.problem = None, None, ""
         self.prompts, self.position, self.known, self.votes = [], 0, {}, []
+        self.recall_taste()
         self._set_prompt("")
 
     def tick(self) -> None:

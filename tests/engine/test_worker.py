@@ -103,6 +103,20 @@ def test_a_cancel_stops_the_answer_and_those_that_wait(worker: Process) -> None:
     assert answers[1]["tokens"] == 0
 
 
+def test_a_load_whose_question_is_cancelled_before_its_turn_does_not_load(
+    worker: Process, model: Path
+) -> None:
+    ask(worker, "busy", max_new_tokens=4000)
+    worker.send(op="load", id="later", name="system2", path=str(model))
+    worker.send(op="ask", id="later", name="system2", prompt="Hello", mode="system1")
+    worker.send(op="cancel", id="later")
+    worker.send(op="cancel", id="busy")
+    kinds = [(event["event"], event.get("id")) for event in worker.until("not_loaded") if "id" in event]
+    assert kinds[-1] == ("not_loaded", "later")
+    (*_, answer) = worker.until("answer")
+    assert answer["id"] == "later" and answer["stopped"] == "cancelled"
+
+
 def test_a_model_that_is_not_there(worker: Process, tmp_path: Path) -> None:
     worker.send(op="load", name="system2", path=str(tmp_path / "gone"))
     failed = worker.receive()

@@ -11,7 +11,9 @@ import pytest
 from qdl_engine.comparison import Answer, list_comparisons, load_comparison
 from qdl_engine.lab import Lab
 from qdl_tui.app import QdlApp
+from qdl_tui.comparing import MODELS
 from qdl_tui.screens.compare import CompareScreen
+from qdl_tui.state import CompareTaste, load_state
 from qdl_tui.widgets.answer_pane import AnswerPane
 from tests.tiny import make_tiny_model
 from tests.tui.screen import check_golden, screen_text, settled
@@ -167,3 +169,55 @@ async def test_a_model_that_does_not_load_says_why_and_not_that_it_is_not_loaded
                 break
         shown = screen_text(app)
         assert "skipped" in shown and "Load it first" not in shown
+
+
+async def test_models_and_blind_mode_are_remembered_for_each_lab(trained_lab: Lab, tmp_path: Path) -> None:
+    app = QdlApp(trained_lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("6")
+        await settled(app, pilot)
+        await pilot.press("m", "j", "enter", "b")
+        await settled(app, pilot)
+    assert load_state().compare[str(trained_lab.root)] == CompareTaste(("teacher", "system1"), blind=True)
+
+    other = Lab.at(tmp_path / "other")
+    other.create_directories()
+    for lab, names, blind in ((trained_lab, ("teacher", "system1"), True), (other, MODELS, False)):
+        app = QdlApp(lab)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settled(app, pilot)
+            await pilot.press("6")
+            await settled(app, pilot)
+            screen = app.screen
+            assert isinstance(screen, CompareScreen)
+            assert (screen.names, screen.blind) == (names, blind)
+
+
+async def test_a_cancel_while_a_model_loads_ends_at_once_and_the_next_question_is_answered(
+    trained_lab: Lab,
+) -> None:
+    app = QdlApp(trained_lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("6")
+        await settled(app, pilot)
+        await pilot.press("enter")
+        screen = app.screen
+        assert isinstance(screen, CompareScreen)
+        while screen.worker is None or not screen.worker.running:
+            await pilot.pause(0.01)
+        process = screen.worker._process
+        assert process is not None and "loading" in screen_text(app)
+        await pilot.press("c")
+        await settled(app, pilot)
+        assert screen.asking is None and process.returncode is not None and not screen.worker.running
+        assert "Cancelled while Teacher was loaded" in str([item.message for item in app._notifications])
+        assert "loading" not in screen_text(app)
+        await pilot.press("enter")
+        for _ in range(600):
+            await pilot.pause(0.1)
+            if list_comparisons(trained_lab):
+                break
+        await settled(app, pilot)
+        assert screen_text(app).count("tok/s") == 2
