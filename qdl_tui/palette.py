@@ -94,13 +94,25 @@ class LabCommands(Provider):
                 partial(self._app.show_preflight, cast("System", system)),
             )
             for system, name in SYSTEM_NAMES.items()
-            if self._settings
+        ]
+        making: list[Command] = [
+            (
+                "Make data with EasyDistill 2.x",
+                "Answers, chains, scored chains or preferences, by a server; it is started from there",
+                self._open_making,
+            )
         ]
         comparisons: list[Command] = [
             (f"Open comparison {name}", about, partial(self._app.show_comparison, name))
             for name, about in self._comparisons
         ]
-        return [*self._actions(), *preflights, *runs, *comparisons, *settings]
+        there = [*preflights, *making] if self._settings else []
+        return [*self._actions(), *there, *runs, *comparisons, *settings]
+
+    def _open_making(self) -> None:
+        from qdl_tui.screens.making import open_making
+
+        open_making(self._app)
 
     async def discover(self) -> Hits:
         for title, help_text, act in self._commands():
