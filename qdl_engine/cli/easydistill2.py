@@ -19,7 +19,7 @@ from qdl_engine.text import two_columns
 if TYPE_CHECKING:
     from qdl_engine.easydistill.version2.configs import Job, Wish
     from qdl_engine.easydistill.version2.find import Version2
-    from qdl_engine.easydistill.version2.shards import Question
+    from qdl_engine.easydistill.version2.report import Question
     from qdl_engine.settings import LabSettings
 
 _PURPOSES = "\n".join(f"  {job:22} {purpose}" for job, purpose in JOB_PURPOSES.items())
@@ -27,7 +27,9 @@ _DESCRIPTION = f"""\
 Let EasyDistill 2.x make data, by the server that [teacher] names (teacher.kind = "server"):
 {_PURPOSES}
 It is started shard by shard in a run that outlives this terminal; an interruption costs one shard, and the
-same command again goes on. Rows are counted: no answer at all is a failure, whatever its exit code."""
+same command again goes on. Rows are counted: no answer at all is a failure, whatever its exit code. Rows
+without an answer are asked again at the end, and by the same command later; those still without one are named
+in FILE_report.json beside the output."""
 
 
 def add_run(group: Group) -> None:
@@ -145,8 +147,7 @@ def _inside(context: Context, given: Namespace, path: Path, output: Path) -> int
             shard_rows=given.shard_rows,
             on_event=sink,
         )
-        lost = report.requested - report.answered
-        left = f"; {lost} rows have no answer" if lost else ""
+        left = f"; {report.lost_text()}" if report.lost else ""
         sink(make_event("note", message=f"Wrote {report.written:,} rows to {output}{left}"))
     print(report.table(), flush=True)
     return 0

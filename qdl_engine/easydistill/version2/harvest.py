@@ -24,19 +24,26 @@ Row = dict[str, Any]
 class Harvest:
     """The rows of one shard, and what is missing in them."""
 
-    requested: int
+    asked: set[int]
+    """Places of its rows."""
     answered: int = 0
     """Rows that the server gave any answer to."""
     rows: list[Row] = field(default_factory=list)
     """In the order of the input."""
     counts: Counter[str] = field(default_factory=Counter)
     """`unscored`, `without reasoning`, `no pair`: what a person should know."""
+    lost: list[int] = field(default_factory=list)
+    """Places of the rows without any answer."""
+
+    @property
+    def requested(self) -> int:
+        return len(self.asked)
 
 
 def harvest(wish: Wish, files: ShardFiles) -> Harvest:
     """Read what a shard wrote. A file that is not there holds nothing: the exit code proves nothing."""
     asked = list(_rows(files.input))
-    result = Harvest(len(asked))
+    result = Harvest({int(row["id"]) for row in asked})
     if wish.job == "instruct_distill":
         _messages(result, files)
     elif wish.job == "cot_distill":
@@ -46,6 +53,10 @@ def harvest(wish: Wish, files: ShardFiles) -> Harvest:
     else:
         _pairs(result, files, wish.system_prompt)
     result.rows.sort(key=lambda row: int(row["id"]))
+    # A pair may be missing although both its answers are there: asking again would not help.
+    found = _candidates(files) if wish.job == "dpo_data_build" else result.rows
+    there = {str(row.get("id")) for row in found}
+    result.lost = [int(row["id"]) for row in asked if row["id"] not in there]
     return result
 
 
@@ -114,9 +125,13 @@ def _levels(row: Row) -> Row:
     return levels
 
 
+def _candidates(files: ShardFiles) -> Iterator[Row]:
+    return (row for row in _rows(files.answered) if row.get("candidates"))
+
+
 def _pairs(result: Harvest, files: ShardFiles, system_prompt: str) -> None:
     asked = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    result.answered = sum(bool(row.get("candidates")) for row in _rows(files.answered))
+    result.answered = sum(1 for _ in _candidates(files))
     for row in _rows(files.scored):
         chosen, rejected = str(row.get("chosen") or ""), str(row.get("rejected") or "")
         if not chosen.strip() or not rejected.strip() or chosen.strip() == rejected.strip():

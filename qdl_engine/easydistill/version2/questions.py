@@ -8,7 +8,7 @@ from typing import Any
 
 from qdl_engine.data.fields import merge_input
 from qdl_engine.data.sources import read_file
-from qdl_engine.easydistill.version2.shards import Question
+from qdl_engine.easydistill.version2.report import Question
 from qdl_engine.errors import DataError
 
 QUESTION_COLUMNS = ("instruction", "question", "problem", "prompt")

@@ -3,6 +3,9 @@
 A shard is worked on in a folder of its own, which gets its lasting name when its rows were counted. So
 whatever ends the work loses the shard under way and no other, and what still runs cannot write into a
 finished one.
+
+Rows that a finished shard has no answer to are asked once more, in a shard of their own, by every start: what
+that one answers is kept like any other shard, and it spoils nothing when it fails.
 """
 
 from __future__ import annotations
@@ -16,56 +19,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qdl_engine.data.files import whole_file
 from qdl_engine.easydistill.version2.configs import DOLLAR, ShardFiles, Wish, input_row, shard_config
 from qdl_engine.easydistill.version2.find import Version2, clean_environment
-from qdl_engine.easydistill.version2.harvest import Harvest, dump_row, harvest
+from qdl_engine.easydistill.version2.harvest import Harvest, Row, dump_row, harvest
+from qdl_engine.easydistill.version2.report import Question, ShardReport, shard_report, still_lost
 from qdl_engine.errors import DataError, RunError
 from qdl_engine.events import EventSink, make_event, no_sink
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.teachers.address import Secret, is_local
-from qdl_engine.text import one_line, two_columns
-
-Question = tuple[str, str]
-"""What is asked, and the answer to compare with, which may be empty."""
+from qdl_engine.text import one_line
 
 _PROBLEM = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*|.* - ERROR - (.*)$")
-
-
-@dataclass(frozen=True)
-class ShardReport:
-    """What became of the rows of a job."""
-
-    job: str
-    requested: int
-    answered: int
-    written: int
-    counts: dict[str, int]
-    shards: int
-    reused: int
-    """Shards that an earlier start had finished."""
-    seconds: float
-    output: str
-    lost: list[int] = field(default_factory=list)
-    """Rows without an answer, by their place in the input, from 0; the first few."""
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def table(self) -> str:
-        """The report as lines for a terminal."""
-        lines = [("requested", f"{self.requested:,}"), ("answered", f"{self.answered:,}")]
-        lines += [(name, f"{count:,}") for name, count in self.counts.items() if count]
-        lines += [("written", f"{self.written:,}")]
-        lines += [("shards", f"{self.shards:,}"), ("already done", f"{self.reused:,}")]
-        lines += [("seconds", f"{self.seconds:,.0f}")]
-        return f"{two_columns(lines)}\n{self.output}"
 
 
 def run_shards(
@@ -87,7 +56,7 @@ def run_shards(
         wish: The job.
         questions: In the order in which their rows come out.
         key: Of the server; it reaches 2.x by the environment alone.
-        output: JSON Lines, written whole at the end.
+        output: JSON Lines, written whole at the end, with a report beside it as `<its name>_report.json`.
         shard_rows: Questions in a shard: what an interruption costs at most.
         on_event: Takes the progress.
 
@@ -107,13 +76,22 @@ def run_shards(
             found.append(work.shard(number, shard, number * shard_rows))
             done = min(len(questions), (number + 1) * shard_rows)
             on_event(make_event("progress", stage=wish.job, done=done, total=len(questions), unit="rows"))
-        report = _report(wish, found, work.reused, output, time.perf_counter() - started)
+        again = work.lost_ones(questions, found, shard_rows)
+        report = shard_report(
+            wish.job,
+            questions,
+            found,
+            again,
+            reused=work.reused,
+            seconds=time.perf_counter() - started,
+            output=output,
+        )
         if not report.written:
             counts = ", ".join(f"{count} {name}" for name, count in report.counts.items() if count)
             raise DataError(f"{wish.job} gave no rows", f"Of {report.answered} answers: {counts}.")
         with whole_file(output) as handle:
-            for part in found:
-                handle.writelines(dump_row(row) for row in part.rows)
+            handle.writelines(map(dump_row, _in_order([*found, *again])))
+        write_json_atomic(output.with_name(f"{output.stem}_report.json"), report.to_dict())
     return report
 
 
@@ -128,32 +106,8 @@ def _digest(wish: Wish, questions: Sequence[Question], shard_rows: int) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _report(wish: Wish, found: list[Harvest], reused: int, output: Path, seconds: float) -> ShardReport:
-    counts: Counter[str] = Counter()
-    for part in found:
-        counts.update(part.counts)
-    return ShardReport(
-        job=wish.job,
-        requested=sum(part.requested for part in found),
-        answered=sum(part.answered for part in found),
-        written=sum(len(part.rows) for part in found),
-        counts=dict(counts),
-        shards=len(found),
-        reused=reused,
-        seconds=seconds,
-        output=str(output),
-        lost=[] if wish.job == "dpo_data_build" else _lost(found),
-    )
-
-
-def _lost(found: list[Harvest], limit: int = 20) -> list[int]:
-    lost: list[int] = []
-    start = 0
-    for part in found:
-        there = {int(row["id"]) for row in part.rows}
-        lost += [place for place in range(start, start + part.requested) if place not in there]
-        start += part.requested
-    return lost[:limit]
+def _in_order(found: list[Harvest]) -> list[Row]:
+    return sorted((row for part in found for row in part.rows), key=lambda row: int(row["id"]))
 
 
 @dataclass
@@ -173,24 +127,60 @@ class _Work:
         if folder.is_dir():
             self.reused += 1
             return harvest(self.wish, ShardFiles(folder))
-        self.home.mkdir(parents=True, exist_ok=True)
-        for stale in self.home.glob(f".{folder.name}.*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        working = Path(tempfile.mkdtemp(dir=self.home, prefix=f".{folder.name}."))
-        files = ShardFiles(working)
-        rows = (input_row(self.wish, start + at, *question) for at, question in enumerate(questions))
-        files.input.write_text("".join(map(dump_row, rows)), encoding="utf-8")
-        write_json_atomic(files.config, shard_config(self.wish, files))
+        files = self._begin(folder, range(start, start + len(questions)), questions)
         exit_code = self._start(files)
         made = harvest(self.wish, files)
         if exit_code or not made.answered:
-            raise self._failed(files, number, made, exit_code)
+            raise self._failed(files, number, exit_code)
         if made.answered < made.requested:
-            lost = made.requested - made.answered
-            message = f"Shard {number}: {lost} of {made.requested} rows have no answer"
-            self.on_event(make_event("note", message=message))
-        os.rename(working, folder)
+            self._note(f"Shard {number}: {len(made.lost)} of {made.requested} rows have no answer")
+        os.rename(files.folder, folder)
         return made
+
+    def lost_ones(
+        self, questions: Sequence[Question], found: list[Harvest], shard_rows: int
+    ) -> list[Harvest]:
+        """What earlier starts got by asking again for rows without an answer, and what asking now gets."""
+        earlier = sorted(self.home.glob("again-*"))
+        kept = [harvest(self.wish, ShardFiles(folder)) for folder in earlier]
+        places = still_lost(found, kept)
+        if places:
+            self._note(f"Asking again for {len(places)} rows without an answer")
+        for number, start in enumerate(range(0, len(places), shard_rows), start=len(earlier)):
+            made = self._again(number, places[start : start + shard_rows], questions)
+            if made is None:
+                break
+            kept.append(made)
+        return kept
+
+    def _again(self, number: int, places: list[int], questions: Sequence[Question]) -> Harvest | None:
+        """None when nothing was answered: the rows stay lost, and their log stays until the next start."""
+        folder = self.home / f"again-{number:05}"
+        files = self._begin(folder, places, [questions[place] for place in places])
+        exit_code = self._start(files)
+        made = harvest(self.wish, files)
+        if exit_code or not made.answered:
+            said = _last_problem(files.log)
+            self._note(f"Nothing more was answered{': ' + said if said else ''}. All it said: {files.log}")
+            return None
+        os.rename(files.folder, folder)
+        return made
+
+    def _begin(self, folder: Path, places: Sequence[int], questions: Sequence[Question]) -> ShardFiles:
+        """A working folder with the input and the config of a shard that will be `folder`."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        for stale in self.home.glob(f".{folder.name}.*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        files = ShardFiles(Path(tempfile.mkdtemp(dir=self.home, prefix=f".{folder.name}.")))
+        rows = (
+            input_row(self.wish, place, *question) for place, question in zip(places, questions, strict=True)
+        )
+        files.input.write_text("".join(map(dump_row, rows)), encoding="utf-8")
+        write_json_atomic(files.config, shard_config(self.wish, files))
+        return files
+
+    def _note(self, message: str) -> None:
+        self.on_event(make_event("note", message=message))
 
     def _start(self, files: ShardFiles) -> int:
         """Run EasyDistill, its output into ours and into the shard's log."""
@@ -218,7 +208,7 @@ class _Work:
             process.kill()
             process.wait()
 
-    def _failed(self, files: ShardFiles, number: int, made: Harvest, exit_code: int) -> RunError:
+    def _failed(self, files: ShardFiles, number: int, exit_code: int) -> RunError:
         said = _last_problem(files.log)
         how = f"exit code {exit_code}" if exit_code else "exit code 0, and no answer to any row"
         return RunError(

@@ -121,12 +121,40 @@ def test_the_key_reaches_the_environment_and_nothing_on_disk(lab: Lab, checkout:
     assert any(b"key ***" in data for data in written)
 
 
-def test_a_row_that_is_lost_is_counted_and_named(lab: Lab, checkout: Path) -> None:
+def test_a_row_that_is_lost_is_asked_again_counted_and_named(lab: Lab, checkout: Path) -> None:
     behave(checkout, lose=["1", "5"])
     events: list[Event] = []
     report = run(lab, checkout, events)
-    assert (report.answered, report.written, report.lost) == (5, 5, [1, 5])
-    assert any("1 of 3 rows have no answer" in event.get("message", "") for event in events)
+    assert (report.answered, report.written, report.recovered) == (5, 5, 0)
+    assert [(lost.row, lost.question) for lost in report.lost] == [(2, QUESTIONS[1][0]), (6, QUESTIONS[5][0])]
+    assert starts(checkout) == ["0", "3", "6", "1"]
+    notes = [event["message"] for event in events if event["event"] == "note"]
+    assert any("1 of 3 rows have no answer" in note for note in notes)
+    assert any(note.startswith("Asking again for 2 rows") for note in notes)
+    assert any("Nothing more was answered: Failed to generate" in note for note in notes)
+    assert "2 (What costs $100 and 1?), 6 (" in report.table()
+    beside = json.loads((lab.data / "made_report.json").read_text(encoding="utf-8"))
+    assert [lost["row"] for lost in beside["lost"]] == [2, 6]
+
+
+def test_what_is_still_lost_is_asked_by_the_next_start_and_nothing_else(lab: Lab, checkout: Path) -> None:
+    behave(checkout, lose=["1", "5"])
+    run(lab, checkout)
+    behave(checkout, lose=["5"])
+    report = run(lab, checkout)
+    assert (report.reused, report.recovered, [lost.row for lost in report.lost]) == (3, 1, [6])
+    behave(checkout)
+    report = run(lab, checkout)
+    assert (report.answered, report.written, report.recovered, report.lost) == (7, 7, 2, [])
+    assert starts(checkout) == ["0", "3", "6", "1", "1", "5"]
+    assert [row["id"] for row in made(lab)] == [str(number) for number in range(7)]
+    assert run(lab, checkout).written == 7 and len(starts(checkout)) == 6
+
+
+def test_asking_again_spoils_nothing_when_it_crashes(lab: Lab, checkout: Path) -> None:
+    behave(checkout, lose=["1"], crash="1")
+    report = run(lab, checkout)
+    assert (report.written, [lost.row for lost in report.lost]) == (6, [2])
 
 
 def test_a_shard_without_rows_fails_whatever_its_exit_code(lab: Lab, checkout: Path) -> None:
