@@ -69,8 +69,7 @@ class DoctorReport:
         lines = []
         for check in self.checks:
             lines.append(f"{signs[check.state]:<9}{check.name:<15}{check.detail}")
-            if check.cure:
-                lines.append(f"{'':<24}{check.cure}")
+            lines += [f"{'':<24}{line}" for line in check.cure.splitlines()]
         lines.append("Everything needed is here." if self.healthy else "Something needed is missing.")
         return "\n".join(lines)
 
@@ -85,6 +84,7 @@ def examine(lab: Lab, *, ask_hub: bool = True) -> DoctorReport:
             _memory(),
             _gpu(lab),
             _easydistill(lab),
+            _easydistill2(),
             _disk(lab),
             _hub(ask_hub),
             _lab(lab),
@@ -190,6 +190,24 @@ def _place(checkout: Path, python: str, record: EasyDistillRecord | None) -> Che
     if record.commit != commit:
         return Check("easydistill", "note", f"{detail}; changed since it was checked", f"Again: {again}")
     return Check("easydistill", "ok", f"{detail}, checked {record.checked[:10]}")
+
+
+def _easydistill2() -> Check:
+    """The one that `qdl easydistill run` would start, tried; nothing else needs it."""
+    from qdl_engine.easydistill.find import commit_of
+    from qdl_engine.easydistill.version2.find import find_version2, named_checkout
+
+    try:
+        checkout, by = named_checkout()
+        if not checkout:
+            cure = "Only qdl easydistill run needs one; it says the steps."
+            return Check("easydistill2", "note", "no EasyDistill 2.x is named", cure)
+        found = find_version2()
+    except LabError as error:
+        return Check("easydistill2", "note", error.message, error.hint)
+    commit = commit_of(found.checkout)
+    detail = f"2.x at {found.checkout}" + (f" ({commit[:7]})" if commit else "")
+    return Check("easydistill2", "ok", f"{detail}, run by {found.python}; it starts; {by}")
 
 
 def _settings(lab: Lab) -> Any:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from qdl_engine.cli import main
 from qdl_engine.doctor import Check, DoctorReport, examine
+from qdl_engine.easydistill.version2.find import CHECKOUT_VARIABLE, PYTHON_VARIABLE
 from qdl_engine.lab import Lab
 from qdl_engine.user_paths import user_settings_file
 from qdl_engine.user_settings import (
     EasyDistillRecord,
     UserSettings,
+    Version2Record,
     save_user_settings,
 )
+from tests.engine.easydistill.version1.stand_in import make_stand_in
 
 
 @pytest.fixture(autouse=True)
 def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the developer's own settings."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+    for name in (CHECKOUT_VARIABLE, PYTHON_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
 
 
 def checks(lab: Lab) -> dict[str, Check]:
@@ -120,3 +126,26 @@ def test_broken_settings_of_the_user_are_said(tmp_path: Path) -> None:
     user_settings_file().write_text("[easydistill]\npyton = 'x'\n", encoding="utf-8")
     check = checks(Lab.at(tmp_path))["easydistill"]
     assert check.state == "note" and "easydistill.pyton" in check.detail
+
+
+def test_the_easydistill_2_that_was_used_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab.at(tmp_path / "none")
+    check = checks(lab)["easydistill2"]
+    assert check.state == "note" and "qdl easydistill run" in check.cure
+    checkout = make_stand_in(tmp_path / "ed2")
+    save_user_settings(
+        UserSettings(easydistill2=Version2Record(python=sys.executable, checkout=str(checkout)))
+    )
+    check = checks(lab)["easydistill2"]
+    assert check.state == "ok" and f"2.x at {checkout}, run by {sys.executable}" in check.detail
+    assert str(user_settings_file()) in check.detail
+    (checkout / "openai.py").write_text("import no_such_module", encoding="utf-8")
+    check = checks(lab)["easydistill2"]
+    assert check.state == "note" and "no_such_module" in check.detail and "pip install" in check.cure
+    monkeypatch.setenv(CHECKOUT_VARIABLE, str(tmp_path / "gone"))
+    assert "gone" in checks(lab)["easydistill2"].detail
+
+
+def test_every_line_of_a_cure_is_indented() -> None:
+    shown = DoctorReport([Check("a", "note", "b", "first\nsecond")]).table().splitlines()
+    assert shown[1:3] == [" " * 24 + "first", " " * 24 + "second"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qdl_engine.easydistill.find import HOME
 from qdl_engine.errors import SettingsError
+from qdl_engine.user_paths import user_settings_file
 from qdl_engine.user_settings import Version2Record, load_user_settings, save_user_settings
 
 CHECKOUT_VARIABLE = "QDL_EASYDISTILL2_CHECKOUT"
@@ -46,7 +47,7 @@ def find_version2(checkout: str = "", python: str = "") -> Version2:
         SettingsError: when it is not there, is no 2.x, or lacks a module; with the steps to get one.
     """
     known = load_user_settings().easydistill2
-    named = checkout or os.environ.get(CHECKOUT_VARIABLE, "") or known.checkout
+    named = checkout or named_checkout()[0]
     if not named:
         raise SettingsError("No EasyDistill 2.x is named", STEPS)
     root = Path(named).expanduser().absolute()
@@ -60,6 +61,18 @@ def find_version2(checkout: str = "", python: str = "") -> Version2:
     found = Version2(root, str(Path(program).expanduser().absolute()))
     _prove(found)
     return found
+
+
+def named_checkout() -> tuple[str, str]:
+    """The checkout that is taken when none is named here, and in words where it is named; empty without one.
+
+    Raises:
+        SettingsError: when the user's settings cannot be read.
+    """
+    if checkout := os.environ.get(CHECKOUT_VARIABLE, ""):
+        return checkout, f"named by {CHECKOUT_VARIABLE}"
+    checkout = load_user_settings().easydistill2.checkout
+    return checkout, f"recorded in {user_settings_file()}" if checkout else ""
 
 
 def remember(found: Version2) -> None:

@@ -30,6 +30,8 @@ from qdl_engine.easydistill.version2.shards import ShardReport, run_shards
 from qdl_engine.errors import DataError, RunError, SettingsError
 from qdl_engine.events import Event
 from qdl_engine.lab import Lab
+from qdl_engine.runs.launch import wait_for
+from qdl_engine.runs.store import get_run
 from qdl_engine.teachers.address import Secret
 from tests.engine.easydistill.chat_server import ChatServer, number_of, question_of
 from tests.engine.easydistill.version1.stand_in import behave, make_stand_in, starts
@@ -423,3 +425,40 @@ def test_a_dry_run_shows_the_config_and_starts_nothing(
     assert main(words) == 0
     assert '"job_type": "instruct_distill"' in capsys.readouterr().out
     assert not (checkout / "starts.txt").exists() and not list((home / "runs").glob("0*"))
+
+
+def test_a_detached_job_is_stopped_and_resumed_at_the_shard(
+    tmp_path: Path, checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    home = tmp_path / "lab"
+    assert main(["init", str(home)]) == 0
+    questions = tmp_path / "questions.jsonl"
+    write_lines(questions, [{"instruction": question} for question, _ in QUESTIONS])
+    words = [
+        "--lab",
+        str(home),
+        "easydistill",
+        "run",
+        "instruct_distill",
+        str(questions),
+        "--shard-rows",
+        "3",
+    ]
+    words += ["--set", "teacher.kind=server", "--set", "teacher.url=http://127.0.0.1:9/v1"]
+    words += ["--set", "teacher.temperature=0.4", "--checkout", str(checkout), "--python", sys.executable]
+    behave(checkout, hang="3")
+    capsys.readouterr()
+    assert main([*words, "--detach", "--name", "mine", "--json"]) == 0
+    run_id = json.loads(capsys.readouterr().out)["id"]
+    until(lambda: (checkout / "hanging").exists())
+    assert main(["--lab", str(home), "stop", run_id]) == 0
+    stopped = wait_for(get_run(Lab.at(home), run_id))
+    assert (stopped.state, stopped.name, stopped.resumable) == ("stopped", "mine", True)
+    behave(checkout)
+    assert main(["--lab", str(home), "resume", run_id, "--detach"]) == 0
+    assert wait_for(get_run(Lab.at(home), run_id)).state == "done"
+    assert starts(checkout) == ["0", "3", "3", "6"]
+    log = (home / "runs" / run_id / "output.log").read_text(encoding="utf-8")
+    assert "requested" in log and "- openai - INFO - key EMPTY" in log
+    assert len((home / "data" / "instruct_distill.jsonl").read_text(encoding="utf-8").splitlines()) == 7
