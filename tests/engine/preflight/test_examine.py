@@ -151,9 +151,7 @@ def test_what_cannot_be_examined_is_said_with_a_way_out(
 
 
 def test_the_gpu_with_the_least_room_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpus = (
-        "0, a, 0, 0, 15360, Tesla T4\\n1, b, 0, 1000, 81920, NVIDIA A100-SXM-80GB\\n2, c, 0, 5, 48000, Odd"
-    )
+    gpus = "0, a, 0, 0, 15360, Tesla T4\\n1, b, 0, 1000, 81920, NVIDIA A100-SXM-80GB\\n2, c, 0, 5, 48000, Odd"
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nprintf '{gpus}'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
