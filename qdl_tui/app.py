@@ -178,7 +178,10 @@ class QdlApp(LabApp):
         from qdl_engine.runs.store import list_runs
 
         runs = [run for run in list_runs(self.lab) if run.active]
-        return [f"Run {run.id} goes on:  qdl --lab {self.lab.word} attach {run.id}" for run in runs]
+        # The command on a line of its own: one that is broken cannot be pasted.
+        return [
+            f"Run {run.id} goes on; back to it:\n  qdl --lab {self.lab.word} attach {run.id}" for run in runs
+        ]
 
     def refresh_css(self, animate: bool = True) -> None:
         """Textual parses every stylesheet anew here, also at start, where nothing has changed yet."""

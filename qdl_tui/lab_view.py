@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+
+from textual.content import Content
 
 from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab
 from qdl_engine.status import Step
 from qdl_engine.text import one_line, printable
 
+GAP = 3
+"""Cells between a step and its command, where there is room."""
 DOES = {
     "prepare": "Filters and measures the rows of the source; reports what was dropped.",
     "label": "Asks the teacher for each answer; goes on at the row where it stopped.",
@@ -25,6 +30,21 @@ DOES = {
 def what_it_does(command: str) -> str:
     """What Enter will do, in a sentence; empty for a command that says it by its name."""
     return DOES.get(command, "")
+
+
+def step_lines(steps: Sequence[Step], width: int) -> list[Content]:
+    """Each step on one line of `width` cells, with what a person would type for it where all of that fits."""
+    labels = [printable(step.label) for step in steps]
+    typed = [f"qdl {' '.join(step.command)}" for step in steps]
+    column = max(map(len, labels), default=0)
+    room = width - column - max(map(len, typed), default=0)
+    if room < 1:
+        return [Content(label) for label in labels]
+    column += min(room, GAP)
+    return [
+        Content.assemble(f"{label:{column}}", (command, "dim"))
+        for label, command in zip(labels, typed, strict=True)
+    ]
 
 
 def command_of(key: str, steps: dict[str, Step]) -> str:

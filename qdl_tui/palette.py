@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.dom import DOMNode
+from textual.markup import escape
 
 from qdl_engine.status import SYSTEM_NAMES
 from qdl_engine.text import printable
@@ -116,11 +117,17 @@ class LabCommands(Provider):
 
     async def discover(self) -> Hits:
         for title, help_text, act in self._commands():
-            yield DiscoveryHit(title, act, help=help_text)
+            yield DiscoveryHit(_plain(title), act, text=title, help=_plain(help_text))
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
         for title, help_text, act in self._commands():
             score = matcher.match(title)
             if score > 0:
-                yield Hit(score, matcher.highlight(title), act, help=help_text)
+                shown = matcher.highlight(title) if _plain(title) == title else _plain(title)
+                yield Hit(score, shown, act, text=title, help=_plain(help_text))
+
+
+def _plain(text: str) -> str:
+    """As it is, brackets and all: Textual's palette takes all that it shows for markup."""
+    return escape(text)

@@ -26,7 +26,7 @@ from qdl_engine.status import (
     size_text,
 )
 from qdl_engine.text import printable
-from qdl_tui.lab_view import command_of, last_comparison, what_it_does
+from qdl_tui.lab_view import command_of, last_comparison, step_lines, what_it_does
 from qdl_tui.messages import LabCreated, MachineRead, StatusRead
 from qdl_tui.screens.base import BaseScreen
 from qdl_tui.widgets.nav_list import NavList
@@ -173,18 +173,12 @@ class LabHomeScreen(BaseScreen):
     def _show_steps(self, status: LabStatus) -> None:
         self.query_one("#next-title", Static).update(Content.styled("Next step", "bold $accent"))
         self._steps = {f"step-{' '.join(step.command)}": step for step in status.steps}
-        width = max((len(step.label) for step in status.steps), default=0) + 3
-        self.query_one(NavList).show_options(
-            [
-                (
-                    key,
-                    Content.assemble(
-                        f"{printable(step.label):{width}}", (f"qdl {' '.join(step.command)}", "dim")
-                    ),
-                )
-                for key, step in self._steps.items()
-            ]
-        )
+        lines = step_lines(status.steps, self.size.width - 2)
+        self.query_one(NavList).show_options(list(zip(self._steps, lines, strict=True)))
+
+    def on_resize(self) -> None:
+        if self.status is not None and self.status.exists:
+            self._show_steps(self.status)
 
     def _show_beginnings(self) -> None:
         self.query_one("#next-title", Static).update(

@@ -8,11 +8,13 @@ import pytest
 
 from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.status import Step
 from qdl_tui.app import QdlApp
+from qdl_tui.lab_view import step_lines
 from qdl_tui.state import UserState, load_state
 from tests.tui.screen import check_golden, screen_text, settled
 
-SIZES = [(80, 24), (120, 40)]
+SIZES = [(80, 24), (100, 30), (120, 40)]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -55,13 +57,13 @@ async def test_in_a_narrow_terminal_the_help_goes_on_under_its_own_column(lab: L
         assert lines[place + 1].index("JSON") == lines[place].index("Write")
 
 
-async def test_in_a_narrow_terminal_each_step_is_one_line(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(60, 20)) as pilot:
-        await settled(app, pilot)
-        lines = screen_text(app).splitlines()
-        steps = lines[lines.index(" Next step") + 1 :][:2]
-        assert all("qdl" in line for line in steps)
+def test_a_step_is_one_line_and_its_command_is_whole_or_not_there() -> None:
+    steps = [Step("Watch train", ("attach", "0001-train-system1")), Step("Compare", ("compare",))]
+    for width in range(12, 60):
+        lines = [line.plain for line in step_lines(steps, width)]
+        assert all(len(line) <= width for line in lines)
+        assert lines[0].endswith("qdl attach 0001-train-system1") is (width > 11 + 29)
+        assert lines[1].rstrip().endswith("qdl compare") is (width > 11 + 29)
 
 
 async def test_below_60x20_it_says_what_it_needs(lab: Lab) -> None:

@@ -115,3 +115,17 @@ async def test_a_saved_comparison_is_opened(lab: Lab) -> None:
         await settled(app, pilot)
         assert "[6 Compare]" in screen_text(app)
         assert "What is 17 + 25?" in screen_text(app)
+
+
+async def test_brackets_are_shown_as_they_are(lab: Lab) -> None:
+    save(lab, "[b]mine", {"system1": ["No"]}, ["Is 91 a prime?"], CREATED)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("ctrl+p")
+        await settled(app, pilot)
+        assert "Make a new lab in a directory you name [key n]" in screen_text(app)
+        await pilot.press(*"mine")
+        await settled(app, pilot)
+        await pilot.pause(0.3)
+        assert "Open comparison [b]mine" in screen_text(app)
