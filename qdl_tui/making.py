@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from textual.content import Content
 
 from qdl_engine.easydistill.version2.options import INPUT_HELP, JOB_PURPOSES, OPTIONS, TEACHER_SETTINGS
 from qdl_engine.errors import SettingsError
 from qdl_engine.lab import Lab
+from qdl_engine.text import printable
 from qdl_tui.draft import setting_of, value_text
 
 if TYPE_CHECKING:
     from qdl_engine.settings import LabSettings
+
+NEEDED = {"input": "the file of questions", "teacher.url": "the address of the server"}
+"""What no job is without."""
+_TEACHER_KEYS = tuple(f"teacher.{name}" for name in TEACHER_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,13 @@ class MakingField:
     @property
     def name(self) -> str:
         return self.key.removeprefix("teacher.")
+
+    @property
+    def empty(self) -> str:
+        """What an empty value is shown as."""
+        if self.key in NEEDED:
+            return "(to be typed)"
+        return "(empty)" if self.key in _TEACHER_KEYS else "(default)"
 
 
 class MakingForm:
@@ -78,8 +93,7 @@ class MakingForm:
     @property
     def missing(self) -> str:
         """What has to be typed before there is a job; empty when nothing is missing."""
-        needed = {"input": "the file of questions", "teacher.url": "the address of the server"}
-        return next((what for key, what in needed.items() if not self.values[key]), "")
+        return next((what for key, what in NEEDED.items() if not self.values[key]), "")
 
     def words(self) -> list[str]:
         """What `qdl` is told: only what is not said already by a default or by `qdl.toml`."""
@@ -101,9 +115,6 @@ class MakingForm:
         return changed if self.settings.teacher.kind == "server" else {"teacher.kind": "server"} | changed
 
 
-_TEACHER_KEYS = tuple(f"teacher.{name}" for name in TEACHER_SETTINGS)
-
-
 def _fields() -> list[MakingField]:
     from qdl_engine.field_info import field_info
 
@@ -119,3 +130,20 @@ def _fields() -> list[MakingField]:
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
+
+
+def found_text(found: dict[str, Any], command: str) -> Content:
+    """What will be made, the config and the command; or what is wrong, and what to do."""
+    error = found.get("error")
+    if error is not None:
+        message, hint = printable(error.get("message", "")), printable(error.get("hint") or "")
+        return Content.assemble((message, "bold $error"), "\n", hint)
+    done = f", {found['done']:,} of them done" if found["done"] else ""
+    lines = [
+        f"{found['rows']:,} rows, shards: {found['shards']:,}{done}; to {found['output']}",
+        f"$ {command}",
+        "Config of the first shard (JSON, which is YAML too):",
+        json.dumps(found["config"], ensure_ascii=False, indent=2),
+        f"$ {found['command']}",
+    ]
+    return Content(printable("\n".join(lines)))

@@ -28,7 +28,7 @@ from qdl_engine.lab import Lab
 from qdl_engine.text import printable
 from qdl_tui.engine_call import ask_engine
 from qdl_tui.fitting import middle_cut
-from qdl_tui.making import MakingField, MakingForm
+from qdl_tui.making import MakingField, MakingForm, found_text
 from qdl_tui.screens.dialogs import AskScreen, ChooseScreen
 from qdl_tui.widgets.bars import KeyBar
 from qdl_tui.widgets.nav_list import NavList
@@ -81,8 +81,23 @@ class MakingScreen(ModalScreen[str]):
         Binding(
             "Y", "copy_command", "Copy command", tooltip="Copy the qdl command", id="making.copy_command"
         ),
-        Binding("right_square_bracket", "scroll(8)", "Config down", show=False, id="making.config_down"),
-        Binding("left_square_bracket", "scroll(-8)", "Config up", show=False, id="making.config_up"),
+        Binding(
+            "right_square_bracket",
+            "scroll(5)",
+            "More",
+            key_display="]",
+            tooltip="Scroll the config down",
+            id="making.config_down",
+        ),
+        Binding(
+            "left_square_bracket",
+            "scroll(-5)",
+            "Config up",
+            key_display="[",
+            show=False,
+            tooltip="Scroll the config up",
+            id="making.config_up",
+        ),
         Binding("escape,q", "back", "Back", key_display="esc", id="making.back"),
     ]
 
@@ -138,7 +153,8 @@ class MakingScreen(ModalScreen[str]):
             return Content.assemble(
                 f"{field.name:{NAME_WIDTH}}", (middle_cut(printable(value), room), "bold")
             )
-        return Content.assemble(f"{field.name:{NAME_WIDTH}}", ("(default)", "$text-muted"))
+        empty = field.empty
+        return Content.assemble(f"{field.name:{NAME_WIDTH}}", (empty, "$text-muted"))
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._draw)
@@ -275,20 +291,3 @@ class EditScreen(AskScreen):
 
     def action_back(self) -> None:
         self.dismiss(None)
-
-
-def found_text(found: dict[str, Any], command: str) -> Content:
-    """What will be made, the config and the command; or what is wrong, and what to do."""
-    error = found.get("error")
-    if error is not None:
-        message, hint = printable(error.get("message", "")), printable(error.get("hint") or "")
-        return Content.assemble((message, "bold $error"), "\n", hint)
-    done = f", {found['done']:,} of them done" if found["done"] else ""
-    lines = [
-        f"{found['rows']:,} rows, shards: {found['shards']:,}{done}; to {found['output']}",
-        f"$ {command}",
-        "Config of the first shard (JSON, which is YAML too):",
-        json.dumps(found["config"], ensure_ascii=False, indent=2),
-        f"$ {found['command']}",
-    ]
-    return Content(printable("\n".join(lines)))
