@@ -200,7 +200,7 @@ class AskingScreen(BaseScreen):
         await worker.kill()
         self._loaded, self._about = {}, {}
         asking.cancel()
-        self.notify(f"Cancelled while {TITLES[loading]} was loaded; the next question loads again")
+        self.notify(f"Cancelled while {TITLES[loading]} was loading; the next question loads again")
         self._answered(asking)
 
     async def on_unmount(self) -> None:

@@ -17,6 +17,8 @@ from qdl_engine.prompts import split_completion
 from qdl_engine.text import printable
 
 FLUSH_SECONDS = 0.1
+SHORT = 0.1
+"""Seconds below which a wait is told in milliseconds."""
 LONGEST = 20_000
 """Characters of an answer that are laid out; the whole of it is in the saved comparison."""
 MARK = "bold underline $warning"
@@ -159,9 +161,11 @@ class AnswerPane(Vertical):
         answer = self.answer
         if answer is None or self.hidden or (answer.stopped == "cancelled" and not answer.tokens):
             return ""
+        wait = answer.first_token_seconds
+        first = f"{wait * 1000:.0f} ms" if wait < SHORT else f"{wait:.2f} s"
         return (
             f"{answer.tokens:,} tok in {answer.seconds:.{2 if answer.seconds < 10 else 0}f} s\n"
-            f"{answer.tokens_per_second:.0f} tok/s, first {answer.first_token_seconds:.2f} s"
+            f"{answer.tokens_per_second:.0f} tok/s, first {first}"
         )
 
     def _body(self) -> Content:

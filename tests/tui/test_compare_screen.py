@@ -212,7 +212,7 @@ async def test_a_cancel_while_a_model_loads_ends_at_once_and_the_next_question_i
         await pilot.press("c")
         await settled(app, pilot)
         assert screen.asking is None and process.returncode is not None and not screen.worker.running
-        assert "Cancelled while Teacher was loaded" in str([item.message for item in app._notifications])
+        assert "Cancelled while Teacher was loading" in str([item.message for item in app._notifications])
         assert "loading" not in screen_text(app)
         await pilot.press("enter")
         for _ in range(600):
