@@ -254,13 +254,28 @@ def test_nothing_of_ours_reaches_its_environment(tmp_path: Path) -> None:
     assert env["HF_DATASETS_CACHE"].startswith(str(tmp_path))
 
 
-@pytest.mark.parametrize("settings", [(0, False), (1, False), (4, False), (4, True)])
-def test_accelerate_takes_the_launch_file(tmp_path: Path, settings: tuple[int, bool]) -> None:
-    from accelerate.commands.config.config_args import load_config_from_file
+@pytest.mark.parametrize(
+    ("gpus", "deepspeed", "how"),
+    [(0, False, "plain"), (1, False, "plain"), (4, False, "torchrun"), (4, True, "deepspeed")],
+)
+def test_accelerate_understands_the_launch_file(tmp_path: Path, gpus: int, deepspeed: bool, how: str) -> None:
+    """What `accelerate launch` makes of it, up to the start of processes: no GPU is needed for that."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
     file = tmp_path / "launch.json"
-    write_json_atomic(file, launch_settings(settings[0], deepspeed=settings[1]))
-    assert load_config_from_file(str(file)).num_processes == max(settings[0], 1)
+    write_json_atomic(file, launch_settings(gpus, deepspeed=deepspeed))
+    arguments = ["--config_file", str(file), "train.py", "--config", "c.json"]
+    taken, _, _ = _validate_launch_command(launch_command_parser().parse_args(arguments))
+    assert (taken.num_processes, taken.num_machines) == (max(gpus, 1), 1)
+    assert (taken.multi_gpu, taken.use_deepspeed) == (how == "torchrun", how == "deepspeed")
+    assert taken.mixed_precision == "no", "the config's bf16 and fp16 decide"
+    if how == "plain":
+        command, environment = prepare_simple_launcher_cmd_env(taken)
+        assert command[-3:] == ["train.py", "--config", "c.json"]
+        assert environment["ACCELERATE_USE_CPU"] == str(gpus == 0)
+    if how == "deepspeed":
+        assert (int(taken.zero_stage), float(taken.gradient_clipping)) == (2, 1.0)
 
 
 def test_a_student_of_the_hub_is_taken_from_its_cache_without_its_code(
