@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from textual import on, work
 from textual.binding import Binding
 from textual.content import Content
@@ -19,9 +20,14 @@ from qdl_engine.runs.store import Run
 from qdl_engine.status import SYSTEM_NAMES
 from qdl_engine.text import one_line, printable
 from qdl_tui.feed import RunsFeed, RunView
+from qdl_tui.fitting import middle_cut
+from qdl_tui.run_text import paragraphs
 from qdl_tui.screens.dialogs import ConfirmScreen, LineInput
 from qdl_tui.screens.run_actions import RunActionsScreen
 from qdl_tui.widgets.runs_table import RunsTable
+
+SHORTEST_STUDENT = 20
+"""Cells of a student's name that are always shown."""
 
 
 @dataclass
@@ -153,15 +159,11 @@ class RunsScreen(RunActionsScreen):
             detail.update(Content("" if self.views else self.no_run()))
             return
         run, width = view.run, max(20, self.size.width - 2)
-        does = " ".join(part for part in (run.kind, SYSTEM_NAMES.get(run.system or "", "")) if part)
-        does += f", from the student {view.student}" if view.student else ""
-        about = " · ".join(part for part in (run.name, does) if part)
-        lines = [
-            Content(one_line(about, width)),
-            Content(one_line(f"{run.message} {run.hint}", width)),
-            Content.styled(one_line(run.note and f"Note: {run.note}", width), "$accent"),
-        ]
-        detail.update(Content("\n").join(line for line in lines if line.plain))
+        about = [Content(line) for line in paragraphs(_about(view, width), width, rows=1)]
+        told = [Content(line) for line in paragraphs(f"{run.message} {run.hint}", width, rows=2)]
+        noted = paragraphs(run.note and f"Note: {run.note}", width, rows=1)
+        note = [Content.styled(line, "$accent") for line in noted]
+        detail.update(Content("\n").join([*about, *told, *note]))
 
     @on(DataTable.RowSelected)
     def watch_run(self, event: DataTable.RowSelected) -> None:
@@ -238,3 +240,14 @@ class RunsScreen(RunActionsScreen):
 
         name = f" ({printable(run.name)})" if run.name else ""
         self.app.push_screen(ConfirmScreen(f"Delete run {run.id}{name}?", message.deletion.text()), answered)
+
+
+def _about(view: RunView, width: int) -> str:
+    """What a run is, in `width` cells: its name, what it does, and which student it starts from."""
+    run = view.run
+    parts = [run.name, " ".join(part for part in (run.kind, SYSTEM_NAMES.get(run.system or "", "")) if part)]
+    about = " · ".join(part for part in parts if part)
+    if not view.student:
+        return about
+    start = f"{about}, from the student "
+    return start + middle_cut(view.student, max(SHORTEST_STUDENT, width - cell_len(start)))

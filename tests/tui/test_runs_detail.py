@@ -1,0 +1,32 @@
+"""What the runs screen says below its table of the run under the cursor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.runs.store import save_run
+from qdl_tui.app import QdlApp
+from tests.tui.conftest import finished_run
+from tests.tui.screen import screen_text, settled
+
+STUDENT = "/somewhere/far/away/in/a/directory/of/models/Qwen2.5-0.5B-Instruct"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+async def test_a_long_message_is_shown_to_its_end_and_a_student_from_both_ends(lab: Lab, width: int) -> None:
+    config = lab.root / "config.json"
+    write_json_atomic(config, {"models": {"student": STUDENT}})
+    message = "Its process is gone and left no result. Its last words are in the log of the run, at the end"
+    save_run(replace(finished_run(lab, state="lost", message=message), config=config))
+    app = QdlApp(lab)
+    async with app.run_test(size=(width, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("4")
+        await settled(app, pilot)
+        shown = screen_text(app)
+        assert message in " ".join(shown.split())
+        about = next(line for line in shown.splitlines() if "from the student" in line)
+        assert "/some" in about and about.endswith("-Instruct")
