@@ -53,6 +53,8 @@ def figures(run: Run, summary: RunSummary) -> list[Part]:
 def _progress(run: Run, summary: RunSummary) -> Part:
     """`step 40/80` of a training, `label 12 of 900 rows` of a job."""
     if summary.stage and summary.stage != "train":
+        if not summary.done and not summary.total:
+            return (summary.stage,) * 2
         done = "" if summary.done is None else f" {summary.done:,}"
         of = f" of {summary.total:,}" if summary.total else ""
         return f"{summary.stage}{done}{of} {summary.unit}".strip(), f"{summary.stage}{done}{of}"

@@ -84,9 +84,7 @@ def resume_run(run: Run) -> Run:
 
 
 def _refuse_other_lab(run: Run) -> None:
-    """A run in a copied lab still names the lab it was made in, and would write its student there."""
-    home = run.output_dir.parent if run.output_dir is not None else run.lab.root
-    if home != run.lab.root and Lab.at(home).settings_file.is_file():
+    if run.writes_elsewhere:
         raise RunError(
             f"Run {run.id} writes into another lab: {run.output_dir}",
             f"This lab is a copy of it. Train here anew: qdl --lab {run.lab.word} train {run.system}",

@@ -105,6 +105,12 @@ class Run:
         return self.state in ("failed", "stopped", "lost") and bool(self.argv)
 
     @property
+    def writes_elsewhere(self) -> bool:
+        """Whether the lab is a copy: the run names the lab it was made in, and would write into that."""
+        home = self.output_dir.parent if self.output_dir is not None else self.lab.root
+        return home != self.lab.root and Lab.at(home).settings_file.is_file()
+
+    @property
     def title(self) -> str:
         return self.name or " ".join(part for part in (self.kind, self.system) if part)
 

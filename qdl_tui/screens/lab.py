@@ -184,11 +184,12 @@ class LabHomeScreen(BaseScreen):
         self.query_one("#next-title", Static).update(
             Content.assemble(("There is no lab here yet.", "bold $accent"), "  How do you want to begin?")
         )
+        new, demo, other = (self.key_of(f"lab.{what}") for what in ("new", "demo", "open"))
         options = [
-            ("new", Content("n  New lab here    qdl.toml with every setting and its help")),
-            ("demo", Content("d  Demo lab here   a tiny teacher: no network, no GPU, some minutes")),
+            ("new", Content(f"{new}  New lab here    qdl.toml with every setting and its help")),
+            ("demo", Content(f"{demo}  Demo lab here   a tiny teacher: no network, no GPU, some minutes")),
         ]
-        options += [(f"open {path}", Content(f"o  Open {printable(path)}")) for path in self._others()]
+        options += [(f"open {path}", Content(f"{other}  Open {printable(path)}")) for path in self._others()]
         self.query_one(NavList).show_options(options)
 
     @on(OptionList.OptionHighlighted, "#steps")

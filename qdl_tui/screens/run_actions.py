@@ -77,6 +77,8 @@ class RunActionsScreen(BaseScreen):
             return "It is stopping already"
         if action == "resume" and not run.resumable:
             return NOT_RESUMABLE.get(run.state, "Its record names no command: it cannot be resumed")
+        if action == "resume" and run.writes_elsewhere:
+            return "This lab is a copy: resume it in the lab it was made in, or train anew here"
         if action == "delete" and run.active:
             return f"It is {run.state}: stop it first ({self.key_of('run.stop')})"
         return ""

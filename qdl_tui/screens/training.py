@@ -159,6 +159,7 @@ class TrainingScreen(RunActionsScreen):
         self.offer_again()
         self._show_status(view)
         self.set_class(view.run.kind != "train" and not view.series, "no-charts")
+        self.charts.next_key = self.key_of("training.panel")
         self.charts.show_series(view.series, _number(view.run.id), view.beside_series, _number(view.beside))
 
     def on_resize(self) -> None:

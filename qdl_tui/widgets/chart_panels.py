@@ -12,6 +12,8 @@ from qdl_tui.widgets.loss_chart import LossChart
 
 GRID_WIDTH, GRID_HEIGHT = 40, 20
 """Cells from which all panels are shown at once."""
+PAIR_WIDTH = 96
+"""Cells from which two panels stand side by side."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class ChartPanels(Container):
         layout: grid;
         grid-size: 1;
         & > LossChart { height: 1fr; width: 1fr; }
+        &.pair { grid-size: 2; grid-gutter: 0 1; }
         &.grid { grid-size: 2; grid-rows: 2fr 1fr; grid-gutter: 0 1; }
         &.grid > .whole-row { column-span: 2; }
     }
@@ -56,6 +59,8 @@ class ChartPanels(Container):
         self.present: list[Panel] = []
         self.at = PANELS[0].name
         """The panel on show where there is room for one only."""
+        self.next_key = "p"
+        """The key of the next panel, for the hint."""
         self.zoomed = False
         self._seen: dict[str, dict[str, Sequence[Point]]] = {}
 
@@ -79,6 +84,12 @@ class ChartPanels(Container):
     def is_grid(self) -> bool:
         """Whether all panels are on show."""
         return not self.zoomed and self.size.width >= GRID_WIDTH and self.size.height >= GRID_HEIGHT
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether the panel at hand and the next one stand side by side."""
+        room = self.size.width >= PAIR_WIDTH and not self.is_grid
+        return room and not self.zoomed and len(self.present) > 1
 
     def show_series(self, mine: SeriesMap, label: str, other: SeriesMap, other_label: str) -> None:
         """Draw a run's series, and over them those of another run where there is one."""
@@ -108,19 +119,24 @@ class ChartPanels(Container):
         self.chart(panel.name).set_series(drawn, x_label="step")
 
     def lay_out(self) -> None:
-        """Show what fits: all panels, the loss above the others, or the one at hand."""
-        grid = self.is_grid
+        """Show what fits: all panels, the loss above the others; else one, or two side by side."""
+        grid, pair = self.is_grid, self.is_pair
         names = [panel.name for panel in self.present] or [PANELS[0].name]
         if self.at not in names:
             self.at = names[0]
         self.set_class(grid and len(names) > 1, "grid")
+        self.set_class(pair, "pair")
+        shown = names if grid else [self.at]
+        if pair:
+            shown = sorted([self.at, names[(names.index(self.at) + 1) % len(names)]], key=names.index)
         rest = [name for name in names if name != names[0]]
         for panel in PANELS:
             chart = self.chart(panel.name)
-            chart.display = panel.name in names if grid else panel.name == self.at
+            chart.display = panel.name in shown
             alone = len(rest) % 2 == 1 and panel.name == names[-1]
             chart.set_class(grid and (panel.name == names[0] or alone), "whole-row")
-            chart.hint = "" if grid or len(names) < 2 else f"p {names.index(self.at) + 1}/{len(names)}"
+            place = f"{names.index(panel.name) + 1}/{len(names)}" if panel.name in names else ""
+            chart.hint = "" if grid or len(names) < 2 else f"{self.next_key} {place}"
 
     def next(self) -> None:
         """The panel after the one at hand: on show, or in focus where all are on show."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,22 @@ async def test_stop_and_resume_are_offered_when_they_can_be_done(lab: Lab, state
                 assert why.startswith("It is ")
 
 
+async def test_a_run_of_a_copied_lab_is_not_resumed_into_the_first(lab: Lab, tmp_path: Path) -> None:
+    first = Lab.at(tmp_path / "first")
+    first.create_directories()
+    first.settings_file.write_text("", encoding="utf-8")
+    save_run(replace(finished_run(lab, state="stopped"), output_dir=first.root / "student"))
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("4")
+        await settled(app, pilot)
+        assert "R Resume" not in footer(app)
+        await pilot.press("R")
+        await settled(app, pilot)
+        assert said(app) == ["This lab is a copy: resume it in the lab it was made in, or train anew here"]
+
+
 async def test_the_offer_follows_the_cursor_and_the_run(lab: Lab) -> None:
     finished_run(lab, state="failed")
     newest = finished_run(lab)
@@ -110,7 +127,9 @@ DIALOGS: dict[str, tuple[str, ...]] = {
 """The keys that lead to every kind of footer."""
 
 
-@pytest.mark.parametrize("state", ["none", "running", "done", "stopped"])
+@pytest.mark.parametrize(
+    "state", ["none", "running", pytest.param("done", marks=pytest.mark.slow), "stopped"]
+)
 @pytest.mark.parametrize("size", [(80, 24), (60, 20)])
 async def test_every_footer_has_six_keys_at_most_and_none_is_cut(
     lab: Lab, size: tuple[int, int], state: str
@@ -125,15 +144,15 @@ async def test_every_footer_has_six_keys_at_most_and_none_is_cut(
                 continue
             await pilot.press("1")
             for key in keys:
-                await settled(app, pilot)
                 await pilot.press(key)
-            await settled(app, pilot)
+                await settled(app, pilot)
             for bar in app.screen.query("KeyBar"):
                 text = str(bar.render())
                 shown = [part for part in text.split("  ") if part.strip()]
                 assert 1 <= len(shown) <= MOST_KEYS, name
                 assert len(text.rstrip()) <= bar.size.width, name
                 assert text.strip() in screen_text(app), f"{name}: {text!r} is cut"
-            for _ in range(3):
-                await pilot.press("escape")
-                await settled(app, pilot)
+            while len(app.screen_stack) > 1:
+                app.pop_screen()
+                await pilot.pause()
+            await pilot.press("escape")

@@ -18,7 +18,7 @@ from tests.tui.conftest import finished_run
 from tests.tui.screen import check_golden, screen_text, settled
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 40)])
 async def test_runs_are_listed_newest_first(lab: Lab, size: tuple[int, int]) -> None:
     rename_run(finished_run(lab), "the \x1b[1mfirst try with half of the rows")
     job = create_run(lab, "evaluate", system="system2", argv=["x"])

@@ -51,7 +51,7 @@ def told_run(
     return run
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 40)])
 async def test_a_run_shows_its_state_its_loss_and_its_log(lab: Lab, size: tuple[int, int]) -> None:
     told_run(lab)
     app = QdlApp(lab)
