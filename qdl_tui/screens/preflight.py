@@ -30,7 +30,9 @@ VERDICT_LOOKS = {
     "tight": ("! tight", "$warning"),
     "does not fit": ("✗ does not fit", "$error"),
 }
-LABEL, BAR = 16, 30
+LABEL, BAR, SIZE = 16, 30, 9
+BESIDES = 4
+"""Cells of a line that are a blank, or that the scrollbar may take."""
 LINES = ("rows", "tokens", "steps", "time", "disk", "teacher")
 """Those of the engine's summary that follow the memory."""
 
@@ -90,7 +92,8 @@ class PreflightScreen(ModalScreen[Answer]):
             found = {"error": {"message": "Nothing could be measured.", "hint": "Run: qdl preflight"}}
         self.found = found
         error = found.get("error")
-        text = _error_text(error) if error else preflight_text(found)
+        room = self.query_one("#preflight-scroll").size.width - LABEL - SIZE - BESIDES
+        text = _error_text(error) if error else preflight_text(found, bar=max(0, min(BAR, room)))
         self.query_one("#preflight-text", Static).update(text)
 
     def action_answer(self, answer: str) -> None:
@@ -112,8 +115,13 @@ def _error_text(error: dict[str, str]) -> Content:
     )
 
 
-def preflight_text(found: dict[str, Any]) -> Content:
-    """Verdict, memory by part, rows, time, disk, warnings: what is worst comes first."""
+def preflight_text(found: dict[str, Any], *, bar: int = BAR) -> Content:
+    """Verdict, memory by part, rows, time, disk, warnings: what is worst comes first.
+
+    Args:
+        found: What `qdl preflight --json` says.
+        bar: Cells of the longest bar.
+    """
     sign, colour = VERDICT_LOOKS[found["verdict"]]
     memory, summary = found["memory"], found["summary"]
     room = f"{size_text(memory['bytes'])} of {size_text(memory['capacity_bytes'])}"
@@ -125,7 +133,7 @@ def preflight_text(found: dict[str, Any]) -> Content:
         lines.append(Content.assemble(("fits with ", "bold"), f"{changes}  ({size_text(cure['bytes'])})"))
     lines += [Content.assemble(("! ", "bold $warning"), printable(warning)) for warning in found["warnings"]]
     scale = max(memory["bytes"], memory["capacity_bytes"])
-    lines += [_bar(part, scale, colour) for part in memory["parts"]]
+    lines += [_bar(part, scale, colour, bar) for part in memory["parts"]]
     lines += [
         Content.assemble((f"{name:8}", "$text-muted"), printable(summary[name]))
         for name in LINES
@@ -134,11 +142,11 @@ def preflight_text(found: dict[str, Any]) -> Content:
     return Content("\n").join(lines)
 
 
-def _bar(part: dict[str, Any], scale: int, colour: str) -> Content:
-    cells = round(BAR * part["bytes"] / max(1, scale))
+def _bar(part: dict[str, Any], scale: int, colour: str, longest: int) -> Content:
+    cells = round(longest * part["bytes"] / max(1, scale))
     return Content.assemble(
         f"{part['name']:{LABEL}}",
         ("━" * cells, colour),
-        ("─" * (BAR - cells), "$text-muted"),
-        f" {size_text(part['bytes']):>9}",
+        ("─" * (longest - cells), "$text-muted"),
+        f" {size_text(part['bytes']):>{SIZE}}",
     )

@@ -11,6 +11,7 @@ from textual import on, work
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
+from textual.events import Resize
 from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from qdl_engine.settings import System
 
 SHARED = ("teacher", "runtime", "comparison")
+BESIDE = 76
+"""Columns from which help stands beside the form; below it, with fewer."""
 CONFIG_AFTER = 0.3
 """Seconds of no edit after which the config beside the form is made anew."""
 
@@ -177,7 +180,8 @@ class RecipeScreen(FormScreen):
     def show_config(self, message: ConfigRead) -> None:
         self.query_one("#config-text", Static).update(config_text(message.view))
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.width < BESIDE, "stacked")
         if self.fields:
             self._drawn = None
             self.call_after_refresh(self.after_change)

@@ -54,6 +54,16 @@ async def test_enter_on_the_next_step_shows_what_it_needs_and_enter_starts(
         assert not isinstance(app.screen, PreflightScreen)
 
 
+async def test_at_60_columns_every_part_has_its_size_beside_its_bar(prepared: Lab, started: Started) -> None:
+    app = QdlApp(prepared)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("enter")
+        await settled(app, pilot)
+        weights = next(line for line in screen_text(app).splitlines() if "weights" in line)
+        assert weights.rstrip(" │▇▁▂▃▄▅▆█").endswith("B")
+
+
 async def test_enter_does_not_wait_for_the_measuring(prepared: Lab, started: Started) -> None:
     app = QdlApp(prepared)
     async with app.run_test(size=(80, 24)) as pilot:

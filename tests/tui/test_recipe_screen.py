@@ -348,3 +348,14 @@ async def test_a_long_path_keeps_both_its_ends(lab: Lab) -> None:
         await open_recipe(app, pilot)
         row = screen_text(app).splitlines()[3]
         assert "/data" in row and "…" in row and "-0.5B" in row
+
+
+async def test_at_60_columns_help_stands_below_the_form(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await open_recipe(app, pilot)
+        shown = screen_text(app)
+        assert "Qwen/Qwen2.5-0.5B-Instruct" in shown and "Hub id or local directory" in shown
+        await pilot.resize_terminal(80, 24)
+        await settled(app, pilot)
+        assert "▏ system1.student" in screen_text(app)
