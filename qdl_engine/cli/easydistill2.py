@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.jobs import add_run_options, detach, in_run_sink
 from qdl_engine.cli.parser import Group
-from qdl_engine.easydistill.version2.options import INPUT_HELP, JOB_PURPOSES, OPTIONS, SHARD_ROWS
+from qdl_engine.easydistill.version2.options import INPUT_HELP, JOB_PURPOSES, OPTIONS, SHARD_ROWS, check_job
 from qdl_engine.errors import SettingsError
 from qdl_engine.events import make_event
 from qdl_engine.text import two_columns
@@ -34,7 +34,7 @@ in FILE_report.json beside the output."""
 
 def add_run(group: Group) -> None:
     command = group.command("run", run, "let EasyDistill 2.x make data, shard by shard", _DESCRIPTION)
-    command.add_argument("job", choices=JOB_PURPOSES, metavar="JOB", help=", ".join(JOB_PURPOSES))
+    command.add_argument("job", metavar="JOB", help=", ".join(JOB_PURPOSES))
     command.add_argument("input", metavar="FILE", help=INPUT_HELP)
     for option in OPTIONS:
         command.add_argument(
@@ -55,6 +55,7 @@ def run(context: Context, given: Namespace) -> int:
     from qdl_engine.easydistill.version2.find import find_version2, remember
     from qdl_engine.runs.launch import start_job
 
+    check_job(given.job)
     lab, settings = context.open_lab(), context.settings()
     if given.shard_rows < 1:
         raise SettingsError(f"--shard-rows must be 1 or more, not {given.shard_rows}")

@@ -104,3 +104,28 @@ def test_a_detached_job_is_stopped_and_resumed_at_the_shard(
     log = (home / "runs" / run_id / "output.log").read_text(encoding="utf-8")
     assert "requested" in log and "- openai - INFO - key EMPTY" in log
     assert len((home / "data" / "instruct_distill.jsonl").read_text(encoding="utf-8").splitlines()) == 7
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        ("cot_long2short", "job_type cot_long2short_api"),
+        ("instruction_expansion", "job_type instruction_expansion_api"),
+        ("cot_eval", "qdl score"),
+        ("instruct_eval", "qdl compare"),
+        ("balanced_instruct_distill", "instruct_distill answers them"),
+        ("pe_rewrite_distill", "rewrites prompts"),
+        ("advanced_t2v_distill", "images or videos"),
+        ("mm_cot_distill", "images or videos"),
+        ("prompt_optimize", "images or videos"),
+        ("search_agent_distill", "agents"),
+        ("instruct_distil", "Did you mean instruct_distill?"),
+        ("kd_white_box", "qdl run CONFIG.json"),
+    ],
+)
+def test_a_job_that_the_lab_does_not_start_is_refused_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], job: str, said: str
+) -> None:
+    assert main(["--lab", str(tmp_path), "easydistill", "run", job, "x.jsonl"]) == 2
+    error = capsys.readouterr().err
+    assert job in error and said in " ".join(error.split())

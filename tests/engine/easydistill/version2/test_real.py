@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,8 +23,9 @@ from qdl_engine.easydistill.version2.find import (
     Version2,
     find_version2,
 )
+from qdl_engine.easydistill.version2.options import check_job
 from qdl_engine.easydistill.version2.shards import ShardReport, run_shards
-from qdl_engine.errors import DataError, RunError
+from qdl_engine.errors import DataError, RunError, SettingsError
 from qdl_engine.lab import Lab
 from qdl_engine.teachers.address import Secret
 from tests.engine.easydistill.chat_server import ChatServer, number_of, question_of
@@ -145,3 +147,12 @@ def test_a_row_that_the_real_one_loses_is_asked_again(lab: Lab, installation: Ve
     assert [lost.row for lost in report.lost] == [6]
     if job != "dpo_data_build":
         assert [row["id"] for row in made(lab)] == ["0", "1", "2", "3", "4", "6"]
+
+
+def test_every_job_of_the_real_one_is_started_or_refused_by_name(installation: Version2) -> None:
+    text = (installation.checkout / "easydistill" / "cli" / "main.py").read_text(encoding="utf-8")
+    jobs = set(re.findall(r'^    "(\w+)": (?:run_|lambda)', text, re.MULTILINE))
+    assert set(JOBS) <= jobs
+    for job in jobs - set(JOBS):
+        with pytest.raises(SettingsError, match=f"does not start {job}"):
+            check_job(job)
