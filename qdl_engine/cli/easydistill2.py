@@ -73,11 +73,12 @@ def run(context: Context, given: Namespace) -> int:
     words = ["easydistill", "run", given.job, str(path), "--output", str(output)]
     words += ["--checkout", str(installation.checkout), "--python", installation.python]
     words += ["--shard-rows", str(given.shard_rows)]
+    given.name = given.name or given.job
     if given.detach:
         return detach(context, given, words)
     for override in context.overrides:
         words += ["--set", override]
-    return follow(context, start_job(lab, words, name=given.name or given.job))
+    return follow(context, start_job(lab, words, name=given.name))
 
 
 def _show(
@@ -148,7 +149,7 @@ def _inside(context: Context, given: Namespace, path: Path, output: Path) -> int
             shard_rows=given.shard_rows,
             on_event=sink,
         )
-        left = f"; {report.lost_text()}" if report.lost else ""
+        left = f". {report.lost_text()}" if report.lost else ""
         sink(make_event("note", message=f"Wrote {report.written:,} rows to {output}{left}"))
     print(report.table(), flush=True)
     return 0

@@ -55,7 +55,7 @@ class ShardReport:
             return ""
         named = ", ".join(f"{lost.row} ({one_line(lost.question, 40)})" for lost in self.lost[:NAMED])
         more = ", ..." if len(self.lost) > NAMED else ""
-        return f"{len(self.lost):,} rows have no answer, though asked again: {named}{more}"
+        return f"Rows without an answer, though asked again: {len(self.lost):,}: {named}{more}"
 
     def table(self) -> str:
         """The report as lines for a terminal."""

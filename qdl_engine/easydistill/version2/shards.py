@@ -145,7 +145,7 @@ class _Work:
         kept = [harvest(self.wish, ShardFiles(folder)) for folder in earlier]
         places = still_lost(found, kept)
         if places:
-            self._note(f"Asking again for {len(places)} rows without an answer")
+            self._note(f"Asking again for rows without an answer: {len(places):,}")
         for number, start in enumerate(range(0, len(places), shard_rows), start=len(earlier)):
             made = self._again(number, places[start : start + shard_rows], questions)
             if made is None:

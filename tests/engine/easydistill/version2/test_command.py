@@ -91,12 +91,12 @@ def test_a_detached_job_is_stopped_and_resumed_at_the_shard(
     words += ["--set", "teacher.temperature=0.4", "--checkout", str(checkout), "--python", sys.executable]
     behave(checkout, hang="3")
     capsys.readouterr()
-    assert main([*words, "--detach", "--name", "mine", "--json"]) == 0
+    assert main([*words, "--detach", "--json"]) == 0
     run_id = json.loads(capsys.readouterr().out)["id"]
     until(lambda: (checkout / "hanging").exists())
     assert main(["--lab", str(home), "stop", run_id]) == 0
     stopped = wait_for(get_run(Lab.at(home), run_id))
-    assert (stopped.state, stopped.name, stopped.resumable) == ("stopped", "mine", True)
+    assert (stopped.state, stopped.name, stopped.resumable) == ("stopped", "instruct_distill", True)
     behave(checkout)
     assert main(["--lab", str(home), "resume", run_id, "--detach"]) == 0
     assert wait_for(get_run(Lab.at(home), run_id)).state == "done"

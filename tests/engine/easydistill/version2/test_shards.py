@@ -74,7 +74,7 @@ def test_a_row_that_is_lost_is_asked_again_counted_and_named(lab: Lab, checkout:
     assert starts(checkout) == ["0", "3", "6", "1"]
     notes = [event["message"] for event in events if event["event"] == "note"]
     assert any("1 of 3 rows have no answer" in note for note in notes)
-    assert any(note.startswith("Asking again for 2 rows") for note in notes)
+    assert any(note.startswith("Asking again for rows without an answer: 2") for note in notes)
     assert any("Nothing more was answered: Failed to generate" in note for note in notes)
     assert "2 (What costs $100 and 1?), 6 (" in report.table()
     beside = json.loads((lab.data / "made_report.json").read_text(encoding="utf-8"))
