@@ -117,13 +117,12 @@ def lab_status(lab: Lab) -> LabStatus:
     settings, problems = _raw_settings(lab)
     runs = list_runs(lab)
     systems = tuple(_system_status(lab, system, settings, runs) for system in SYSTEMS)
-    active = [run for run in runs if run.state in ACTIVE_STATES]
     return LabStatus(
         root=str(lab.root),
         exists=True,
         systems=systems,
-        steps=_steps(lab, systems, active),
-        active_runs=len(active),
+        steps=_steps(systems, runs),
+        active_runs=sum(run.state in ACTIVE_STATES for run in runs),
         problems=tuple(problems),
     )
 
@@ -162,7 +161,7 @@ def _system_status(lab: Lab, system: str, settings: dict[str, Any], runs: list[R
     return SystemStatus(system, tuple(stages[name] for name in STAGE_NAMES))
 
 
-def _steps(lab: Lab, systems: tuple[SystemStatus, ...], active: list[Run]) -> tuple[Step, ...]:
+def _steps(systems: tuple[SystemStatus, ...], runs: list[Run]) -> tuple[Step, ...]:
     """Everything that makes sense now, the one next step first."""
     watch = [
         Step(
@@ -171,15 +170,25 @@ def _steps(lab: Lab, systems: tuple[SystemStatus, ...], active: list[Run]) -> tu
             "training",
             run.id,
         )
-        for run in active
+        for run in runs
+        if run.state in ACTIVE_STATES
     ]
+    resumed = [step for status in systems for step in _resume(status, runs)]
     needed = [step for status in systems for step in _needed(status)]
     compare = [Step("Compare teacher and students", ("compare",), "compare")]
     trained = [status for status in systems if status.stage("checkpoint").state == "ready"]
     later = [step for status in systems for step in _again(status)]
     if not trained:
-        return (*watch, *needed, *later)
-    return (*watch, *needed, *compare, *later)
+        return (*watch, *resumed, *needed, *later)
+    return (*watch, *resumed, *needed, *compare, *later)
+
+
+def _resume(status: SystemStatus, runs: list[Run]) -> list[Step]:
+    """To go on with the newest training, when it was stopped or its machine went down."""
+    newest = next((run for run in runs if run.kind == "train" and run.system == status.system), None)
+    if newest is None or newest.state not in ("stopped", "lost") or newest.writes_elsewhere:
+        return []
+    return [Step(f"Resume the training of {SYSTEM_NAMES[status.system]}", ("resume", newest.id))]
 
 
 def _needed(status: SystemStatus) -> list[Step]:

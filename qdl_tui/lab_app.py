@@ -117,8 +117,17 @@ class LabApp(TellingApp):
             self.attach(step.run_id)
         elif step.screen:
             self.action_show_mode(step.screen)
+        elif step.command[0] == "resume":
+            self.resume_run(step.command)
         else:
             self.start_job(step.command)
+
+    @work(thread=True, group="jobs", exit_on_error=False)
+    def resume_run(self, command: tuple[str, ...]) -> None:
+        from qdl_engine.runs.launch import resume_run
+        from qdl_engine.runs.store import get_run
+
+        self.post_message(RunStarted(resume_run(get_run(self.lab, command[1])), command))
 
     def start_job(self, command: tuple[str, ...]) -> None:
         """Start a detached run; what a training needs is shown first, and Enter starts it."""

@@ -18,6 +18,7 @@ DOES = {
     "prepare": "Filters and measures the rows of the source; reports what was dropped.",
     "label": "Asks the teacher for each answer; goes on at the row where it stopped.",
     "train": "Shows first whether it fits and how long it takes; it is started from there.",
+    "resume": "Goes on from the last checkpoint, in the same run.",
     "compare": "Asks teacher and students the same prompts, side by side.",
     "evaluate": "Measures what the student keeps of the teacher.",
     "attach": "Shows the log and the loss of a run that goes on.",

@@ -13,7 +13,7 @@ from qdl_engine.data.provenance import DATA_KEYS, differences, digest, provenanc
 from qdl_engine.field_info import all_fields
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.runs.edit import delete_run
-from qdl_engine.runs.store import create_run, save_run
+from qdl_engine.runs.store import State, create_run, save_run
 from qdl_engine.settings import System1Settings
 from qdl_engine.stages import SYSTEMS
 from qdl_engine.status import lab_status, machine_status, report_text, size_text
@@ -93,6 +93,20 @@ def test_the_datas_own_answers_are_not_the_teachers(lab: Lab) -> None:
 
 def report_of(settings: System1Settings) -> dict[str, object]:
     return {"kept": 1234, **provenance(settings)}
+
+
+@pytest.mark.parametrize(("state", "offered"), [("stopped", True), ("lost", True), ("failed", False)])
+def test_a_training_that_was_stopped_can_be_resumed(lab: Lab, state: State, offered: bool) -> None:
+    prepared(lab, "system2")
+    run = create_run(lab, "train", system="system2", argv=["true"])
+    save_run(replace(run, state=state))
+    steps = [step for step in lab_status(lab).steps if step.command[0] == "resume"]
+    wanted = [("Resume the training of System 2", ("resume", run.id))] if offered else []
+    assert [(step.label, step.command) for step in steps] == wanted
+    assert ("train", "system2") in [step.command for step in lab_status(lab).steps]
+    newer = create_run(lab, "train", system="system2", argv=["true"])
+    save_run(replace(newer, state="done"))
+    assert "resume" not in [step.command[0] for step in lab_status(lab).steps]
 
 
 def test_data_prepared_with_other_settings_say_which(lab: Lab) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.runs.launch import wait_for
+from qdl_engine.runs.store import refresh_run, save_run
 from qdl_engine.status import Step
 from qdl_tui.app import QdlApp
 from qdl_tui.lab_view import step_lines
 from qdl_tui.state import UserState, load_state
+from tests.tui.conftest import finished_run
 from tests.tui.screen import check_golden, screen_text, settled
 
 SIZES = [(80, 24), (100, 30), (120, 40)]
@@ -159,3 +164,18 @@ async def test_a_recent_lab_is_opened_from_a_list(lab: Lab, tmp_path: Path) -> N
         await pilot.press("enter")
         await settled(app, pilot)
         assert app.lab == other
+
+
+async def test_enter_goes_on_with_a_training_that_was_stopped(lab: Lab) -> None:
+    argv = (sys.executable, "-m", "qdl_engine.trainer", "--config", "gone.json")
+    run = replace(finished_run(lab, state="stopped"), argv=argv)
+    save_run(run)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        assert "Resume the training of System 1" in screen_text(app)
+        await pilot.press("enter")
+        await settled(app, pilot)
+        assert app.run_id == run.id
+    resumed = wait_for(refresh_run(run), timeout=60)
+    assert resumed.attempt == run.attempt + 1
