@@ -19,7 +19,7 @@ def copy_command(app: App[None], view: ConfigView) -> None:
     if view.problem:
         app.notify(f"No command to copy: {view.problem}", markup=False, severity="error", timeout=5)
     else:
-        app.copy_to_clipboard(view.command, "the command")  # type: ignore[call-arg]
+        app.copy_to_clipboard(view.command, "the command; a start puts its time for ID")  # type: ignore[call-arg]
 
 
 class ConfigScreen(TextScreen):

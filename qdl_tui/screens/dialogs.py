@@ -14,6 +14,9 @@ from qdl_engine.text import printable
 from qdl_tui.widgets.bars import KeyBar
 from qdl_tui.widgets.nav_list import NavList
 
+FRAME = 5
+"""Lines of a dialog beside its text: border, title, a blank, the keys."""
+
 
 class ConfirmScreen(ModalScreen[bool]):
     """Asks before something is stopped or deleted."""
@@ -61,8 +64,19 @@ class TextScreen(ModalScreen[None]):
         with Vertical(classes="dialog wide"):
             yield Static(printable(self.heading), markup=False, classes="dialog-title")
             with VerticalScroll(can_focus=False):
-                yield Static(printable(self.text), markup=False)
+                yield Static(printable(self.text), markup=False, id="text")
             yield KeyBar()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        """As high as the text, and no higher than there is room: an automatic height leaves blank lines."""
+        room = self.size.height * 9 // 10 - FRAME
+        scroll = self.query_one(VerticalScroll)
+        scroll.styles.height = scroll.styles.max_height = max(
+            1, min(self.query_one("#text").size.height, room)
+        )
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
