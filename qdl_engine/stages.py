@@ -100,7 +100,7 @@ def run_stage(lab: Lab, system: str, trainings: list[Run]) -> Stage:
     if latest is not None and latest.state in ACTIVE_STATES:
         return Stage("run", "running", running_text("training", latest))
     if latest is not None and latest.state in BAD_STATES:
-        return Stage("run", "failed", f"{latest.state}: {latest.message or latest.id}")
+        return Stage("run", "failed", _how_it_ended(latest))
     checkpoint = lab.checkpoint(system)
     maker = trained_by(checkpoint) if checkpoint_ready(checkpoint) else None
     if maker is not None and maker not in (run.id for run in trainings):
@@ -119,7 +119,7 @@ def job_stage(name: str, run: Run | None) -> Stage | None:
             name, "running", running_text({"prepare": "preparing", "label": "labelling"}[run.kind], run)
         )
     if run.state in BAD_STATES:
-        return Stage(name, "failed", f"{run.state}: {run.message or run.id}")
+        return Stage(name, "failed", _how_it_ended(run))
     return None
 
 
@@ -171,3 +171,9 @@ def size_text(size: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def _how_it_ended(run: Run) -> str:
+    """`failed: Out of memory`; the state once where the message begins with it."""
+    message = run.message or run.id
+    return message if message.lower().startswith(run.state) else f"{run.state}: {message}"

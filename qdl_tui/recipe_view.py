@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from textual.content import Content
 
 from qdl_engine.text import printable
@@ -11,7 +13,15 @@ WAITING = "reading settings…"
 BROKEN = "no settings read"
 
 
-def title_text(name: str, draft: Draft | None, keys: set[str], *, needle: str, waiting: bool) -> Content:
+def title_text(
+    name: str,
+    draft: Draft | None,
+    keys: set[str],
+    *,
+    needle: str,
+    waiting: bool,
+    key_of: Callable[[str], str],
+) -> Content:
     """One line: whose recipe, how many edits wait, what is hidden by a search."""
     head = (f"{name}  ", "bold $accent")
     if draft is None:
@@ -22,9 +32,9 @@ def title_text(name: str, draft: Draft | None, keys: set[str], *, needle: str, w
     if not changed:
         parts[1] = ("as saved in qdl.toml", "$text-muted")
     if draft.changed_outside:
-        parts.append(("  qdl.toml changed outside: f5 reads it", "bold $error"))
+        parts.append((f"  qdl.toml changed outside: {key_of('recipe.reload')} reads it", "bold $error"))
     if needle:
-        parts.append((f"  only '{printable(needle)}' (esc: all)", "$primary"))
+        parts.append((f"  only '{printable(needle)}' ({key_of('recipe.back')}: all)", "$primary"))
     return Content.assemble(*parts)
 
 

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.worker import Worker, WorkerState
 
 from qdl_engine.lab import Lab
-from qdl_tui.widgets.bars import KeyBar, TabBar, TooSmall, described_bindings
+from qdl_tui.widgets.bars import KeyBar, TabBar, TooSmall, key_of
 
 if TYPE_CHECKING:
     from qdl_tui.app import QdlApp
@@ -83,12 +83,7 @@ class BaseScreen(Screen[None]):
 
     def key_of(self, binding_id: str) -> str:
         """The key of an action as it is mapped now, for texts that name it."""
-        for node in (self, self.app, *self.walk_children()):
-            for bindings in described_bindings(node).values():
-                for binding in bindings:
-                    if binding.id == binding_id:
-                        return self.app.get_key_display(binding)
-        raise KeyError(binding_id)
+        return key_of(self, binding_id)
 
     def lab_opened(self) -> None:
         """Another lab than last time: forget what was shown."""

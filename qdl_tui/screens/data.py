@@ -20,8 +20,8 @@ from qdl_tui.screens.dialogs import LineInput
 from qdl_tui.widgets.row_view import RowView
 
 NOTHING = (
-    "Nothing is prepared yet. esc goes back to the recipe, where p prepares; m shows the first rows of the "
-    "source, as they would be taken."
+    "Nothing is prepared yet. {close} goes back to the recipe, which prepares; {mapping} shows the first "
+    "rows of the source, as they would be taken."
 )
 UNLABELLED = "no answer yet: the teacher has to label it"
 
@@ -104,9 +104,10 @@ class DataScreen(DataReadingScreen):
         if draft is None:
             return
         if self.problem or self.row is None:
-            view.say(self.problem or NOTHING)
+            keys = {"close": self.key_of("data.close"), "mapping": self.key_of("data.mapping")}
+            view.say(self.problem or NOTHING.format(**keys))
         elif self.words and self.found is not None and not self.found.numbers:
-            view.say(f"No row matches {self.words!r}. esc shows all rows.")
+            view.say(f"No row matches {self.words!r}. {self.key_of('data.close')} shows all rows.")
         else:
             from qdl_engine.data.preview import render_row
 

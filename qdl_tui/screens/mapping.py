@@ -123,7 +123,8 @@ class MappingScreen(SavingScreen):
         source, head = recipe.source, None
         try:
             if not asked and needs_network(self.lab, source):
-                problem = f"{source} is a data set of the hub. f5 reads its first rows over the network."
+                reads = f"{self.key_of('mapping.read')} reads its first rows over the network."
+                problem = f"{source} is a data set of the hub. {reads}"
             else:
                 head, problem = read_source(self.lab, self.system, recipe), ""
         except LabError as error:

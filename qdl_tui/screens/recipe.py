@@ -144,11 +144,8 @@ class RecipeScreen(FormScreen):
             if agreed:
                 self._read_anew()
 
-        changes = draft.changes()
-        detail = "\n".join(f"{key}: {before} -> {after}" for key, before, after in changes)
-        self.app.push_screen(
-            ConfirmScreen(f"Drop {counted(len(changes))} and read qdl.toml again?", detail), answered
-        )
+        question = f"Drop {counted(len(draft.changes()))} and read qdl.toml again?"
+        self.app.push_screen(ConfirmScreen(question, draft.diff()), answered)
 
     # The form --------------------------------------------------------------------------------------------
 
@@ -192,6 +189,7 @@ class RecipeScreen(FormScreen):
             self.draft,
             set(self.fields),
             needle=self.needle,
+            key_of=self.key_of,
             waiting=self._waiting,
         )
         self.query_one("#form-title", Static).update(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from textual.binding import Binding
 from textual.content import Content
 from textual.dom import DOMNode
@@ -137,3 +139,17 @@ def described_bindings(node: DOMNode) -> dict[str, list[Binding]]:
     for binding in sorted(ours, key=lambda binding: places.get(binding.id or "", 0)):
         found.setdefault(binding.action, []).append(binding)
     return found
+
+
+def key_of(screen: Screen[Any], binding_id: str) -> str:
+    """The key of an action as it is mapped now, for texts that name it: of the screen, the app or a widget.
+
+    Raises:
+        KeyError: when nothing there has a binding of that id.
+    """
+    for node in (screen, screen.app, *screen.walk_children()):
+        for bindings in described_bindings(node).values():
+            for binding in bindings:
+                if binding.id == binding_id:
+                    return screen.app.get_key_display(binding)
+    raise KeyError(binding_id)

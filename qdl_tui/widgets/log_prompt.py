@@ -12,9 +12,11 @@ from textual.events import Key
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from qdl_tui.widgets.bars import key_of
+
 SIGNS = {"search": "/", "filter": "&", "line": ":"}
 HINTS = {
-    "search": "text to find; ctrl+r: regular expression",
+    "search": "text to find; {regex}: regular expression",
     "filter": "lines to keep; !text hides; empty: all",
     "line": "line number, 50%, or $",
 }
@@ -63,7 +65,7 @@ class LogPrompt(Horizontal):
         """Open the prompt, empty."""
         self._kind = kind
         self._input.value = ""
-        self._input.placeholder = HINTS[kind]
+        self._input.placeholder = HINTS[kind].format(regex=key_of(self.screen, "log.regex"))
         self.display = True
         self._show_sign()
         self.screen.set_focus(self._input)
