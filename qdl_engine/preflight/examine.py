@@ -56,6 +56,7 @@ def examine(
     disk = disk_use(lab, shape, training, recipe, figures, download_bytes(shape) + teacher.download)
     lora = recipe.lora_rank
     return Preflight(
+        lab=lab.word,
         system=system,
         student=recipe.student,
         parameters=shape.parameters,

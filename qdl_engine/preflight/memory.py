@@ -206,6 +206,12 @@ def direct_logits(shape: ModelShape, training: Training, batch: Pass) -> bool:
     return training.device == "cpu" and batch.trained * shape.vocabulary <= MOST_DIRECT_LOGITS
 
 
+def scored_tokens(shape: ModelShape, training: Training, batch: Pass) -> int:
+    """Tokens that get logits: in tiles, on a CPU, those of the prompt and the padding too."""
+    everything = training.device == "cpu" and not direct_logits(shape, training, batch)
+    return batch.tokens if everything else batch.trained
+
+
 def _logits(shape: ModelShape, training: Training, batch: Pass) -> int:
     """The output layer's tensors: three of all logits, or the tiles of TRL's fused output layer.
 
@@ -214,7 +220,7 @@ def _logits(shape: ModelShape, training: Training, batch: Pass) -> int:
     """
     if direct_logits(shape, training, batch):
         return 3 * 4 * batch.trained * shape.vocabulary
-    scored = batch.trained if training.device == "cuda" else batch.tokens
+    scored = scored_tokens(shape, training, batch)
     tile = min(scored, TILE_TOKENS) * min(shape.vocabulary, TILE_VOCABULARY)
     copies = _TILE_COPIES * 4 if training.device == "cpu" else (4 if training.precision == "fp32" else 2)
     weight = 0 if training.lora_rank else 4 * shape.embedding

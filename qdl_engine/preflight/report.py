@@ -22,6 +22,8 @@ _SIGNS = {"fits": "FITS", "tight": "TIGHT", "does not fit": "DOES NOT FIT"}
 class Preflight:
     """What is known of a training before it starts."""
 
+    lab: str
+    """As `qdl --lab` takes it."""
     system: str
     student: str
     parameters: int
@@ -47,7 +49,7 @@ class Preflight:
     @property
     def change(self) -> str:
         """The command that makes it fit; empty when it does, or when none is known."""
-        return f"qdl config set {self.cure.words(self.system)}" if self.cure else ""
+        return f"qdl --lab {self.lab} config set {self.cure.words(self.system)}" if self.cure else ""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -84,7 +86,7 @@ class Preflight:
             f"longest {rows.longest:,} tokens",
             "tokens": f"{rows.trained_tokens:,} trained, {rows.masked_tokens:,} masked{dropped}{guess}",
             "steps": f"{rows.steps:,} ({rows.steps_per_epoch:,} an epoch), {rows.padding:.0%} padding",
-            "time": f"{time_text(took.seconds)} expected ({took.origin}: {printable(took.source)}); "
+            "time": f"{time_text(took.seconds)} {took.error} ({took.origin}: {printable(took.source)}); "
             f"floor {time_text(took.floor_seconds)}",
             "disk": f"{size_text(disk.needed)} of {size_text(disk.free)} free: checkpoints "
             f"{size_text(disk.checkpoints)}, student {size_text(disk.student)}{download}",

@@ -19,8 +19,10 @@ from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.preflight import examine
 from qdl_engine.preflight.fit import TIGHT, recipe_memory
 from qdl_engine.preflight.hardware import GPUS, find_hardware
+from qdl_engine.preflight.memory import Pass, Training
 from qdl_engine.preflight.rows import load_rows
 from qdl_engine.preflight.shape import read_shape
+from qdl_engine.preflight.speed import pass_seconds
 from qdl_engine.runs.store import create_run, save_run
 from qdl_engine.settings import LabSettings
 from qdl_engine.toml import save_settings
@@ -36,7 +38,8 @@ def test_a_t4_trains_half_a_billion_in_full_and_one_and_a_half_by_lora(lab: Lab)
     assert large.verdict == "does not fit" and not large.ready
     assert large.memory.largest.name == "optimizer"
     assert large.cure is not None and large.cure.changes["lora_rank"] == 16
-    assert large.change == "qdl config set system2.lora_rank=16 system2.learning_rate=0.0002"
+    words = "config set system2.lora_rank=16 system2.learning_rate=0.0002"
+    assert large.change == f"qdl --lab {lab.word} {words}"
     assert "optimizer" in large.verdict_text() and large.change in large.table()
     assert examine(lab, settings, "system2", device="H100", ask_hub=False).verdict == "fits"
 
@@ -77,6 +80,41 @@ def test_time_is_never_under_the_floor_and_falls_with_better_hardware(lab: Lab) 
     assert all(item.duration.origin == "estimated" for item in found)
     seconds = [item.duration.seconds for item in found]
     assert seconds == sorted(seconds, reverse=True)
+
+
+def test_time_counts_what_lies_around_the_training(lab: Lab, settings: LabSettings) -> None:
+    write_rows(lab)
+
+    def seconds(**changes: object) -> float:
+        changed = settings.model_copy(update={"system1": settings.system1.model_copy(update=changes)})
+        found = examine(lab, changed, "system1", ask_hub=False, device="cpu")
+        assert found.duration.error in found.summary()["time"]
+        return found.duration.seconds
+
+    plain = seconds()
+    assert seconds(save_steps=1) > plain, "checkpoints"
+    assert seconds(eval_steps=1) > plain, "held-out loss"
+    assert seconds(epochs=4.0) > plain
+
+
+def test_a_guess_says_how_far_it_may_be_off(lab: Lab) -> None:
+    on_gpu = examine(lab, LabSettings(), "system1", device="T4", ask_hub=False)
+    on_cpu = examine(lab, LabSettings(), "system1", device="cpu", ask_hub=False)
+    assert "to a factor of 2" in on_gpu.table() and "± 30 %" in on_cpu.table()
+
+
+def test_adapters_and_tiles_cost_what_their_weights_do_not(lab: Lab) -> None:
+    """On a CPU LoRA is about as fast as training all of a small student, and tiles are far slower."""
+    small = read_shape("Qwen/Qwen2.5-0.5B-Instruct", "student", ask_hub=False)
+    small = replace(small, hidden=256, intermediate=1024, layers=6, heads=4, kv_heads=2, vocabulary=1000)
+
+    def seconds(vocabulary: int = 1000, lora: int = 0) -> float:
+        shape = replace(small, vocabulary=vocabulary)
+        training = Training("cpu", "fp32", lora_rank=lora)
+        return pass_seconds(shape, training, find_hardware("cpu"), Pass(4, 400, 1200))
+
+    assert 0.8 < seconds() / seconds(lora=8) < 1.5
+    assert seconds(vocabulary=30_000) > 2 * seconds(vocabulary=20_000)
 
 
 def test_measured_runs_of_the_same_student_decide_the_time(lab: Lab, settings: LabSettings) -> None:
@@ -179,8 +217,8 @@ def test_the_command_says_it_by_exit_code_and_json(
     assert shown["memory"]["bytes"] == sum(part["bytes"] for part in shown["memory"]["parts"])
     assert main([*words, "system2", "--device", "T4"]) == 1
     text = capsys.readouterr().out
-    assert "DOES NOT FIT" in text and "qdl config set system2.lora_rank=16" in text
-    change = text.split("qdl config set ")[1].splitlines()[0].split()
+    assert "DOES NOT FIT" in text and f"qdl --lab {lab.word} config set system2.lora_rank=16" in text
+    change = text.split(" config set ")[1].splitlines()[0].split()
     assert main(["--lab", str(lab.root), "config", "set", *change]) == 0
     assert main([*words, "system2", "--device", "T4"]) == 0
 
