@@ -17,7 +17,15 @@ from qdl_engine.errors import LabBusyError, RunError
 from qdl_engine.events import EventSink, no_sink
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.runs.edit import delete_run
-from qdl_engine.runs.process import group_alive, identity_of, is_alive, signal_group
+from qdl_engine.runs.process import (
+    RUN_DIRECTORY,
+    identity_of,
+    is_alive,
+    kill_run,
+    kill_workers,
+    run_alive,
+    signal_group,
+)
 from qdl_engine.runs.reader import EventTail
 from qdl_engine.runs.store import (
     SYSTEMS,
@@ -116,6 +124,8 @@ def _anew(run: Run) -> str:
 
 def _launch(run: Run) -> Run:
     _refuse_shared_output(run)
+    # Workers whose launcher and supervisor were both killed would write into what is trained now.
+    kill_workers(run.directory)
     run.stop_file.unlink(missing_ok=True)
     # Until the supervisor is up, the run lives by the process that starts it.
     run = replace(
@@ -141,7 +151,7 @@ def _launch(run: Run) -> Run:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=_importable(os.environ),
+            env=_supervisor_environment(os.environ),
             start_new_session=True,
             check=False,
         )
@@ -154,12 +164,16 @@ def _launch(run: Run) -> Run:
     return refresh_run(run)
 
 
-def _importable(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which children find this very package, also when it is run from a checkout."""
+def _supervisor_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """That of a supervisor: it finds this very package, also when it is run from a checkout.
+
+    A run that starts another one is not left its mark: the other is no part of it.
+    """
+    environment = {key: value for key, value in environment.items() if key != RUN_DIRECTORY}
     here = str(Path(__file__).resolve().parents[2])
     paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     if here in paths or Path(here).name == "site-packages":
-        return dict(environment)
+        return environment
     return {**environment, "PYTHONPATH": os.pathsep.join([*paths, here])}
 
 
@@ -208,9 +222,9 @@ def stop_run(run: Run, *, force: bool = False, grace: float = STOP_GRACE_SECONDS
 
 
 def _end_by(run: Run, deadline: float) -> None:
-    while run.pid is not None and (is_alive(run.pid, run.identity) or group_alive(run.pid)):
+    while run.pid is not None and run_alive(run.pid, run.directory):
         if time.time() >= deadline:
-            signal_group(run.pid, signal.SIGKILL)
+            kill_run(run.pid, run.directory)
         time.sleep(0.05)
 
 

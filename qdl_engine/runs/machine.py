@@ -12,33 +12,35 @@ from typing import Any
 
 from qdl_engine.events import append_event, make_event
 from qdl_engine.gpus import Gpu, ask, read_gpus, visible
+from qdl_engine.runs.process import belongs
 
 EVERY_SECONDS = 10.0
 
 
 def watch_gpus(
-    events_file: Path, leader: int, ended: threading.Event, *, every: float = EVERY_SECONDS
+    directory: Path, events_file: Path, leader: int, ended: threading.Event, *, every: float = EVERY_SECONDS
 ) -> None:
     """Add a `machine` event now and then until `ended`, or until the GPUs do not answer any more.
 
     Args:
-        events_file: Where the run's events are.
-        leader: The process whose group is the run, to tell its GPUs from those of others.
+        directory: Where the run is.
+        events_file: Where its events are.
+        leader: Its program, to tell the run's GPUs from those of others.
         ended: Set when the run is over.
         every: Seconds between two looks.
     """
     if shutil.which("nvidia-smi") is None:
         return
     while not ended.wait(every):
-        event = machine_event(leader, os.environ)
+        event = machine_event(directory, leader, os.environ)
         if event is None:
             return
         append_event(events_file, event)
 
 
-def machine_event(leader: int, environment: Mapping[str, str]) -> dict[str, Any] | None:
+def machine_event(directory: Path, leader: int, environment: Mapping[str, str]) -> dict[str, Any] | None:
     """The state of the GPUs that the run uses; None when none can be asked."""
-    gpus = _of_run(visible(read_gpus(), environment), leader)
+    gpus = _of_run(visible(read_gpus(), environment), directory, leader)
     uses = [gpu.use for gpu in gpus if gpu.use is not None]
     memory = [gpu.memory_used for gpu in gpus if gpu.memory_used is not None]
     if not gpus:
@@ -51,7 +53,7 @@ def machine_event(leader: int, environment: Mapping[str, str]) -> dict[str, Any]
     )
 
 
-def _of_run(gpus: list[Gpu], leader: int) -> list[Gpu]:
+def _of_run(gpus: list[Gpu], directory: Path, leader: int) -> list[Gpu]:
     """Those on which a process of the run computes.
 
     In a container the driver names processes by other numbers; then it is the GPU that is used most.
@@ -59,13 +61,10 @@ def _of_run(gpus: list[Gpu], leader: int) -> list[Gpu]:
     if len(gpus) < 2:
         return gpus
     rows = ask("--query-compute-apps=gpu_uuid,pid")
-    own = {row[0] for row in rows if len(row) == 2 and row[1].isdecimal() and _group(int(row[1])) == leader}
+    own = {
+        row[0]
+        for row in rows
+        if len(row) == 2 and row[1].isdecimal() and belongs(int(row[1]), leader, directory)
+    }
     found = [gpu for gpu in gpus if gpu.uuid in own]
     return found or [max(gpus, key=lambda gpu: (gpu.use or 0.0, gpu.memory_used or 0))]
-
-
-def _group(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except (ProcessLookupError, PermissionError):
-        return None

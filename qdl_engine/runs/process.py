@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 from pathlib import Path
 
 _PROC = Path("/proc")
+
+RUN_DIRECTORY = "QDL_RUN_DIR"
+"""The environment variable that tells a run's processes where the run is."""
 
 
 def identity_of(pid: int) -> str | None:
@@ -53,19 +57,50 @@ def is_alive(pid: int | None, identity: str | None) -> bool:
     return pid is not None and identity is not None and identity_of(pid) == identity
 
 
-def group_alive(leader: int) -> bool:
-    """Whether any process of the group that `leader` led still does something."""
-    stats = list(_PROC.glob("[0-9]*/stat"))
-    if not stats:
-        return signal_group(leader, None)
-    for path in stats:
-        try:
-            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if fields[2:3] == [str(leader)] and fields[0] not in "ZXx":
+def belongs(pid: int, leader: int, directory: Path) -> bool:
+    """Whether a process is of the run in `directory` whose program is `leader`.
+
+    It is by its group, or by its environment: torch's launcher for several GPUs gives each worker a session
+    of its own (torch/distributed/elastic, `start_new_session`), so that no signal to the group reaches it.
+    """
+    try:
+        if os.getpgid(pid) == leader:
             return True
-    return False
+        environment = (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:  # It is gone, another user's, or there is no /proc.
+        return False
+    return _mark(directory) in environment.split(b"\0")
+
+
+def run_alive(leader: int, directory: Path) -> bool:
+    """Whether any process of a run still does something; without /proc, any of its group."""
+    pids = _pids()
+    if not pids:
+        return signal_group(leader, None)
+    return any(belongs(pid, leader, directory) and identity_of(pid) is not None for pid in pids)
+
+
+def kill_run(leader: int, directory: Path) -> None:
+    """SIGKILL to every process of a run."""
+    signal_group(leader, signal.SIGKILL)
+    kill_workers(directory)
+
+
+def kill_workers(directory: Path) -> None:
+    """SIGKILL to every process whose environment says that it is of the run in `directory`."""
+    for pid in _pids():
+        # Pid 0 leads no group: what is left is the environment.
+        if pid != os.getpid() and belongs(pid, 0, directory):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _pids() -> list[int]:
+    return [int(path.name) for path in _PROC.glob("[0-9]*")]
+
+
+def _mark(directory: Path) -> bytes:
+    return os.fsencode(f"{RUN_DIRECTORY}={directory}")
 
 
 def signal_group(leader: int, number: signal.Signals | None) -> bool:

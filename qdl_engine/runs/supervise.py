@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +18,7 @@ from pathlib import Path
 from qdl_engine.checkpoint_record import sign
 from qdl_engine.lab import read_json
 from qdl_engine.runs.machine import watch_gpus
-from qdl_engine.runs.process import group_alive, identity_of, signal_group
+from qdl_engine.runs.process import RUN_DIRECTORY, identity_of, kill_run, run_alive
 from qdl_engine.runs.store import Run, load_record, save_run, settle
 
 _POLL_SECONDS = 0.5
@@ -59,10 +58,11 @@ def supervise(run: Run, started: int) -> int:
     os.write(started, b"1")
     os.close(started)
     ended = threading.Event()
-    threading.Thread(target=watch_gpus, args=(run.events_file, child.pid, ended), daemon=True).start()
+    watch = (run.directory, run.events_file, child.pid, ended)
+    threading.Thread(target=watch_gpus, args=watch, daemon=True).start()
     exit_code = _wait(run, child)
     ended.set()
-    _end_group(run, child.pid)
+    _end_rest(run, child.pid)
     run = settle(run, exit_code)
     if run.state == "done" and run.output_dir is not None:
         sign(run.output_dir, run.id)
@@ -75,7 +75,7 @@ def _spawn(run: Run) -> subprocess.Popen[bytes]:
         **os.environ,
         **run.env,
         "QDL_EVENTS": str(run.events_file),
-        "QDL_RUN_DIR": str(run.directory),
+        RUN_DIRECTORY: str(run.directory),
     }
     with open(run.log_file, "ab") as log:
         return subprocess.Popen(
@@ -96,18 +96,18 @@ def _wait(run: Run, child: subprocess.Popen[bytes]) -> int:
             return child.wait(timeout=_POLL_SECONDS)
         except subprocess.TimeoutExpired:
             if time.time() >= stop_deadline(run, default=math.inf):
-                signal_group(child.pid, signal.SIGKILL)
+                kill_run(child.pid, run.directory)
 
 
-def _end_group(run: Run, leader: int) -> None:
+def _end_rest(run: Run, leader: int) -> None:
     """End what the program left behind: it still holds memory, on the GPU too.
 
     A launcher dies of the SIGTERM that lets its workers write their checkpoint: they get their grace first.
     """
     limit = stop_deadline(run, default=time.time() + _LEFT_BEHIND_SECONDS)
-    while group_alive(leader) and time.time() < limit:
+    while run_alive(leader, run.directory) and time.time() < limit:
         time.sleep(_POLL_SECONDS / 5)
-    signal_group(leader, signal.SIGKILL)
+    kill_run(leader, run.directory)
 
 
 def stop_deadline(run: Run, *, default: float) -> float:

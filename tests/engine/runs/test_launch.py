@@ -16,7 +16,7 @@ from qdl_engine.errors import LabBusyError, RunError
 from qdl_engine.lab import Lab
 from qdl_engine.runs.edit import delete_run
 from qdl_engine.runs.launch import resume_run, start_run, stop_run, wait_for
-from qdl_engine.runs.process import is_alive
+from qdl_engine.runs.process import belongs, identity_of, is_alive
 from qdl_engine.runs.reader import loss_history
 from qdl_engine.runs.store import (
     create_run,
@@ -26,7 +26,7 @@ from qdl_engine.runs.store import (
     refresh_run,
     save_run,
 )
-from tests.engine.runs.conftest import MakeRun, until
+from tests.engine.runs.conftest import MakeRun, program, until
 
 PATIENCE = 30.0
 
@@ -207,6 +207,41 @@ def test_workers_outlive_their_launcher_until_their_checkpoint_is_written(
     (lab.root / "enough").touch()
     ended = wait_for(run, poll=0.02, timeout=PATIENCE)
     assert ended.state == "stopped" and "with a checkpoint" in ended.message
+
+
+ELASTIC = """
+    if not os.fork():
+        os.setsid()  # as torch's launcher for several GPUs has it
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        Path("worker").write_text(str(os.getpid())); Path("ready").touch()
+    time.sleep(600)
+    """
+
+
+def test_workers_with_sessions_of_their_own_end_with_the_run(lab: Lab, make_run: MakeRun) -> None:
+    run = start_run(make_run(ELASTIC))
+    until((lab.root / "ready").exists)
+    worker = int((lab.root / "worker").read_text())
+    stop_run(run, grace=0.0)
+    assert wait_for(run, poll=0.02, timeout=PATIENCE).state == "stopped"
+    until(lambda: identity_of(worker) is None)
+
+
+def test_workers_that_outlived_launcher_and_supervisor_end_before_the_run_goes_on(
+    lab: Lab,
+) -> None:
+    run = start_run(create_run(lab, "label", argv=program(ELASTIC)))
+    until((lab.root / "ready").exists)
+    worker = int((lab.root / "worker").read_text())
+    assert run.pid is not None and run.supervisor_pid is not None
+    os.kill(run.supervisor_pid, signal.SIGKILL)
+    os.kill(run.pid, signal.SIGKILL)
+    until(lambda: refresh_run(run).state == "lost")
+    assert identity_of(worker) is not None and belongs(worker, 0, run.directory)
+    again = resume_run(run)
+    until(lambda: identity_of(worker) is None)
+    stop_run(again, force=True)
+    assert wait_for(again, poll=0.02, timeout=PATIENCE).state == "stopped"
 
 
 def test_stop_without_a_supervisor(lab: Lab, make_run: MakeRun) -> None:

@@ -42,29 +42,29 @@ def test_the_gpus_of_the_run_are_told_from_those_of_others(
 ) -> None:
     group = os.getpgid(0)
     pretend(tmp_path, monkeypatch, GPUS, f"GPU-aaa, {os.getpid()}\nGPU-bbb, 1\n")
-    event = machine_event(group, {})
+    event = machine_event(tmp_path, group, {})
     assert event is not None and event["gpu_use"] == 0.37
     pretend(tmp_path, monkeypatch, GPUS)
-    event = machine_event(group, {})
+    event = machine_event(tmp_path, group, {})
     assert event is not None and event["gpu_use"] == 0.91, "in a container the busiest is taken"
     for visible in ("0", "GPU-aa"):
-        event = machine_event(group, {"CUDA_VISIBLE_DEVICES": visible})
+        event = machine_event(tmp_path, group, {"CUDA_VISIBLE_DEVICES": visible})
         assert event is not None and event["gpu_use"] == 0.37
-    assert machine_event(group, {"CUDA_VISIBLE_DEVICES": ""}) is None
+    assert machine_event(tmp_path, group, {"CUDA_VISIBLE_DEVICES": ""}) is None
 
 
 def test_a_gpu_that_does_not_say_is_absent_and_not_zero(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(tmp_path, monkeypatch, "0, GPU-ccc, [N/A], [N/A], 81559, MIG\n")
-    event = machine_event(1, {})
+    event = machine_event(tmp_path, 1, {})
     assert event is not None and event["gpu_use"] is None and event["gpu_memory_bytes"] is None
 
 
 def test_samples_come_until_the_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(tmp_path, monkeypatch, GPUS)
     events, ended = tmp_path / "events.jsonl", threading.Event()
-    watcher = threading.Thread(target=watch_gpus, args=(events, 1, ended), kwargs={"every": 0.01})
+    watcher = threading.Thread(target=watch_gpus, args=(tmp_path, events, 1, ended), kwargs={"every": 0.01})
     watcher.start()
     until(events.exists)
     ended.set()
@@ -75,6 +75,6 @@ def test_samples_come_until_the_run_ends(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_without_a_gpu_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine_event(1, {}) is None
-    watch_gpus(tmp_path / "events.jsonl", 1, threading.Event(), every=0.0)
+    assert machine_event(tmp_path, 1, {}) is None
+    watch_gpus(tmp_path, tmp_path / "events.jsonl", 1, threading.Event(), every=0.0)
     assert not (tmp_path / "events.jsonl").exists()

@@ -21,7 +21,7 @@ from qdl_engine.events import Event
 from qdl_engine.lab import Lab, read_json, write_json_atomic
 from qdl_engine.models import infer_student
 from qdl_engine.runs.launch import stop_run, wait_for
-from qdl_engine.runs.process import group_alive
+from qdl_engine.runs.process import run_alive
 from qdl_engine.runs.reader import loss_history
 from qdl_engine.settings import LabSettings, RuntimeSettings, System1Settings
 from tests.engine.easydistill.version1.upstream import CHECKOUT, PYTHON, STUDENT, needs_upstream
@@ -139,7 +139,7 @@ def test_a_stop_ends_all_of_its_processes(lab: Lab) -> None:
     until(lambda: any(output.glob("checkpoint-*/trainer_state.json")), seconds=300)
     ended = wait_for(stop_run(run, grace=30), timeout=120)
     assert ended.state == "stopped" and "Stopped on request" in ended.message
-    assert ended.pid is not None and not group_alive(ended.pid)
+    assert ended.pid is not None and not run_alive(ended.pid, ended.directory)
     notes = [json.loads(line) for line in run.events_file.read_text().splitlines()]
     assert any("checkpoint-" in event["message"] for event in notes if event["event"] == "note")
 
