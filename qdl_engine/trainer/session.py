@@ -53,13 +53,13 @@ def run_session(config: TrainConfig, *, resume: bool, sink: EventSink, stop: Sto
     notify = sink if main else _no_events
     plan = make_plan(config, notify)
     if stop.requested:
-        return _stopped(notify, 0, None)
+        return _stopped_before(notify, last_checkpoint(plan.checkpoints) if resume else None)
     student = load_student(config.student, plan.tokenizer, plan.precision, config.extras.lora)
     checkpoint = _prepare_checkpoints(plan, resume, main, notify)
     progress = ProgressCallback(notify, stop, _started(plan, student))
     trainer = make_trainer(plan, student, progress)
     if stop.requested:
-        return _stopped(notify, 0, checkpoint)
+        return _stopped_before(notify, checkpoint)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     _check_loss(progress, trainer)
     step, total = trainer.state.global_step, trainer.state.max_steps
@@ -159,6 +159,12 @@ def _stopped(sink: EventSink, step: int, path: Path | None) -> int:
     sink(make_event("stopped", step=step, path=None if path is None else str(path)))
     print(f"Stopped at step {step:,}", flush=True)
     return STOPPED
+
+
+def _stopped_before(sink: EventSink, checkpoint: Path | None) -> int:
+    """Stopped before its first step: what it would have gone on from is as good as before."""
+    step = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
+    return _stopped(sink, step, checkpoint)
 
 
 def _check_loss(progress: ProgressCallback, trainer: LabTrainer) -> None:

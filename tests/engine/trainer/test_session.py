@@ -81,6 +81,14 @@ def test_stopped_and_resumed_it_trains_the_same_steps(make_lab: MakeLab) -> None
     stopped = parts.of("stopped")[0]
     assert stopped["step"] == 16 and Path(stopped["path"]).is_dir()
     assert not parts.output.exists()
+
+    def stop_at_once(event: Event) -> None:
+        if event["event"] == "progress":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    parts.events.clear()
+    assert run(parts, resume=True, on_event=stop_at_once) == STOPPED
+    assert parts.of("stopped")[0]["step"] == 16 and not parts.of("started")
     # A kill in the middle of writing leaves one like this.
     shutil.copytree(stopped["path"], parts.checkpoints / "checkpoint-17")
     (parts.checkpoints / "checkpoint-17" / "trainer_state.json").write_text('{"cut')
