@@ -234,6 +234,10 @@ class Draft:
         keys = [f"{table}.{name}" for table, values in self.current.model_dump().items() for name in values]
         return [(key, self.saved_text(key), self.text(key)) for key in keys if self.is_changed(key)]
 
+    def diff(self) -> str:
+        """What a save would change, one setting a line."""
+        return "\n".join(f"{key}: {before} -> {after}" for key, before, after in self.changes())
+
     @property
     def dirty(self) -> bool:
         return self.current != self.saved

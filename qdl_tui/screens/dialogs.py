@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, ScreenResultType
 from textual.widgets import Input, OptionList, Static
 
 from qdl_engine.text import printable
@@ -18,13 +18,39 @@ FRAME = 5
 """Lines of a dialog beside its text: border, title, a blank, the keys."""
 
 
-class ConfirmScreen(ModalScreen[bool]):
+class ScrollingScreen(ModalScreen[ScreenResultType]):
+    """A dialog whose text may be longer than the terminal is high."""
+
+    def compose_text(self, text: str) -> ComposeResult:
+        with VerticalScroll(can_focus=False, id="text-scroll"):
+            yield Static(printable(text), markup=False, id="text")
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        """As high as the text, and no higher than there is room: an automatic height leaves blank lines."""
+        room = self.size.height * 9 // 10 - FRAME
+        for scroll in self.query("#text-scroll"):
+            lines = max(1, min(self.query_one("#text").size.height, room))
+            scroll.styles.height = scroll.styles.max_height = lines
+
+    def action_scroll(self, lines: int) -> None:
+        for scroll in self.query("#text-scroll"):
+            scroll.scroll_relative(y=lines, animate=False)
+
+
+class ConfirmScreen(ScrollingScreen[bool]):
     """Asks before something is stopped or deleted."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS = [
         Binding("y,enter", "answer(True)", "Yes", key_display="y", id="confirm.yes"),
         Binding("n,escape,q", "answer(False)", "No", key_display="n", id="confirm.no"),
+        Binding("j,down", "scroll(1)", "Down", show=False, id="confirm.down"),
+        Binding("k,up", "scroll(-1)", "Up", show=False, id="confirm.up"),
+        Binding("ctrl+d,pagedown", "scroll(10)", "Page down", show=False, id="confirm.page_down"),
+        Binding("ctrl+u,pageup", "scroll(-10)", "Page up", show=False, id="confirm.page_up"),
     ]
 
     def __init__(self, question: str, detail: str = "") -> None:
@@ -36,14 +62,14 @@ class ConfirmScreen(ModalScreen[bool]):
         with Vertical(classes="dialog"):
             yield Static(printable(self.question), markup=False, classes="dialog-title")
             if self.detail:
-                yield Static(printable(self.detail), markup=False)
+                yield from self.compose_text(self.detail)
             yield KeyBar()
 
     def action_answer(self, answer: bool) -> None:
         self.dismiss(answer)
 
 
-class TextScreen(ModalScreen[None]):
+class TextScreen(ScrollingScreen[None]):
     """Shows a longer text, to be scrolled by keys."""
 
     CSS_PATH = "dialogs.tcss"
@@ -63,23 +89,8 @@ class TextScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide"):
             yield Static(printable(self.heading), markup=False, classes="dialog-title")
-            with VerticalScroll(can_focus=False):
-                yield Static(printable(self.text), markup=False, id="text")
+            yield from self.compose_text(self.text)
             yield KeyBar()
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._fit)
-
-    def _fit(self) -> None:
-        """As high as the text, and no higher than there is room: an automatic height leaves blank lines."""
-        room = self.size.height * 9 // 10 - FRAME
-        scroll = self.query_one(VerticalScroll)
-        scroll.styles.height = scroll.styles.max_height = max(
-            1, min(self.query_one("#text").size.height, room)
-        )
-
-    def action_scroll(self, lines: int) -> None:
-        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
 
     def action_close(self) -> None:
         self.dismiss()

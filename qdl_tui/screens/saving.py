@@ -81,8 +81,6 @@ class SavingScreen(SystemScreen):
         if not draft.dirty:
             self.post_message(DraftSaved(command))
             return
-        changes = draft.changes()
-        detail = "\n".join(f"{key}: {before} -> {after}" for key, before, after in changes)
         warning = (
             "\nqdl.toml changed outside; your changes are laid over it." if draft.changed_outside else ""
         )
@@ -92,7 +90,8 @@ class SavingScreen(SystemScreen):
                 self.save_draft(draft, command)
 
         self.app.push_screen(
-            ConfirmScreen(f"Save {counted(len(changes))} to qdl.toml?", detail + warning), answered
+            ConfirmScreen(f"Save {counted(len(draft.changes()))} to qdl.toml?", draft.diff() + warning),
+            answered,
         )
 
     @work(thread=True, group="save", exit_on_error=False)

@@ -359,3 +359,22 @@ async def test_at_60_columns_help_stands_below_the_form(lab: Lab) -> None:
         await pilot.resize_terminal(80, 24)
         await settled(app, pilot)
         assert "▏ system1.student" in screen_text(app)
+
+
+async def test_a_long_list_of_changes_is_scrolled_and_its_keys_stay_on_show(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await open_recipe(app, pilot)
+        assert app.draft is not None
+        changes = {
+            f"system{n}.{name}": "7" for n in (1, 2) for name in ("rows", "seed", "max_steps", "eval_steps")
+        }
+        changes |= {
+            f"system{n}.{name}": "8" for n in (1, 2) for name in ("batch_size", "save_steps", "lora_rank")
+        }
+        app.draft.set_many("many", changes)
+        await press_each(app, pilot, "ctrl+s")
+        assert "Save 14 changes" in screen_text(app) and "y Yes" in screen_text(app)
+        assert "system2.lora_rank: 0 -> 8" not in screen_text(app)
+        await press_each(app, pilot, "ctrl+d")
+        assert "system2.lora_rank: 0 -> 8" in screen_text(app) and "y Yes" in screen_text(app)
