@@ -27,7 +27,7 @@ def figures(run: Run, summary: RunSummary) -> list[Part]:
     ):
         if value is not None:
             parts.append((f"{long} {number_text(value)}", f"{short} {number_text(value)}"))
-    if summary.tokens_per_second is not None:
+    if summary.tokens_per_second is not None and not _between_steps(run, summary):
         parts.append((f"{summary.tokens_per_second:,.0f} tokens/s", f"{summary.tokens_per_second:,.0f} t/s"))
     if summary.cost is not None:
         parts.append((f"cost {money_text(summary.cost)}",) * 2)
@@ -48,6 +48,11 @@ def figures(run: Run, summary: RunSummary) -> list[Part]:
     if summary.memory is not None:
         parts.append((f"memory {size_text(int(summary.memory))}", f"mem {size_text(int(summary.memory))}"))
     return [part for part in parts if part[0]]
+
+
+def _between_steps(run: Run, summary: RunSummary) -> bool:
+    """Whether a training is under way and makes no steps now: it loads, measures or saves."""
+    return run.kind == "train" and run.active and summary.stage not in ("", "train")
 
 
 def _progress(run: Run, summary: RunSummary) -> Part:

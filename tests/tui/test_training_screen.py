@@ -247,6 +247,14 @@ def test_a_labelling_tells_speed_cost_and_failures(lab: Lab) -> None:
     assert line.startswith("label 12 of 90 prompts · 988 tokens/s · cost 0.0123 · 2 failed")
 
 
+def test_a_training_that_loads_again_has_no_speed(lab: Lab) -> None:
+    run = replace(finished_run(lab, state="running"), ended=None)
+    summary = RunSummary(stage="train", step=400, total_steps=900, loss=0.5, tokens_per_second=9000.0)
+    assert "step 400/900 · loss 0.500 · 9,000 tokens/s" in fit(figures(run, summary), 118)[0]
+    assert "tokens/s" not in fit(figures(run, replace(summary, stage="load")), 118)[0]
+    assert "tokens/s" in fit(figures(replace(run, state="done"), replace(summary, stage="save")), 118)[0]
+
+
 def test_the_first_line_fits_whatever_the_name_is(lab: Lab) -> None:
     run = replace(finished_run(lab, state="running"), id="0012-evaluate-system2", name="n" * 60)
     summary = RunSummary(progress=0.5, eta_seconds=3723.0)
