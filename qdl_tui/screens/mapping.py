@@ -19,6 +19,7 @@ from qdl_engine.status import SYSTEM_NAMES
 from qdl_engine.text import one_line, printable
 from qdl_tui.data_view import needs_network, read_source
 from qdl_tui.draft import value_text
+from qdl_tui.fitting import middle_cut
 from qdl_tui.screens.dialogs import ChooseScreen
 from qdl_tui.screens.saving import SavingScreen
 from qdl_tui.widgets.nav_list import NavList
@@ -169,16 +170,18 @@ class MappingScreen(SavingScreen):
         )
         state = ("changed, not saved  ", "$warning") if changed else ("", "")
         title = f"Mapping of {SYSTEM_NAMES[self.system]}  "
-        source = one_line(recipe.source, 200)
+        room = self.size.width - len(title) - len(state[0]) - 2
+        source = middle_cut(printable(recipe.source), max(8, room))
         self.query_one("#map-title", Static).update(
             Content.assemble((title, "bold $accent"), state, (source, "$text-muted"))
         )
         schema = f"{recipe.fields} → {fields}" if fields and fields != recipe.fields else recipe.fields
         used = recipe.mapping if fields == "mapping" or recipe.fields == "mapping" else {}
         rows = [("fields", Content.assemble(f"{'fields':12}", (printable(schema), "bold")))]
+        room = max(8, listed.size.width - 14)
         for key in PURPOSES:
             column = used.get(key, "")
-            shown = (one_line(column, 40), "bold") if column else ("-", "$text-muted")
+            shown = (middle_cut(printable(column), room), "bold") if column else ("-", "$text-muted")
             rows.append((key, Content.assemble(f"{key:12}", shown)))
         listed.show_options(rows)
         self.query_one("#map-columns", Static).update(self._columns(set(used.values())))

@@ -136,3 +136,22 @@ def test_a_parquet_source_is_read_in_its_own_process(lab: Lab, tmp_path: Path) -
     path.write_bytes(b"PAR1 and then nothing")
     with pytest.raises(DataError, match="Cannot read"):
         read_source(lab, "system1", System1Settings(source=str(path)))
+
+
+async def test_long_names_keep_their_ends_and_their_line(lab: Lab) -> None:
+    column = "the_column_of_the_question_that_is_long"
+    source(lab, [{column: "Why?", "answer": "So."}])
+    (lab.root / ("deep" * 20)).mkdir()
+    path = lab.root / ("deep" * 20) / "the-rows.jsonl"
+    (lab.root / "rows.jsonl").rename(path)
+    mapping = f'{{instruction = "{column}", output = "answer"}}'
+    lab.settings_file.write_text(
+        f'[system1]\nsource = "{path}"\nfields = "mapping"\nmapping = {mapping}\n', encoding="utf-8"
+    )
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_mapping(app, pilot)
+        lines = screen_text(app).splitlines()
+        assert lines[1].endswith("the-rows.jsonl")
+        assert lines[3].startswith(" instruction the_c") and "is_long" in lines[3]
+        assert lines[4].startswith(" input")
