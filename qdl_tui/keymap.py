@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from textual.binding import Binding, BindingError, InvalidBinding
-from textual.keys import Keys, format_key, key_to_character
+from textual.keys import Keys, format_key
 
 from qdl_engine.user_paths import user_settings_file
+from qdl_tui.keys import character_of
 
 SURE_QUIT = "app.quit_ctrl"
 """The one binding that ends the app from anywhere, whatever has the focus."""
@@ -129,7 +130,7 @@ def _entry_problem(name: str, keys: str, known: Mapping[str, Row]) -> str:
         if not is_key(key):
             near = difflib.get_close_matches(key, _key_names(), 1)
             return f"{key!r} is no key{f'; the nearest is {near[0]}' if near else ''}"
-    if name == SURE_QUIT and all(key_to_character(key) for key in normalised(keys).split(",")):
+    if name == SURE_QUIT and all(character_of(key) for key in normalised(keys).split(",")):
         return "quitting needs one key that no text field takes, such as ctrl+q or f10"
     return ""
 
@@ -139,7 +140,7 @@ def is_key(key: str) -> bool:
     *modifiers, last = key.split("+")
     if any(modifier not in MODIFIERS for modifier in modifiers):
         return False
-    return last in _key_names() or key_to_character(last) is not None
+    return last in _key_names() or character_of(last) is not None
 
 
 def _key_names() -> frozenset[str]:

@@ -7,11 +7,11 @@ from typing import Any
 from textual.binding import Binding
 from textual.content import Content
 from textual.dom import DOMNode
-from textual.keys import key_to_character
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from qdl_engine.text import printable
+from qdl_tui.keys import character_of
 
 MODE_TITLES = {
     "lab": "Lab",
@@ -60,7 +60,7 @@ def shown_bindings(screen: Screen[object]) -> list[Binding]:
     found: dict[str, Binding] = {}
     typing = isinstance(screen.focused, Input)
     for binding in _as_defined(screen):
-        plain = (key_to_character(binding.key) or "\x1b").isprintable()  # esc has a character too
+        plain = (character_of(binding.key) or "\x1b").isprintable()  # esc has a character too
         if typing and plain:
             continue  # an input takes these as text
         if binding.show and binding.description and (plain or binding.action not in found):

@@ -11,7 +11,8 @@ from qdl_engine.user_paths import user_settings_file
 from qdl_tui.__main__ import main
 from qdl_tui.app import QdlApp
 from qdl_tui.key_table import key_table
-from qdl_tui.keymap import TOGETHER, Keymap, read_keymap, resolve
+from qdl_tui.keymap import TOGETHER, Keymap, is_key, normalised, read_keymap, resolve
+from qdl_tui.keys import character_of
 from tests.tui.screen import screen_text, settled
 
 
@@ -170,3 +171,9 @@ def test_keys_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         "default": "ctrl+p",
         "changed": False,
     }
+
+
+@pytest.mark.parametrize("key", "/-+_@\\?[a")
+def test_every_character_can_be_a_key(key: str) -> None:
+    assert is_key(normalised(key))
+    assert character_of(normalised(key)) == key

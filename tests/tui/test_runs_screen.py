@@ -75,6 +75,7 @@ async def test_the_filter_follows_what_is_typed(lab: Lab) -> None:
         await settled(app, pilot)
         assert ids(app) == [first.id]
         assert "/stop   1 of 2 runs   esc: all" in screen_text(app)
+        assert "/ Filter" not in screen_text(app), "it is a letter of the words now"
         await pilot.press("enter")
         await settled(app, pilot)
         at_hand = app.screen.run_at_hand()  # type: ignore[attr-defined]
