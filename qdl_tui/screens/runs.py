@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from textual import on, work
 from textual.binding import Binding
+from textual.containers import Container
 from textual.content import Content
 from textual.events import Key
 from textual.message import Message
@@ -21,11 +22,13 @@ from qdl_engine.status import SYSTEM_NAMES
 from qdl_engine.text import one_line, printable
 from qdl_tui.feed import RunsFeed, RunView
 from qdl_tui.fitting import middle_cut
-from qdl_tui.run_text import paragraphs
+from qdl_tui.run_text import figures, paragraphs
 from qdl_tui.screens.dialogs import ConfirmScreen, LineInput
 from qdl_tui.screens.run_actions import RunActionsScreen
 from qdl_tui.widgets.runs_table import RunsTable
 
+SIDE_FROM, SIDE_WIDTH = 120, 40
+"""Columns from which a run's figures stand beside the table, and how many they take."""
 SHORTEST_STUDENT = 20
 """Cells of a student's name that are always shown."""
 
@@ -91,8 +94,9 @@ class RunsScreen(RunActionsScreen):
         """The filter's words."""
 
     def compose_body(self) -> Iterable[Widget]:
-        yield RunsTable(id="runs")
-        yield Static("", markup=False, id="run-detail")
+        with Container(id="runs-panes"):
+            yield RunsTable(id="runs")
+            yield Static("", markup=False, id="run-detail")
         yield Static("", markup=False, id="runs-count")
         yield FilterInput(id="runs-filter", placeholder="words in name, id, state, kind, student or note")
 
@@ -129,7 +133,7 @@ class RunsScreen(RunActionsScreen):
 
     def _show(self) -> None:
         shown = [view for view in self.views.values() if view.fits(self.wanted)]
-        self.table.show_runs(shown, self.size.width)
+        self.table.show_runs(shown, self.size.width - (SIDE_WIDTH if self._beside else 0))
         count = ""
         if self.wanted:
             counted = f"{len(shown)} of {len(self.views)} runs"
@@ -158,12 +162,13 @@ class RunsScreen(RunActionsScreen):
         if view is None:
             detail.update(Content("" if self.views else self.no_run()))
             return
-        run, width = view.run, max(20, self.size.width - 2)
-        about = [Content(line) for line in paragraphs(_about(view, width), width, rows=1)]
-        told = [Content(line) for line in paragraphs(f"{run.message} {run.hint}", width, rows=2)]
-        noted = paragraphs(run.note and f"Note: {run.note}", width, rows=1)
-        note = [Content.styled(line, "$accent") for line in noted]
-        detail.update(Content("\n").join([*about, *told, *note]))
+        room = SIDE_WIDTH - 3 if self._beside else self.size.width - 2
+        detail.update(Content("\n").join(_detail(view, max(20, room), beside=self._beside)))
+
+    @property
+    def _beside(self) -> bool:
+        """Whether what is known of a run stands beside the table, with its figures."""
+        return self.size.width >= SIDE_FROM
 
     @on(DataTable.RowSelected)
     def watch_run(self, event: DataTable.RowSelected) -> None:
@@ -240,6 +245,17 @@ class RunsScreen(RunActionsScreen):
 
         name = f" ({printable(run.name)})" if run.name else ""
         self.app.push_screen(ConfirmScreen(f"Delete run {run.id}{name}?", message.deletion.text()), answered)
+
+
+def _detail(view: RunView, width: int, *, beside: bool) -> list[Content]:
+    """What is known of a run; with its figures where there is room for them."""
+    run = view.run
+    about = paragraphs(_about(view, width * (3 if beside else 1)), width, rows=3 if beside else 1)
+    told = paragraphs(f"{run.message} {run.hint}", width, rows=6 if beside else 2)
+    noted = paragraphs(run.note and f"Note: {run.note}", width, rows=6 if beside else 1)
+    numbers = ["", *(word for word, _short in figures(run, view.summary))] if beside else []
+    note = [Content.styled(line, "$accent") for line in noted]
+    return [*map(Content, about), *map(Content, told), *note, *map(Content, numbers)]
 
 
 def _about(view: RunView, width: int) -> str:
