@@ -43,6 +43,18 @@ class Labelling:
         return asdict(self) | {"fits": self.fits, "bytes": self.memory.total}
 
 
+def teacher_weights(shape: ModelShape, settings: TeacherSettings, hardware: Hardware) -> int:
+    """Bytes of a teacher's weights in its quantisation; embedding and output layer stay whole."""
+    whole = _whole(settings, hardware)
+    each = whole if settings.quantization == "none" else _BYTES_PER_WEIGHT[settings.quantization]
+    return round(each * shape.linear + whole * (shape.parameters - shape.linear))
+
+
+def _whole(settings: TeacherSettings, hardware: Hardware) -> int:
+    """Bytes of a weight that is not quantised."""
+    return 2 if hardware.is_gpu or settings.quantization == "bf16" else 4
+
+
 def teacher_memory(
     shape: ModelShape, settings: TeacherSettings, hardware: Hardware, prompt: int, answer: int
 ) -> Memory:
@@ -55,9 +67,7 @@ def teacher_memory(
         prompt: Tokens of the longest prompt.
         answer: Tokens of the longest answer.
     """
-    whole = 2 if hardware.is_gpu or settings.quantization == "bf16" else 4
-    each = whole if settings.quantization == "none" else _BYTES_PER_WEIGHT[settings.quantization]
-    rest = shape.parameters - shape.linear
+    whole = _whole(settings, hardware)
     batch = settings.batch_size
     cached = 2 * shape.layers * shape.kv_width * whole * batch * (prompt + answer)
     reading = batch * prompt * whole * (8 * shape.hidden + 3 * shape.intermediate)
@@ -66,7 +76,7 @@ def teacher_memory(
     return Memory(
         "a batch at its longest",
         [
-            Part("weights", round(each * shape.linear + whole * rest), settings.quantization),
+            Part("weights", teacher_weights(shape, settings, hardware), settings.quantization),
             Part("keys and values", cached, f"{batch:,} x {prompt + answer:,} tokens"),
             Part("reading", reading, f"{batch:,} prompts of {prompt:,} tokens at once"),
             Part("logits", logits, f"{batch:,} x a vocabulary of {shape.vocabulary:,}"),

@@ -11,11 +11,13 @@ from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab
 from qdl_engine.preflight.disk import download_bytes
 from qdl_engine.preflight.hardware import Hardware
-from qdl_engine.preflight.labelling import Labelling, plan_labelling
+from qdl_engine.preflight.labelling import Labelling, plan_labelling, teacher_weights
 from qdl_engine.preflight.lengths import TYPICAL
 from qdl_engine.preflight.rows import Rows
-from qdl_engine.preflight.shape import read_shape
+from qdl_engine.preflight.shape import ModelShape, read_shape
 from qdl_engine.settings import LabSettings, System
+from qdl_engine.status import size_text
+from qdl_engine.teachers.vllm import GPU_SHARE
 
 _PATIENCE = 3.0
 """Seconds that a server may take to take a connection."""
@@ -46,12 +48,28 @@ def look_at_teacher(
     except LabError as error:
         return TeacherPart(notes=[f"The teacher: {error.message}. {error.hint}".strip()])
     if teacher.kind == "vllm":
-        note = "vLLM takes most of the GPU while it labels, whatever the teacher needs."
-        return TeacherPart(download=download_bytes(shape), notes=[note])
+        return TeacherPart(download=download_bytes(shape), notes=_by_vllm(shape, settings, hardware))
     _, mean = TYPICAL[settings.system1.label_mode]
     mean = min(mean, teacher.max_new_tokens // 2 + 1)
     planned = plan_labelling(shape, teacher, hardware, list(rows.lengths.prompts), mean)
     return TeacherPart(planned, download_bytes(shape))
+
+
+def _by_vllm(shape: ModelShape, settings: LabSettings, hardware: Hardware) -> list[str]:
+    """vLLM takes its share of the GPU at once: weights first, keys and values in what is left."""
+    if not hardware.is_gpu:
+        return ["The teacher: vLLM needs a GPU, and none is here."]
+    share = round(GPU_SHARE * hardware.memory)
+    weights = teacher_weights(shape, settings.teacher, hardware)
+    notes = [
+        f"vLLM takes {GPU_SHARE:.0%} of the GPU while it labels, {size_text(share)}: {size_text(weights)} "
+        "are the teacher's weights, the rest keys and values. How long it takes is not known."
+    ]
+    if weights >= share:
+        notes.append("The teacher's weights alone are more than that: it DOES NOT FIT.")
+    elif share > hardware.free:
+        notes.append(f"Only {size_text(hardware.free)} are free: vLLM will not start.")
+    return notes
 
 
 def _elsewhere(lab: Lab, settings: LabSettings) -> list[str]:

@@ -23,6 +23,8 @@ QUANTIZATION: dict[str, dict[str, str]] = {
     "none": {},
 }
 """What our words are to vLLM, which has no 8-bit bitsandbytes: fp8 weights are as small."""
+GPU_SHARE = 0.9
+"""Of a GPU's memory that vLLM takes, whatever the teacher needs: `gpu_memory_utilization`."""
 INSTALL = (
     "Install it beside qdl on a Linux machine with a GPU: pip install vllm\n"
     'Or run its server elsewhere (vllm serve MODEL) and set teacher.kind = "server" and teacher.url, '
@@ -65,7 +67,12 @@ class VllmTeacher:
         on_event(make_event("note", message=f"Loading the teacher {self.name} with vLLM"))
         try:
             # "vllm": no sampling default of the checkpoint leaks into greedy decoding.
-            self._llm = LLM(model=self.name, generation_config="vllm", **QUANTIZATION[self.quantization])
+            self._llm = LLM(
+                model=self.name,
+                generation_config="vllm",
+                gpu_memory_utilization=GPU_SHARE,
+                **QUANTIZATION[self.quantization],
+            )
         except (RuntimeError, ValueError, OSError) as refused:
             first = str(refused).strip().splitlines()[:1]
             raise ModelError(

@@ -249,6 +249,15 @@ def test_a_teacher_elsewhere_is_asked_whether_it_is_there(lab: Lab, settings: La
     assert "teacher.url" in found.table()
 
 
+def test_vllm_takes_its_share_of_the_gpu(lab: Lab) -> None:
+    settings = LabSettings.model_validate({"system1": {"label": True}, "teacher": {"kind": "vllm"}})
+    text = examine(lab, settings, "system1", device="T4", ask_hub=False).table()
+    assert "vLLM takes 90% of the GPU while it labels, 14.5 GB: 8.7 GB are" in text and "not known" in text
+    settings.teacher.quantization = "none"
+    assert "DOES NOT FIT" in examine(lab, settings, "system1", device="T4", ask_hub=False).table()
+    assert "needs a GPU" in examine(lab, settings, "system1", device="cpu", ask_hub=False).table()
+
+
 def test_another_runtime_is_said_to_need_more(lab: Lab) -> None:
     settings = LabSettings.model_validate({"runtime": {"kind": "easydistill"}})
     assert "built-in runtime" in examine(lab, settings, "system1", device="T4", ask_hub=False).table()

@@ -11,8 +11,11 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.checkpoint import checkpoint
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from qdl_engine.preflight.hardware import GPUS
+from qdl_engine.preflight.labelling import teacher_weights
 from qdl_engine.preflight.memory import Pass, Training, layer_bytes, training_memory
-from qdl_engine.preflight.shape import ModelShape, shape_of
+from qdl_engine.preflight.shape import PUBLISHED, ModelShape, shape_of
+from qdl_engine.settings import TeacherSettings
 
 LAYERS, ROWS, LENGTH = 3, 2, 96
 
@@ -114,9 +117,25 @@ def test_parameters_are_those_of_the_model() -> None:
         assert shape.lora_parameters(4) == adapted.get_nb_trainable_parameters()[0]
 
 
-def half_billion() -> ModelShape:
-    from qdl_engine.preflight.shape import PUBLISHED
+@pytest.mark.parametrize(
+    ("size", "parameters", "eight", "four"),
+    [
+        ("0.5B", 494_032_768, 630_238_976, 473_689_856),
+        ("1.5B", 1_543_714_304, 1_777_232_896, 1_204_022_272),
+        ("7B", 7_615_616_512, 8_705_944_576, 5_851_130_880),
+    ],
+)
+def test_weights_of_the_published_models(size: str, parameters: int, eight: int, four: int) -> None:
+    """Worked out by hand: 8 bits are 1 byte and 4 bits 9/16 in the layers' matrices, 2 bytes elsewhere."""
+    shape = shape_of(PUBLISHED[f"Qwen/Qwen2.5-{size}-Instruct"], "x")
+    assert shape.parameters == parameters
+    expected = {"none": 2 * parameters, "bf16": 2 * parameters, "8bit": eight, "4bit": four}
+    for quantization, count in expected.items():
+        teacher = TeacherSettings.model_validate({"quantization": quantization})
+        assert teacher_weights(shape, teacher, GPUS["T4"]) == count
 
+
+def half_billion() -> ModelShape:
     return shape_of(PUBLISHED["Qwen/Qwen2.5-0.5B-Instruct"], "x")
 
 

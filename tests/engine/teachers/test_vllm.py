@@ -41,7 +41,9 @@ class SamplingParams:
     seed: int | None = None
 
 class LLM:
-    def __init__(self, model, *, generation_config="auto", quantization=None, dtype="auto"):
+    def __init__(
+        self, model, *, gpu_memory_utilization, generation_config="auto", quantization=None, dtype="auto"
+    ):
         note(llm=model, generation_config=generation_config, quantization=quantization, dtype=dtype)
         if "broken" in model:
             raise ValueError("No available memory for the cache blocks.\\nlong story")
