@@ -60,7 +60,7 @@ class RecipeScreen(FormScreen):
 
     def __init__(self, system: System) -> None:
         super().__init__(system)
-        self._waiting = True
+        self.reading = True
         self._drawn: object = None
         self._config_timer: Timer | None = None
 
@@ -85,6 +85,7 @@ class RecipeScreen(FormScreen):
 
     def lab_opened(self) -> None:
         self.fields = {}
+        self.reading, self.later = True, None
         if self.draft is None:
             self.lab_app.draft = None
         self.read_draft()
@@ -115,7 +116,7 @@ class RecipeScreen(FormScreen):
     def show_draft(self, message: DraftRead) -> None:
         if message.lab != self.lab:
             return
-        self._waiting = False
+        self.reading, later, self.later = False, self.later, None
         if message.draft is None:
             self.fields = {}
             self.query_one(FieldList).show_none()
@@ -127,10 +128,12 @@ class RecipeScreen(FormScreen):
         self.fields = {field.key: field for field in message.fields}
         self.show_rows()
         self._go_to_wanted()
+        if later is not None and self.is_current:
+            later()
 
     def _read_anew(self) -> None:
         self.lab_app.draft = None
-        self._waiting = True
+        self.reading = True
         self.read_draft()
 
     def action_reload(self) -> None:
@@ -190,7 +193,7 @@ class RecipeScreen(FormScreen):
             set(self.fields),
             needle=self.needle,
             key_of=self.key_of,
-            waiting=self._waiting,
+            waiting=self.reading,
         )
         self.query_one("#form-title", Static).update(text)
 

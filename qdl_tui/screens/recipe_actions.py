@@ -75,7 +75,7 @@ class DraftScreen(SavingScreen):
         from qdl_engine.presets import PRESETS
 
         draft = self.draft
-        if not self.settings_are_read() or draft is None:
+        if not self.settings_are_read(self.action_preset) or draft is None:
             return
 
         def chosen(name: str | None) -> None:
@@ -90,13 +90,13 @@ class DraftScreen(SavingScreen):
         """The prepared rows, rendered with the system prompt as it is now."""
         from qdl_tui.screens.data import DataScreen
 
-        if self.settings_are_read():
+        if self.settings_are_read(self.action_data):
             self.app.push_screen(DataScreen(self.system))
 
     def action_mapping(self) -> None:
         from qdl_tui.screens.mapping import MappingScreen
 
-        if self.settings_are_read():
+        if self.settings_are_read(self.action_mapping):
             self.app.push_screen(MappingScreen(self.system), lambda _: self.draft_changed())
 
     def action_config(self) -> None:
@@ -110,7 +110,7 @@ class DraftScreen(SavingScreen):
         self._use_config("copy command")
 
     def _use_config(self, use: ConfigUse) -> None:
-        if self.settings_are_read():
+        if self.settings_are_read(partial(self._use_config, use)):
             self.read_config(use)
 
     @work(thread=True, exclusive=True, group="config", exit_on_error=False)
@@ -132,7 +132,7 @@ class DraftScreen(SavingScreen):
     def action_preflight(self) -> None:
         """What a training would need with the edits as they stand; Enter saves them and starts it."""
         draft = self.draft
-        if not self.settings_are_read() or draft is None:
+        if not self.settings_are_read(self.action_preflight) or draft is None:
             return
         changes = [f"{key}={text}" for key, _saved, text in draft.changes()]
         start = partial(self.save_then, ("train", self.system)) if changes else None

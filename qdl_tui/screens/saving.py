@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual import on, work
@@ -45,10 +47,17 @@ class SystemScreen(BaseScreen):
     def draft_changed(self) -> None:
         """Draw what the draft says now."""
 
-    def settings_are_read(self) -> bool:
-        """Whether there are settings to work with; a key pressed too early says so."""
-        if self.draft is None:
-            self.notify("The settings are not read", markup=False, timeout=2)
+    reading = False
+    """Whether the settings are about to be there."""
+    later: Callable[[], object] | None = None
+    """What waits for the settings."""
+
+    def settings_are_read(self, act: Callable[[], object]) -> bool:
+        """Whether there are settings to work with; an action asked for too early is done once they are."""
+        if self.draft is None and self.reading:
+            self.later = act
+        elif self.draft is None:
+            self.notify("The settings cannot be read")
         return self.draft is not None
 
 
@@ -68,15 +77,18 @@ class SavingScreen(SystemScreen):
 
     def action_save(self) -> None:
         """Show what will change, and write it once that is agreed to."""
-        if self.draft is not None and not self.draft.dirty:
-            self.notify("Nothing to save", markup=False, timeout=2)
+        draft = self.draft
+        if not self.settings_are_read(self.action_save) or draft is None:
             return
-        self.save_then(())
+        if draft.dirty:
+            self.save_then(())
+        else:
+            self.notify("Nothing to save", markup=False, timeout=2)
 
     def save_then(self, command: tuple[str, ...]) -> None:
         """Save what is changed, after a look at it, and then start a job; no job when the save fails."""
         draft = self.draft
-        if not self.settings_are_read() or draft is None:
+        if not self.settings_are_read(partial(self.save_then, command)) or draft is None:
             return
         if not draft.dirty:
             self.post_message(DraftSaved(command))

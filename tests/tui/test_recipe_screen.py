@@ -183,9 +183,11 @@ async def test_while_the_settings_are_read_it_says_so(lab: Lab, monkeypatch: pyt
         await pilot.press("2")
         await pilot.pause()
         assert "reading settings…" in screen_text(app)
+        await pilot.press("P")
         go_on.set()
         await settled(app, pilot)
         assert "as saved" in screen_text(app)
+        assert "T4 16 GB" in screen_text(app), "a key typed ahead was lost"
 
 
 async def test_a_choice_is_made_from_a_list_that_begins_at_the_value(lab: Lab) -> None:
