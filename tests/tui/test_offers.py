@@ -45,7 +45,7 @@ def said(app: QdlApp) -> list[str]:
     return [notice.message for notice in app._notifications]
 
 
-@pytest.mark.parametrize(("state", "screen"), itertools.product(OFFERED, ("4", "5")))
+@pytest.mark.parametrize(("state", "screen"), list(itertools.product(OFFERED, ("4", "5"))))
 async def test_stop_and_resume_are_offered_when_they_can_be_done(lab: Lab, state: State, screen: str) -> None:
     run_in(lab, state)
     app = QdlApp(lab)
