@@ -15,6 +15,8 @@ from qdl_engine.gpus import Gpu, ask, read_gpus, visible
 from qdl_engine.runs.process import belongs
 
 EVERY_SECONDS = 10.0
+FIRST_SECONDS = 1.0
+"""Before the first look: a run of a few seconds is seen too."""
 
 
 def watch_gpus(
@@ -31,7 +33,9 @@ def watch_gpus(
     """
     if shutil.which("nvidia-smi") is None:
         return
-    while not ended.wait(every):
+    wait = min(FIRST_SECONDS, every)
+    while not ended.wait(wait):
+        wait = every
         event = machine_event(directory, leader, os.environ)
         if event is None:
             return

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+
 import pytest
 
 from qdl_engine.easydistill.imported.config import RUNNABLE
 from qdl_engine.easydistill.jobs import TRAIN_ONLY, check_job_type
+from qdl_engine.easydistill.version2.configs import JOBS as JOBS_2
 from qdl_engine.errors import SettingsError
 
 JOBS = [
@@ -61,3 +66,34 @@ def test_all_but_one_are_no_training(job: str) -> None:
 def test_the_one_that_trains() -> None:
     check_job_type(TRAIN_ONLY, "x.json")
     assert set(RUNNABLE) <= set(JOBS)
+
+
+def table() -> list[tuple[list[str], str, str, str]]:
+    """The README's: patterns of jobs, and what is said of each here, by 1.0 and by 2.x."""
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    lines = text.split("| EasyDistill job |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    rows = []
+    for line in lines:
+        jobs, here, by_1, by_2 = (cell.strip() for cell in line.strip("|").split("|"))
+        names = re.findall("`([^`]+)`", jobs)
+        # A name that begins with "_" is the one before with another end.
+        stem = re.sub("_(api|train_only)$", "", names[0])
+        rows.append(([f"{stem}{name}" if name.startswith("_") else name for name in names], here, by_1, by_2))
+    return rows
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_the_readme_says_where_each_job_runs(job: str) -> None:
+    found = [row for row in table() if any(fnmatch(job, f"{pattern}*") for pattern in row[0])]
+    exact = [row for row in found if job in row[0]] or found
+    assert len(exact) == 1, "each job has one row"
+    _, here, by_1, _ = exact[0]
+    assert ("`qdl run`" in here) is (job in RUNNABLE)
+    assert here.startswith("no: ") is (job not in RUNNABLE), "and why not"
+    # 1.0 trains from labelled rows and does nothing else for the lab.
+    assert by_1.startswith(("no: ", "outside")) is not job.startswith("kd_black_box")
+
+
+def test_the_readme_names_each_job_of_2() -> None:
+    named = {name for row in table() for name in re.findall("`([^`]+)`", row[3])}
+    assert named == set(JOBS_2)

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from qdl_engine.gpus import read_gpus
+from qdl_engine.runs.launch import start_run, wait_for
 from qdl_engine.runs.machine import machine_event, watch_gpus
-from tests.engine.runs.conftest import until
+from qdl_engine.runs.reader import summarise
+from tests.engine.runs.conftest import MakeRun, until
 
 GPUS = """0, GPU-aaa, 37, 1024, 81559, NVIDIA H100 80GB HBM3
 1, GPU-bbb, 91, 2048, 81559, NVIDIA H100 80GB HBM3
@@ -78,3 +80,31 @@ def test_without_a_gpu_nothing_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     assert machine_event(tmp_path, 1, {}) is None
     watch_gpus(tmp_path, tmp_path / "events.jsonl", 1, threading.Event(), every=0.0)
     assert not (tmp_path / "events.jsonl").exists()
+
+
+@pytest.mark.parametrize("runtime", ["builtin", "easydistill"])
+def test_a_run_by_either_runtime_shows_what_its_gpu_does(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    """1.0 trains in a child of the run's own program; its GPU is told from that of others by that child."""
+    pretend(tmp_path, monkeypatch, GPUS)
+    run = make_run(
+        f"""
+        import subprocess
+        event("started", device="NVIDIA H100 80GB HBM3", runtime={runtime!r})
+        child = subprocess.Popen(["sleep", "60"])
+        pid = child.pid if {runtime!r} == "easydistill" else os.getpid()
+        Path({str(tmp_path)!r}, "processes").write_text(f"GPU-aaa, {{pid}}\\nGPU-bbb, 1\\n")
+        def told():
+            lines = Path(os.environ["QDL_EVENTS"]).read_text().splitlines()
+            return [json.loads(line).get("gpu_use") for line in lines]
+        end = time.time() + 60
+        while 0.37 not in told() and time.time() < end:
+            time.sleep(0.05)
+        event("metrics", step=1, loss=2.0)
+        child.kill()
+        child.wait()
+        """
+    )
+    ended = wait_for(start_run(run), timeout=90)
+    assert summarise(ended).gpu_use == 0.37
