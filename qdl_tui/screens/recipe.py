@@ -53,6 +53,7 @@ class RecipeScreen(FormScreen):
     """The settings of one student, with help for the one under the cursor."""
 
     TICK = 2.0
+    AUTO_FOCUS = "#fields"
     CSS_PATH = "recipe.tcss"
     BINDINGS = [
         Binding("f5", "reload", "Read again", show=False, tooltip="Read qdl.toml again", id="recipe.reload"),
@@ -66,18 +67,21 @@ class RecipeScreen(FormScreen):
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", markup=False, id="form-title")
-        yield LineInput(id="form-search", placeholder="part of a setting's name or help")
+        search = LineInput(id="form-search", placeholder="part of a setting's name or help")
+        search.display = False  # from the first: a key typed ahead is none of its text
+        yield search
         with Horizontal(id="form"):
             yield FieldList(id="fields")
             with Vertical(id="field-side"):
                 yield Static("", markup=False, id="field-help")
                 with VerticalScroll(can_focus=False, id="config-panel"):
                     yield Static("", markup=False, id="config-text")
-        yield ValueInput(id="value")
+        value = ValueInput(id="value")
+        value.display = False
+        yield value
         yield Static("", markup=False, id="value-error")
 
     def on_mount(self) -> None:
-        self.query_one("#form-search").display = False
         self.show_editor(False)
         self.query_one(FieldList).focus()
 
@@ -85,7 +89,7 @@ class RecipeScreen(FormScreen):
 
     def lab_opened(self) -> None:
         self.fields = {}
-        self.reading, self.later = True, None
+        self.reading = True
         if self.draft is None:
             self.lab_app.draft = None
         self.read_draft()
