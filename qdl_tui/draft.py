@@ -222,6 +222,10 @@ class Draft:
         self._commands[system] = (runtime, made)
         return made
 
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._history)
+
     def undo(self) -> str:
         """Take back the last edit and name its key; empty when there is none."""
         if not self._history:

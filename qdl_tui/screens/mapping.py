@@ -150,6 +150,7 @@ class MappingScreen(SavingScreen):
         """Lay the mapping over the rows again: twenty rows, some milliseconds."""
         from qdl_engine.data.preview import map_head
 
+        self.refresh_bindings()
         recipe, fields, problem = self.recipe, "", self.problem
         if recipe is None:
             return

@@ -64,6 +64,7 @@ class FormScreen(DraftScreen):
         if self.draft is not None:
             self.query_one(FieldList).show_fields(self.listed_fields(), self.draft)
             self.after_change()
+            self.refresh_bindings()
 
     def refresh_rows(self) -> None:
         """Draw the rows as the draft is now; another kind has other settings."""
@@ -73,6 +74,7 @@ class FormScreen(DraftScreen):
             return
         listed.refresh_fields(draft)
         self.after_change()
+        self.refresh_bindings()
 
     def draft_changed(self) -> None:
         self.show_rows()

@@ -69,10 +69,18 @@ class SavingScreen(SystemScreen):
         Binding("ctrl+z", "undo", "Undo", tooltip="Take back the last edit", id="recipe.undo"),
     ]
 
-    def action_undo(self) -> None:
+    def why_not(self, action: str) -> str:
         draft = self.draft
-        undone = draft.undo() if draft is not None else ""
-        self.notify(f"Undone: {undone}" if undone else "Nothing to undo", markup=False, timeout=2)
+        if draft is None or action not in ("save", "undo"):
+            return super().why_not(action)
+        if action == "save":
+            return "" if draft.dirty else "Nothing to save"
+        return "" if draft.can_undo else "Nothing to undo"
+
+    def action_undo(self) -> None:
+        if not self.settings_are_read(self.action_undo) or self.draft is None:
+            return
+        self.notify(f"Undone: {self.draft.undo()}")
         self.draft_changed()
 
     def action_save(self) -> None:
@@ -82,8 +90,6 @@ class SavingScreen(SystemScreen):
             return
         if draft.dirty:
             self.save_then(())
-        else:
-            self.notify("Nothing to save", markup=False, timeout=2)
 
     def save_then(self, command: tuple[str, ...]) -> None:
         """Save what is changed, after a look at it, and then start a job; no job when the save fails."""

@@ -156,3 +156,23 @@ async def test_every_footer_has_six_keys_at_most_and_none_is_cut(
                 app.pop_screen()
                 await pilot.pause()
             await pilot.press("escape")
+
+
+async def test_saving_and_undoing_are_offered_once_something_is_changed(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("2")
+        await settled(app, pilot)
+        assert "Save" not in footer(app) and "Undo" not in footer(app) and "r Run" in footer(app)
+        await pilot.press("ctrl+z")
+        await settled(app, pilot)
+        await pilot.press("ctrl+s")
+        await settled(app, pilot)
+        assert said(app) == ["Nothing to save"], "the key took the message before away"
+        await pilot.press("enter", "x", "enter")
+        await settled(app, pilot)
+        assert "^s Save" in footer(app) and "^z Undo" in footer(app)
+        await pilot.press("ctrl+z")
+        await settled(app, pilot)
+        assert "Save" not in footer(app)
