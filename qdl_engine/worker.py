@@ -10,8 +10,8 @@ The app starts it so that it never loads a model itself. Requests come in on std
 
 and events go out on stdout: `ready`, `loaded`, `load_failed`, `not_loaded`, `unloaded`, `chunk`, `answer`,
 `error`. A `load` may carry the `id` of the question it is for: when that is cancelled before its turn, it is
-`not_loaded`. Every `ask` ends with exactly one `answer` or `error`. The end of stdin ends the process: a killed
-app frees its GPU.
+`not_loaded`. Every `ask` ends with exactly one `answer` or `error`. The end of stdin ends the process: a
+killed app frees its GPU.
 """
 
 from __future__ import annotations
