@@ -142,7 +142,7 @@ class QdlApp(LabApp):
     def keymap_read(self, message: KeymapRead) -> None:
         self.set_keymap(message.keymap.keys)
         for problem in message.keymap.problems:
-            self.notify(printable(problem), severity="warning", markup=False, timeout=10)
+            self.notify(printable(problem), severity="warning")
 
     def on_unmount(self) -> None:
         self.state.save()

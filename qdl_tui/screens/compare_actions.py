@@ -104,7 +104,7 @@ class CompareActionsScreen(VotingScreen):
         pairs = len(self._pairs())
         self.pair = (self.pair + 1) % (pairs + 1)
         if not pairs:
-            self.notify("That needs two answers", markup=False, timeout=2)
+            self.notify("That needs two answers")
         self.mark_differences()
 
     def _pairs(self) -> list[tuple[AnswerPane, AnswerPane]]:
@@ -190,9 +190,9 @@ class CompareActionsScreen(VotingScreen):
     def action_export(self) -> None:
         shown = self.shown()
         if shown is None:
-            self.notify("There are no answers to export", markup=False, timeout=2)
+            self.notify("There are no answers to export")
         elif self.hides_names():
-            self.notify("Vote first: the files name the models", markup=False, timeout=3)
+            self.notify("Vote first: the files name the models")
         else:
             self.export(self.lab, shown.kept)
 
@@ -210,7 +210,7 @@ class CompareActionsScreen(VotingScreen):
         panes = [pane for pane in self.panes() if pane.answer is not None]
         pane = next((pane for pane in panes if pane.has_focus_within), panes[0] if panes else None)
         if pane is None or pane.answer is None:
-            self.notify("There is no answer to copy", markup=False, timeout=2)
+            self.notify("There is no answer to copy")
         else:
             self.app.copy_to_clipboard(pane.answer.answer, f"the answer of {pane.title}")  # type: ignore[call-arg]
 
@@ -218,7 +218,7 @@ class CompareActionsScreen(VotingScreen):
         prompt = self.current_prompt()
         known = self.setting.prompts if self.setting is not None else ()
         if prompt in known:
-            self.notify("It is in sample_prompts.txt already", markup=False, timeout=2)
+            self.notify("It is in sample_prompts.txt already")
         elif prompt:
             self.add_prompt(self.lab, prompt)
 

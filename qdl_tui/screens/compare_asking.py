@@ -94,7 +94,7 @@ class AskingScreen(BaseScreen):
     def action_ask_all(self) -> None:
         prompts = self.setting.prompts if self.setting is not None else ()
         if not prompts:
-            self.notify("sample_prompts.txt has no prompts", markup=False, timeout=3)
+            self.notify("sample_prompts.txt has no prompts")
         else:
             self.go_to(prompts[0])
             self.start_asking(prompts)
@@ -171,7 +171,7 @@ class AskingScreen(BaseScreen):
             self.ask(asking)
         elif len(asking.prompts) > 1:
             done = len(asking.kept.comparison.prompts)
-            self.notify(f"{done} of {len(asking.prompts)} prompts are answered", markup=False, timeout=3)
+            self.notify(f"{done} of {len(asking.prompts)} prompts are answered")
 
     @work(thread=True, group="save", exit_on_error=False)
     def save(self, asking: Asking, snapshot: tuple[int, dict[str, Any]]) -> None:

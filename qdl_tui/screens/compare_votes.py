@@ -92,7 +92,7 @@ class VotingScreen(AskingScreen):
         if shown is None or len(names) < 2:
             return
         if not shown.kept.name:
-            self.notify("It is not saved yet", markup=False, timeout=2)
+            self.notify("It is not saved yet")
             return
         places = {"left": names[0], "middle": names[1], "right": names[-1], "tie": TIE, "bad": BAD}
         vote = make_vote(

@@ -17,7 +17,7 @@ def copy_config(app: App[None], view: ConfigView) -> None:
 def copy_command(app: App[None], view: ConfigView) -> None:
     """Copy the command; a runtime that cannot be started has none."""
     if view.problem:
-        app.notify(f"No command to copy: {view.problem}", markup=False, severity="error", timeout=5)
+        app.notify(f"No command to copy: {view.problem}", severity="error")
     else:
         app.copy_to_clipboard(view.command, "the command; a start puts its time for ID")  # type: ignore[call-arg]
 

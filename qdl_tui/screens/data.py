@@ -174,7 +174,7 @@ class DataScreen(DataReadingScreen):
         word = text.strip().replace(",", "")
         number = word.removesuffix("%")
         if not number.isdecimal() or self.found is None:
-            self.notify(f"No row {text!r}: a number, or 50%", markup=False, timeout=3)
+            self.notify(f"No row {text!r}: a number, or 50%")
             return
         wanted = self.found.total * int(number) // 100 if word.endswith("%") else int(number)
         self.go(max(1, min(wanted, self.found.total)))

@@ -247,7 +247,7 @@ class MakingScreen(ModalScreen[str]):
 
     def action_run(self) -> None:
         if self.form is not None and self.form.missing:
-            self.notify(f"Still to be typed: {self.form.missing}", markup=False, timeout=3)
+            self.notify(f"Still to be typed: {self.form.missing}")
         elif self.form is not None and not self.starting:
             self.starting = True
             if self._timer is not None:
@@ -268,7 +268,7 @@ class MakingScreen(ModalScreen[str]):
     def action_copy_config(self) -> None:
         config = (self.found or {}).get("config")
         if config is None:
-            self.notify("There is no config yet", markup=False, timeout=3)
+            self.notify("There is no config yet")
         else:
             text = json.dumps(config, ensure_ascii=False, indent=2)
             cast("QdlApp", self.app).copy_to_clipboard(text, "the config")

@@ -99,7 +99,7 @@ class RecipeScreen(FormScreen):
         if draft is not None and draft.changed_outside and not draft.dirty:
             # Nothing of ours would be lost.
             self._read_anew()
-            self.notify("qdl.toml changed outside: read again", markup=False, timeout=3)
+            self.notify("qdl.toml changed outside: read again")
         self._show_title()
         self._go_to_wanted()
         if self.fields and draft is not None and draft.current is not self._drawn:

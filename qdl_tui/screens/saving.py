@@ -123,4 +123,4 @@ class SavingScreen(SystemScreen):
         if message.then:
             self.lab_app.start_job(message.then)
         else:
-            self.notify("Saved", markup=False, timeout=2)
+            self.notify("Saved")

@@ -226,7 +226,7 @@ class TrainingScreen(RunActionsScreen):
     @on(OthersRead)
     def choose_other(self, message: OthersRead) -> None:
         if not message.options:
-            self.notify("No other run has curves", markup=False, timeout=3)
+            self.notify("No other run has curves")
             return
 
         def chosen(run_id: str | None) -> None:
