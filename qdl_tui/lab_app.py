@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from textual import on, work
@@ -132,21 +131,34 @@ class LabApp(TellingApp):
     def start_job(self, command: tuple[str, ...]) -> None:
         """Start a detached run; what a training needs is shown first, and Enter starts it."""
         if command[0] == "train" and isinstance(self.screen, BaseScreen):
-            self.show_preflight(cast("System", command[1]), start=partial(self.launch_job, command))
+            self.show_preflight(cast("System", command[1]), command=command)
         else:
             self.launch_job(command)
 
     def show_preflight(
-        self, system: System, *, overrides: Sequence[str] = (), start: Callable[[], object] | None = None
+        self,
+        system: System,
+        *,
+        overrides: Sequence[str] = (),
+        command: tuple[str, ...] = (),
+        start: Callable[[tuple[str, ...]], object] | None = None,
     ) -> None:
-        """Will a training fit, and how long will it take; `start` is what Enter does."""
-        from qdl_tui.screens.preflight import PreflightScreen
+        """Will a training fit, and how long will it take.
 
-        screen = PreflightScreen(self.lab, system, overrides)
+        Args:
+            system: Which student.
+            overrides: Settings that are not saved yet, as `--set` takes them.
+            command: The training that was asked for; empty when only these questions were.
+            start: What is done with the command of the training that the user agreed to.
+        """
+        from qdl_tui.screens.preflight import ANEW, PreflightScreen
+
+        train = command or ("train", system)
+        screen = PreflightScreen(self.lab, system, overrides, anew=ANEW in train, only_asked=not command)
 
         def answered(answer: str | None) -> None:
-            if answer == "start":
-                (start or partial(self.launch_job, ("train", system)))()
+            if answer in ("start", "anew"):
+                (start or self.launch_job)((*train, ANEW) if answer == "anew" else train)
             elif answer == "edit":
                 self.show_setting(screen.wanted_setting or f"{system}.batch_size")
 

@@ -82,7 +82,7 @@ class StageTable(Static):
 
     def _cell(self, stage: Stage, width: int) -> Content:
         sign, colour = STAGE_LOOKS[stage.state]
-        detail = printable(stage.detail)
+        detail = printable(_detail(stage, width - 3))
         if len(detail) > width - 3:
             detail = f"{detail[: width - 4]}…"
         return Content.assemble((f"{sign} ", colour), f"{detail:{width - 2}}")
@@ -280,6 +280,19 @@ class LabHomeScreen(BaseScreen):
     @on(LabCreated)
     def lab_created(self, message: LabCreated) -> None:
         self.lab_app.open_lab(message.lab)
+
+
+def _detail(stage: Stage, width: int) -> str:
+    """A stage in words; which settings the data do not have matters more than the sentence around them."""
+    if not stage.changed or len(stage.detail) <= width:
+        return stage.detail
+    keys = [difference.key for difference in stage.changed]
+    for shown in range(len(keys), 0, -1):
+        rest = f" and {len(keys) - shown} more" if shown < len(keys) else ""
+        detail = f"with other {', '.join(keys[:shown])}{rest}"
+        if len(detail) <= width:
+            return detail
+    return f"with {len(keys)} other settings"
 
 
 def machine_text(machine: MachineStatus) -> str:

@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from textual import work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab
 from qdl_engine.status import SYSTEM_NAMES, size_text
 from qdl_engine.text import one_line, printable
 from qdl_tui.engine_call import ask_engine
 from qdl_tui.widgets.bars import KeyBar
 
-Answer = Literal["start", "edit", ""]
+if TYPE_CHECKING:
+    from qdl_engine.data.provenance import Difference
+    from qdl_engine.settings import System
+
+Answer = Literal["start", "anew", "edit", ""]
+ANEW = "--prepare"
+"""The word of `qdl train` that prepares the data anew."""
 
 VERDICT_LOOKS = {
     "fits": ("✓ fits", "$success"),
@@ -37,6 +46,13 @@ LINES = ("rows", "tokens", "steps", "time", "disk", "teacher")
 """Those of the engine's summary that follow the memory."""
 
 
+@dataclass
+class DataCompared(Message):
+    """The settings that are not those that the data were prepared with."""
+
+    changed: tuple[Difference, ...]
+
+
 class PreflightScreen(ModalScreen[Answer]):
     """What is known of a training; `self.found` is None until it is measured.
 
@@ -44,6 +60,8 @@ class PreflightScreen(ModalScreen[Answer]):
         lab: Where the training would be.
         system: Which student.
         overrides: Settings that are not saved yet, as `--set` takes them.
+        anew: Whether the training prepares its data anew whatever is answered.
+        only_asked: Whether the user asked what it needs, and did not ask for the training.
     """
 
     CSS_PATH = ["dialogs.tcss", "preflight.tcss"]
@@ -56,28 +74,89 @@ class PreflightScreen(ModalScreen[Answer]):
             tooltip="Start the training",
             id="preflight.start",
         ),
+        Binding(
+            "p",
+            "answer('anew')",
+            "Prepare anew, train",
+            tooltip="Prepare the data anew, then train",
+            id="preflight.anew",
+        ),
         Binding("e", "answer('edit')", "Edit recipe", tooltip="Go to the recipe", id="preflight.edit"),
         Binding("escape,q", "answer('')", "Back", key_display="esc", id="preflight.back"),
         Binding("j,down", "scroll(1)", "Down", show=False, id="preflight.down"),
         Binding("k,up", "scroll(-1)", "Up", show=False, id="preflight.up"),
     ]
 
-    def __init__(self, lab: Lab, system: str, overrides: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        system: System,
+        overrides: Sequence[str] = (),
+        *,
+        anew: bool = False,
+        only_asked: bool = False,
+    ) -> None:
         super().__init__()
         self.lab = lab
-        self.system = system
+        self.system: System = system
+        self.anew = anew
+        self.only_asked = only_asked
+        self.changed: tuple[Difference, ...] = ()
         self.overrides = tuple(overrides)
         self.found: dict[str, Any] | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide"):
-            yield Static(f"Train {SYSTEM_NAMES[self.system]}?", markup=False, classes="dialog-title")
+            name = SYSTEM_NAMES[self.system]
+            title = f"Will the training of {name} fit?" if self.only_asked else f"Train {name}?"
+            yield Static(title, markup=False, classes="dialog-title")
             with VerticalScroll(can_focus=False, id="preflight-scroll"):
+                yield Static("", markup=False, id="preflight-data")
                 yield Static("Measuring what it needs...", markup=False, id="preflight-text")
             yield KeyBar()
 
     def on_mount(self) -> None:
+        self.query_one("#preflight-data").display = self.anew
+        if self.anew:
+            self.query_one("#preflight-data", Static).update("The data are prepared anew first.")
+        else:
+            self.compare_data()
         self.measure()
+
+    @work(thread=True, group="preflight-data", exit_on_error=False)
+    def compare_data(self) -> None:
+        """Hold the prepared data against the recipe, edits included; a broken recipe is told by `measure`."""
+        from qdl_engine.stages import data_stage, read_report
+        from qdl_engine.toml import apply_overrides, load_settings
+
+        try:
+            settings = apply_overrides(load_settings(self.lab), self.overrides)
+        except LabError:
+            return
+        labelled = self.system == "system1" and settings.system1.label
+        table = settings.recipe(self.system).model_dump()
+        stage = data_stage(self.lab, self.system, labelled, table, read_report(self.lab, self.system))
+        self.post_message(DataCompared(stage.changed))
+
+    @on(DataCompared)
+    def show_changed(self, message: DataCompared) -> None:
+        self.changed = message.changed
+        self.refresh_bindings()
+        if self.changed:
+            how = "; ".join(map(str, self.changed))
+            shown = self.query_one("#preflight-data", Static)
+            shown.update(
+                Content.assemble(
+                    ("! ", "bold $warning"),
+                    printable(f"Training on the data as they are (prepared with other settings: {how})"),
+                )
+            )
+            shown.display = True
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "answer" and parameters == ("anew",):
+            return bool(self.changed)
+        return super().check_action(action, parameters)
 
     @work(exclusive=True, group="preflight", exit_on_error=False)
     async def measure(self) -> None:
@@ -144,6 +223,8 @@ def preflight_text(found: dict[str, Any], *, bar: int = BAR) -> Content:
 
 def _bar(part: dict[str, Any], scale: int, colour: str, longest: int) -> Content:
     cells = round(longest * part["bytes"] / max(1, scale))
+    if part["bytes"] > 0:
+        cells = min(longest, max(1, cells))  # small beside the whole memory is not nothing
     return Content.assemble(
         f"{part['name']:{LABEL}}",
         ("━" * cells, colour),

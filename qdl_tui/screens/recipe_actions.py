@@ -135,7 +135,7 @@ class DraftScreen(SavingScreen):
         if not self.settings_are_read(self.action_preflight) or draft is None:
             return
         changes = [f"{key}={text}" for key, _saved, text in draft.changes()]
-        start = partial(self.save_then, ("train", self.system)) if changes else None
+        start = self.save_then if changes else None
         self.lab_app.show_preflight(self.system, overrides=changes, start=start)
 
     def action_run(self) -> None:

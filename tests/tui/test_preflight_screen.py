@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.lab import Lab
+from qdl_engine.data.provenance import provenance
+from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.settings import System1Settings
 from qdl_tui.app import QdlApp
 from qdl_tui.screens.preflight import PreflightScreen
 from tests.tui.screen import screen_text, settled
@@ -31,6 +33,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     return commands
 
 
+def dialog_words(app: QdlApp) -> str:
+    """What the dialog says, whatever lines it is broken into."""
+    lines = [line.split("│")[1] for line in screen_text(app).splitlines() if line.count("│") > 1]
+    return " ".join(" ".join(lines).split())
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_enter_on_the_next_step_shows_what_it_needs_and_enter_starts(
     prepared: Lab, started: Started, size: tuple[int, int]
@@ -44,9 +52,14 @@ async def test_enter_on_the_next_step_shows_what_it_needs_and_enter_starts(
         await settled(app, pilot)
         shown = screen_text(app)
         assert "Train System 1?" in shown and "of memory on CPU" in shown
-        for word in ("weights", "optimizer", "activations", "rows", "tokens", "time", "disk"):
+        for word in ("weights", "optimizer", "activations"):
             assert word in shown
-        assert "━" in shown and "38 trained, 2 held out" in shown
+        await pilot.press(*["j"] * 9)
+        await pilot.pause()
+        below = screen_text(app)
+        for word in ("rows", "tokens", "time", "disk"):
+            assert word in below
+        assert "━" in shown and "38 trained, 2 held out" in below
         assert "enter Start" in shown and "e Edit recipe" in shown and "esc Back" in shown
         await pilot.press("enter")
         await pilot.pause()
@@ -153,3 +166,60 @@ async def test_the_palette_reaches_it(prepared: Lab) -> None:
             await pilot.press("enter")
             await settled(app, pilot)
         assert isinstance(app.screen, PreflightScreen) and app.screen.system == "system2"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_data_prepared_with_other_settings_are_named_and_can_be_prepared_anew(
+    prepared: Lab, started: Started, size: tuple[int, int]
+) -> None:
+    write_json_atomic(prepared.report_file("system1"), provenance(System1Settings(rows=40, seed=7)))
+    app = QdlApp(prepared)
+    async with app.run_test(size=size) as pilot:
+        await settled(app, pilot)
+        assert "with other" in screen_text(app) and "rows, seed" in screen_text(app)
+        app.start_job(("train", "system1"))
+        await settled(app, pilot)
+        shown = dialog_words(app)
+        assert "rows was 40, is 1,000" in shown and "seed was 7, is 42" in shown
+        assert "enter Start" in shown and "p Prepare anew, train" in shown
+        await pilot.press("p")
+        await pilot.pause()
+        assert started == [("train", "system1", "--prepare")]
+
+
+async def test_data_as_the_recipe_wants_them_are_not_offered_anew(prepared: Lab, started: Started) -> None:
+    write_json_atomic(prepared.report_file("system1"), provenance(System1Settings(rows=1000)))
+    app = QdlApp(prepared)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        app.start_job(("train", "system1"))
+        await settled(app, pilot)
+        assert "Prepare anew" not in screen_text(app) and "other settings" not in screen_text(app)
+        await pilot.press("p")
+        await pilot.pause()
+        assert not started
+
+
+async def test_edits_that_are_not_saved_count_and_the_saved_training_prepares_anew(
+    prepared: Lab, started: Started
+) -> None:
+    write_json_atomic(prepared.report_file("system1"), provenance(System1Settings(rows=1000)))
+    app = QdlApp(prepared)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("2")
+        await settled(app, pilot)
+        assert app.draft is not None
+        app.draft.set("system1.seed", "9")
+        await pilot.press("f")
+        await settled(app, pilot)
+        shown = dialog_words(app)
+        assert "Will the training of System 1 fit?" in shown and "seed was 42, is 9" in shown
+        await pilot.press("p")
+        await settled(app, pilot)
+        await pilot.press("y")
+        await settled(app, pilot)
+        assert "prepared anew first" in screen_text(app) and not started
+        await pilot.press("enter")
+        await pilot.pause()
+        assert started == [("train", "system1", "--prepare")]
