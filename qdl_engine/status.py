@@ -186,7 +186,9 @@ def _steps(systems: tuple[SystemStatus, ...], runs: list[Run]) -> tuple[Step, ..
 def _resume(status: SystemStatus, runs: list[Run]) -> list[Step]:
     """To go on with the newest training, when it was stopped or its machine went down."""
     newest = next((run for run in runs if run.kind == "train" and run.system == status.system), None)
-    if newest is None or newest.state not in ("stopped", "lost") or newest.writes_elsewhere:
+    if newest is None or newest.state not in ("stopped", "lost"):
+        return []
+    if newest.writes_elsewhere or not newest.resumable:
         return []
     return [Step(f"Resume the training of {SYSTEM_NAMES[status.system]}", ("resume", newest.id))]
 

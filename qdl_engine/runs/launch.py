@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from qdl_engine.easydistill.version1.work import NAME, OUTPUT, is_upstream, last_weights
+from qdl_engine.easydistill.version1.work import NAME, OUTPUT, last_weights
 from qdl_engine.errors import LabBusyError, RunError
 from qdl_engine.events import EventSink, no_sink
 from qdl_engine.lab import Lab, write_json_atomic
@@ -27,6 +27,7 @@ from qdl_engine.runs.process import (
     signal_group,
 )
 from qdl_engine.runs.reader import EventTail
+from qdl_engine.runs.record import RESUME_FLAG
 from qdl_engine.runs.store import (
     SYSTEMS,
     Run,
@@ -39,8 +40,6 @@ from qdl_engine.runs.store import (
 
 STOP_GRACE_SECONDS = 120.0
 """How long a run may take to write its checkpoint before it is killed."""
-
-RESUME_FLAG = "--resume"
 
 CHILD_ENVIRONMENT: Mapping[str, str] = {
     # Output must be in the log while the run goes on, and be UTF-8 whatever the locale.
@@ -83,6 +82,8 @@ def resume_run(run: Run) -> Run:
     """
     with store_lock(run.lab):
         current = refresh_run(run)
+        if current.final and current.state != "done" and current.cannot_go_on:
+            raise RunError(f"Run {run.id} cannot be resumed: {current.cannot_go_on}", _anew(current))
         if current.state != "queued" and not current.resumable:
             raise RunError(
                 f"Run {run.id} is {current.state}", "Only a stopped, failed or lost run can be resumed."
@@ -101,12 +102,7 @@ def _refuse_other_lab(run: Run) -> None:
 
 def _resuming(run: Run) -> list[str]:
     if run.state == "queued" or RESUME_FLAG in run.argv or run.kind != "train":
-        # Preparing begins anew, labelling goes on at the row by its own cache.
         return list(run.argv)
-    if is_upstream(run.directory, run.argv):
-        raise RunError(f"Run {run.id} cannot be resumed: EasyDistill 1.0 has no resume", _anew(run))
-    if not any(part.startswith("qdl_engine.") for part in run.argv):
-        raise RunError(f"Run {run.id} cannot be resumed: its program has no resume", _anew(run))
     return [*run.argv, RESUME_FLAG]
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from qdl_engine.easydistill.version1.work import is_upstream
 from qdl_engine.errors import LabError, RunError
 from qdl_engine.lab import Lab, read_json, write_json_atomic
 
@@ -19,6 +20,7 @@ FINAL_STATES = frozenset({"done", "failed", "stopped", "lost"})
 SYSTEMS = ("system1", "system2")
 
 ABOUT_FILE = "about.json"
+RESUME_FLAG = "--resume"
 
 _PATHS = ("directory", "cwd", "output_dir", "config")
 _TEXTS = ("id", "kind", "message", "hint", "name", "note")
@@ -101,8 +103,21 @@ class Run:
 
     @property
     def resumable(self) -> bool:
-        """Whether there is something to start again: a record that cannot be read has no command."""
-        return self.state in ("failed", "stopped", "lost") and bool(self.argv)
+        """Whether it ended early and can go on: a record that cannot be read has no command."""
+        return self.state in ("failed", "stopped", "lost") and bool(self.argv) and not self.cannot_go_on
+
+    @property
+    def cannot_go_on(self) -> str:
+        """Why its program has no resume; empty when it has.
+
+        Preparing begins anew, and labelling goes on at the row, by its own cache.
+        """
+        if self.kind != "train" or not self.argv or RESUME_FLAG in self.argv:
+            return ""
+        if is_upstream(self.directory, self.argv):
+            return "EasyDistill 1.0 has no resume"
+        ours = any(part.startswith("qdl_engine.") for part in self.argv)
+        return "" if ours else "its program has no resume"
 
     @property
     def writes_elsewhere(self) -> bool:

@@ -76,7 +76,8 @@ class RunActionsScreen(BaseScreen):
         if action == "stop" and run.state == "stopping":
             return "It is stopping already"
         if action == "resume" and not run.resumable:
-            return NOT_RESUMABLE.get(run.state, "Its record names no command: it cannot be resumed")
+            no_way = f"It cannot be resumed: {run.cannot_go_on or 'its record names no command'}"
+            return NOT_RESUMABLE.get(run.state, no_way)
         if action == "resume" and run.writes_elsewhere:
             return "This lab is a copy: resume it in the lab it was made in, or train anew here"
         if action == "delete" and run.active:

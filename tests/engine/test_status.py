@@ -98,13 +98,13 @@ def report_of(settings: System1Settings) -> dict[str, object]:
 @pytest.mark.parametrize(("state", "offered"), [("stopped", True), ("lost", True), ("failed", False)])
 def test_a_training_that_was_stopped_can_be_resumed(lab: Lab, state: State, offered: bool) -> None:
     prepared(lab, "system2")
-    run = create_run(lab, "train", system="system2", argv=["true"])
+    run = create_run(lab, "train", system="system2", argv=["true", "qdl_engine.trainer"])
     save_run(replace(run, state=state))
     steps = [step for step in lab_status(lab).steps if step.command[0] == "resume"]
     wanted = [("Resume the training of System 2", ("resume", run.id))] if offered else []
     assert [(step.label, step.command) for step in steps] == wanted
     assert ("train", "system2") in [step.command for step in lab_status(lab).steps]
-    newer = create_run(lab, "train", system="system2", argv=["true"])
+    newer = create_run(lab, "train", system="system2", argv=["true", "qdl_engine.trainer"])
     save_run(replace(newer, state="done"))
     assert "resume" not in [step.command[0] for step in lab_status(lab).steps]
 

@@ -31,7 +31,7 @@ def lab(tmp_path: Path) -> Lab:
 
 def finished_run(lab: Lab, *, state: State = "done", losses: int = 5, message: str = "") -> Run:
     """A training run of System 1 as its supervisor leaves it, from 100 s to 225 s after the epoch."""
-    run = create_run(lab, "train", system="system1", argv=["true"])
+    run = create_run(lab, "train", system="system1", argv=["true", "qdl_engine.trainer"])
     for step in range(1, losses + 1):
         append_event(
             run.events_file,

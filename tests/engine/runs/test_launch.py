@@ -328,7 +328,7 @@ def test_a_training_by_easydistill_offers_its_weights_instead_of_a_resume(
     with pytest.raises(RunError, match=r"EasyDistill 1\.0 has no resume") as refused:
         resume_run(ended)
     assert f"system1.student={work / 'output/checkpoint-10'}'" in refused.value.hint
-    assert refresh_run(run).state == ended.state
+    assert refresh_run(run).state == ended.state and not ended.resumable
 
 
 def test_a_run_of_a_copied_lab_never_writes_into_the_lab_it_came_from(lab: Lab, tmp_path: Path) -> None:
