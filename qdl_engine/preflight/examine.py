@@ -15,6 +15,7 @@ from qdl_engine.preflight.speed import measured_speed, predict
 from qdl_engine.preflight.teacher import look_at_teacher
 from qdl_engine.settings import LabSettings, RecipeSettings, System
 from qdl_engine.status import SYSTEM_NAMES, size_text
+from qdl_engine.trainer.steps import few_steps
 
 MUCH_PADDING = 0.3
 MUCH_DROPPED = 0.1
@@ -81,7 +82,7 @@ def _hardware(settings: LabSettings, device: str) -> Hardware:
 
 
 def _warnings(recipe: RecipeSettings, shape: ModelShape, figures: RowFigures, disk: Disk) -> list[str]:
-    found = [figures.note] if figures.note else []
+    found = [text for text in (figures.note, few_steps(figures.steps)) if text]
     if figures.too_long_rows > MUCH_DROPPED * figures.read:
         found.append(f"{figures.too_long_rows:,} rows are over max_length and will be dropped.")
     if figures.padding > MUCH_PADDING:

@@ -12,6 +12,7 @@ from torch.utils.data import Sampler
 from trl import SFTTrainer
 
 from qdl_engine.trainer.rows import IGNORED, EpochSampler, UpstreamSampler
+from qdl_engine.trainer.steps import warmup_steps
 
 _MOST_LOGITS = 2**25
 """Logits of one batch that may lie in memory at once on a CPU: 128 MiB in fp32, and as much for gradients."""
@@ -59,6 +60,12 @@ class LabTrainer(SFTTrainer):  # type: ignore[misc]
             count = int(inputs["labels"][:, 1:].ne(IGNORED).sum())
             self._held_out.append((float(loss[0] if return_outputs else loss), count))
         return loss
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        asked = self.args.get_warmup_steps(num_training_steps)
+        # A whole number is taken as steps.
+        self.args.warmup_steps = warmup_steps(asked, num_training_steps)
+        return super().create_scheduler(num_training_steps, optimizer)
 
     def take_tokens(self) -> int:
         """Real tokens (no padding) this process trained on since the last call."""

@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from qdl_engine.events import EventSink, make_event
+from qdl_engine.trainer.steps import few_steps
 from qdl_engine.trainer.stop import StopRequest
 
 
@@ -42,6 +43,10 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
             )
             rows, device, precision = (self.started[key] for key in ("rows", "device", "precision"))
             print(f"{rows:,} rows, {state.max_steps:,} steps, on {device} in {precision}", flush=True)
+            warning = few_steps(state.max_steps)
+            if warning:
+                self.sink(make_event("note", message=warning))
+                print(warning, flush=True)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -64,6 +64,14 @@ def test_the_cure_keeps_the_effective_batch_and_fits(lab: Lab) -> None:
     assert recipe_memory(shape, larger, rows, GPUS["A100-80"]).total > TIGHT * GPUS["A100-80"].memory
 
 
+def test_a_training_of_a_few_steps_is_warned_of(lab: Lab) -> None:
+    write_rows(lab)
+    for steps, warned in ((1, True), (9, True), (10, False)):
+        settings = LabSettings.model_validate({"system1": {"max_steps": steps}})
+        found = examine(lab, settings, "system1", device="T4", ask_hub=False)
+        assert any("little can be learnt" in text for text in found.warnings) == warned
+
+
 def test_where_nothing_helps_no_cure_is_made_up(lab: Lab) -> None:
     hardware = replace(GPUS["T4"], free=400 * 2**20)
     from qdl_engine.preflight.fit import find_cure

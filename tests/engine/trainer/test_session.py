@@ -67,6 +67,20 @@ def test_the_first_losses_are_what_they_were(make_lab: MakeLab) -> None:
     assert list(tiny.losses().values()) == pytest.approx(FIRST_LOSSES, abs=1e-3)
 
 
+@pytest.mark.parametrize(("steps", "rates"), [(1, [1e-3]), (2, [0.0, 1e-3]), (12, None)])
+def test_warm_up_never_takes_the_whole_of_a_training(
+    make_lab: MakeLab, steps: int, rates: list[float] | None
+) -> None:
+    tiny = make_lab(logging_steps=1, max_steps=steps, held_out=0.0, warmup_ratio=0.5)
+    assert run(tiny) == DONE
+    learnt = [event["learning_rate"] for event in tiny.of("metrics")]
+    assert rates is None or learnt == pytest.approx(rates)
+    assert max(learnt) == pytest.approx(1e-3)
+    warned = [event["message"] for event in tiny.of("note") if "little can be learnt" in event["message"]]
+    assert len(warned) == (1 if steps < 10 else 0)
+    assert all("epochs" in text and "gradient_accumulation" in text for text in warned)
+
+
 def test_stopped_and_resumed_it_trains_the_same_steps(make_lab: MakeLab) -> None:
     whole = make_lab(name="whole", epochs=3.0)
     assert run(whole) == DONE
