@@ -97,6 +97,20 @@ def _print_keys(as_json: bool) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Start the app; the exit code is 0 after `q`, 2 without a terminal, 143 or 129 after a signal."""
+    from qdl_engine.cli.streams import make_streams_safe, silence_streams
+
+    make_streams_safe()
+    try:
+        code = _main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has had enough of it: `qdl-tui --keys | head`.
+        silence_streams()
+        return 0
+    return code
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     if options.version:
         from qdl_engine import __version__

@@ -38,7 +38,15 @@ LONGEST_ANSWER: Final = 120
 _SYSTEM1_QUESTIONS: Final = 4_500
 _SYSTEM2_CHAINS: Final = 4_000
 _SEED: Final = 0
-_PROMPT_TASKS: Final = ("capital", "reverse", "add", "story", "two", "day")
+_PROMPT_NOTES: Final[Mapping[str, str]] = {
+    "reverse": "both students were taught this: one answers at once, the other with its steps",
+    "add": "needs steps: System 2 was taught to write them down, System 1 saw few",
+    "story": "the same in words",
+    "two": "two steps, one after the other",
+    "day": "counting on: System 1 has hardly seen any",
+    "capital": "a fact: System 1 is taught them, System 2 none: the difficulty filter takes them away",
+}
+"""The tasks of the sample prompts, first what both students were taught, and what each pair shows."""
 
 _TRAINING: Final[Mapping[str, Any]] = {
     "seed": _SEED,
@@ -116,7 +124,9 @@ def demo_settings() -> LabSettings:
 
 
 def _sample_prompts() -> str:
-    """Held-out questions, none of which a student was trained on."""
-    questions = [sample.question for sample in exam("test", 2, _PROMPT_TASKS, seed="prompts")]
-    head = "# One prompt a line. The demo's models know tasks like these, and nothing else.\n"
-    return head + "".join(f"{question}\n" for question in questions)
+    """Held-out questions, none of which a student was trained on, and what they show."""
+    lines = ["# One prompt a line. The demo's models know tasks like these, and nothing else."]
+    for task, note in _PROMPT_NOTES.items():
+        lines.append(f"# {note}")
+        lines += [sample.question for sample in exam("test", 2, (task,), seed="prompts")]
+    return "\n".join(lines) + "\n"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -177,3 +180,16 @@ def test_keys_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_character_can_be_a_key(key: str) -> None:
     assert is_key(normalised(key))
     assert character_of(normalised(key)) == key
+
+
+@pytest.mark.parametrize("words", [["--keys"], ["--keys", "--json"], ["--paths"], ["--version"]])
+def test_a_reader_that_has_had_enough_is_no_error(words: list[str]) -> None:
+    unread, written = os.pipe()
+    os.close(unread)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "qdl_tui", *words], stdout=written, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(written)
+    assert (done.returncode, done.stderr) == (0, b"")

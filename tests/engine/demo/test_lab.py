@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from qdl_engine.comparison import read_prompts
 from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
 from qdl_engine.demo.lab import create_demo_lab
-from qdl_engine.demo.sources import RECALL_TASKS
+from qdl_engine.demo.sources import RECALL_TASKS, SYSTEM1_TASKS, SYSTEM2_TASKS
 from qdl_engine.demo.world import exam
 from qdl_engine.errors import SettingsError
 from qdl_engine.lab import Lab, read_json
@@ -79,3 +80,9 @@ def test_making_a_lab_loads_no_model_library(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_first_sample_prompts_are_of_a_task_that_both_students_are_taught(lab: Lab) -> None:
+    prompts = read_prompts(lab.sample_prompts)
+    assert len(prompts) == 12 and "letters" in prompts[0] and "letters" in prompts[1]
+    assert {"reverse"} <= set(SYSTEM1_TASKS) & set(SYSTEM2_TASKS)
