@@ -12,10 +12,11 @@ from qdl_engine.errors import ModelError
 
 Role = Literal["teacher", "student"]
 
-EXAMPLES: dict[Role, str] = {
-    "teacher": "Qwen/Qwen2.5-7B-Instruct",
-    "student": "Qwen/Qwen2.5-0.5B-Instruct",
+EXAMPLES: dict[Role, tuple[str, ...]] = {
+    "teacher": ("Qwen/Qwen2.5-7B-Instruct",),
+    "student": ("Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct"),
 }
+"""The models of a fresh lab: of the students System 1's, then System 2's."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 LONGEST_HUB_ID = 200
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
@@ -102,7 +103,7 @@ def load_error(name: str, role: Role, error: Exception, *, reachable: bool) -> M
         return ModelError(
             f"Invalid {role} model: {name}",
             "It is no directory here and not in the cache, and the hub cannot be reached. Copy a checkpoint "
-            f"to this machine and give its directory; with a network, {EXAMPLES[role]} works.",
+            f"to this machine and give its directory; with a network, {_that_works(name, role)} works.",
         )
     causes = _causes(error)
     if "GatedRepoError" in causes:
@@ -122,8 +123,14 @@ def _causes(error: BaseException) -> list[str]:
 def invalid_model(name: str, role: Role, reason: str) -> ModelError:
     return ModelError(
         f"Invalid {role} model: {name}",
-        f"{reason[:1].upper()}{reason[1:]}. One that works: {EXAMPLES[role]}, or a checkpoint directory.",
+        f"{reason[:1].upper()}{reason[1:]}. One that works: {' or '.join(EXAMPLES[role])}, or a checkpoint "
+        "directory.",
     )
+
+
+def _that_works(name: str, role: Role) -> str:
+    """A fresh lab's model needs nothing but a network; of another name that is not known."""
+    return name if name in EXAMPLES[role] else " or ".join(EXAMPLES[role])
 
 
 def first_line(error: BaseException) -> str:

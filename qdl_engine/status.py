@@ -273,8 +273,13 @@ def report_text(status: LabStatus) -> str:
         lines += [f"{SYSTEM_NAMES[system.system]}: {difference}" for difference in changed]
     step = status.next_step
     if step is not None:
-        lines.append(f"Next: {step.label}:  qdl --lab {lab.word} {' '.join(step.command)}")
+        lines.append(step_text(lab, step))
     return "\n".join(lines)
+
+
+def step_text(lab: Lab, step: Step) -> str:
+    """The next step in words, with its command."""
+    return f"Next: {step.label}:  qdl --lab {lab.word} {' '.join(step.command)}"
 
 
 def _stage_text(stage: Stage) -> str:

@@ -119,17 +119,23 @@ def set_values(settings: LabSettings, texts: Mapping[str, str], *, file: str = "
     return checked_settings(values, file)
 
 
-def apply_overrides(settings: LabSettings, overrides: Iterable[str]) -> LabSettings:
-    """New settings with `key=value` words of a command line applied, all checked together."""
+def apply_overrides(settings: LabSettings, overrides: Iterable[str], *, typed: str = "--set") -> LabSettings:
+    """New settings with `key=value` words of a command line applied, all checked together.
+
+    Args:
+        settings: What they change.
+        overrides: The words.
+        typed: What a person typed before them, for the message when one cannot be.
+    """
     texts: dict[str, str] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise SettingsError(
-                f"--set {override}: no value", "Write --set key=value, such as --set system1.rows=100"
+                f"{typed} {override}: no value", f"Write {typed} key=value, such as {typed} system1.rows=100"
             )
         texts[key.strip()] = text.strip()
-    return set_values(settings, texts, file="--set")
+    return set_values(settings, texts, file=typed)
 
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}

@@ -88,7 +88,8 @@ def train(context: Context, given: Namespace) -> int:
         train_here(lab, settings, given.system, resume=given.resume, anew=given.prepare)
     arguments = ["train", given.system, *(["--prepare"] if given.prepare else [])]
     if given.detach:
-        return detach(context, given, arguments)
+        note = "" if given.prepare else data_as_it_is(lab, settings, given.system)
+        return detach(context, given, arguments, note=note)
     return follow(context, _start(context, given, arguments))
 
 
@@ -114,26 +115,34 @@ def ensure_data(
 ) -> None:
     """Prepare and label what is not there yet; what is there is used as it is, unless asked for `anew`."""
     labels = system == "system1" and settings.system1.label
-    data = lab.train_instructions if labels else lab.training_data(system)
-    if data.is_file() and not anew:
-        sink(make_event("note", message=_as_it_is(lab, settings, system, data)))
+    note = "" if anew else data_as_it_is(lab, settings, system)
+    if note:
+        sink(make_event("note", message=note))
     else:
         print(prepare_data(lab, settings, system, sink).table(), flush=True)
     if labels and not lab.train_labeled.is_file():
         print(label_data(lab, settings, sink).table(), flush=True)
 
 
-def _as_it_is(lab: Lab, settings: LabSettings, system: System, data: Path) -> str:
-    """That data of an earlier preparation are used, and in what they differ from the recipe."""
+def data_as_it_is(lab: Lab, settings: LabSettings, system: System) -> str:
+    """That data of an earlier preparation are used, and in what they differ from the recipe; empty when there
+    are none."""
     from qdl_engine.data.provenance import differences
 
+    labels = system == "system1" and settings.system1.label
+    prepared = lab.train_instructions if labels else lab.training_data(system)
+    if not prepared.is_file():
+        return ""
+    what = f"Training on {lab.training_data(system).name}"
+    if labels and not lab.train_labeled.is_file():
+        what = f"The teacher answers {prepared.name}"
     try:
         changed = differences(read_json(lab.report_file(system)), settings.recipe(system).model_dump())
     except LabError:
         changed = []
     how = f" (prepared with other settings: {'; '.join(map(str, changed))})" if changed else ""
     anew = f"qdl --lab {lab.word} train {system} --prepare"
-    return f"Training on {data.name} as it is{how}; to prepare it anew: {anew}"
+    return f"{what} as it is{how}; to prepare it anew: {anew}"
 
 
 def train_here(
@@ -185,11 +194,13 @@ def _start(context: Context, given: Namespace, arguments: list[str]) -> Any:
     return start_job(context.lab, arguments, name=given.name)
 
 
-def detach(context: Context, given: Namespace, arguments: list[str]) -> Literal[0]:
+def detach(context: Context, given: Namespace, arguments: list[str], *, note: str = "") -> Literal[0]:
+    """Start it in a run of its own; `note` is what the run will say first, to whoever does not watch it."""
     run = _start(context, given, arguments)
     context.emit(
-        run.to_dict(),
-        f"Run {run.id} is {run.state}.\nWatch it: qdl --lab {context.lab.word} attach {run.id}",
+        run.to_dict() | ({"note_on_data": note} if note else {}),
+        (f"{note}\n" if note else "")
+        + f"Run {run.id} is {run.state}.\nWatch it: qdl --lab {context.lab.word} attach {run.id}",
     )
     return 0
 

@@ -33,6 +33,7 @@ def add_commands(group: Group) -> None:
 
 def init(context: Context, given: Namespace) -> int:
     from qdl_engine.new_lab import make_lab
+    from qdl_engine.status import lab_status, step_text
     from qdl_engine.toml import apply_overrides, load_settings, save_settings
 
     lab = Lab.at(given.directory) if given.directory else context.lab
@@ -47,9 +48,12 @@ def init(context: Context, given: Namespace) -> int:
     if settings is not None:
         save_settings(lab, settings)
     load_settings(lab)
+    # What status calls next, so that both say the same.
+    step = lab_status(lab).next_step
+    following = "" if step is None else f"\n{step_text(lab, step)}"
     context.emit(
         {"lab": str(lab.root), "settings": str(lab.settings_file)},
-        f"Made a lab. Its settings: {lab.settings_file}\nNext: qdl --lab {lab.word} train system1",
+        f"Made a lab. Its settings: {lab.settings_file}{following}",
     )
     return 0
 
@@ -129,6 +133,6 @@ def config_set(context: Context, given: Namespace) -> int:
 
     lab = context.open_lab()
     changes = [*context.overrides, *given.changes]
-    save_settings(lab, apply_overrides(load_settings(lab), changes))
+    save_settings(lab, apply_overrides(load_settings(lab), changes, typed="config set"))
     context.emit({"file": str(lab.settings_file), "changed": changes}, f"Saved {lab.settings_file}")
     return 0

@@ -82,7 +82,8 @@ def _nothing(lab: Lab, system: str, words: str, start: int) -> DataError:
     from qdl_engine.data.files import prepared_file
 
     if prepared_file(lab, system) is None:
-        way = f"Prepare them: qdl --lab {lab.word} prepare {system}. Their source: preview {system} --source"
+        qdl = f"qdl --lab {lab.word}"
+        way = f"Prepare them: {qdl} prepare {system}\nTheir source: {qdl} preview {system} --source"
         return DataError(f"No prepared rows of {system}", way)
     matching = f" that match {words!r}" if words else ""
     return DataError(f"No prepared rows of {system}{matching} from row {start + 1} on")
@@ -123,7 +124,9 @@ def _source(context: Context, given: Namespace) -> int:
     lines = [f"Source {head.source}: {fields or 'not recognised'}", "Columns:"]
     lines += [f"  {name}: {sample[:60]}" for name, sample in head.columns.items()]
     lines += [problem] if problem else []
-    context.emit(value, "\n".join(lines) + "\n" + "\n\n".join(_mapped_text(row) for row in rows))
+    shown = "\n\n".join(_mapped_text(row) for row in rows)
+    end = f"\n\nThe first {len(head.rows):,} rows of the source; more or fewer: --count N" if rows else ""
+    context.emit(value, "\n".join(lines) + "\n" + shown + end)
     return DataError.exit_code if problem else 0
 
 

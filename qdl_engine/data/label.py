@@ -226,9 +226,13 @@ def _failed_note(lab: Lab, report: LabelReport) -> str:
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.failed.items()))
     first = report.unanswered[0]
     count = sum(report.failed.values())
+    again = f"To ask them again: qdl --lab {lab.word} label"
+    if set(report.failed) == {"unknown"}:
+        # A file of answers says the same however often it is asked.
+        again = f"Add their answers to that file, then: qdl --lab {lab.word} label"
     return (
         f"{count:,} {'row has' if count == 1 else 'rows have'} no answer ({kinds}); "
-        f"the first is row {first.row}: {first.message}. To ask them again: qdl --lab {lab.word} label"
+        f"the first is row {first.row}: {first.message}. {again}"
     )
 
 

@@ -115,12 +115,14 @@ class LabelReport:
 
     def sentence(self) -> str:
         """The report in a line: what was kept, what was not and why, and what of the kept is doubtful."""
-        dropped, doubtful = (
-            ", ".join(f"{count:,} {name}" for name, count in counts.items())
-            for counts in (self._dropped(), self._doubtful())
-        )
+        dropped = ", ".join(f"{count:,} {name}" for name, count in self._dropped().items())
+        doubtful = [f"{self.refused:,} refused"] if self.refused else []
+        if self.duplicated:
+            # Said at length: they are kept, which "duplicated" alone does not tell.
+            verb = "has" if self.duplicated == 1 else "have"
+            doubtful.append(f"{self.duplicated:,} of the kept {verb} an answer that another row has too")
         kept = f"Kept {self.kept:,} of {self.rows:,} rows" + (f": {dropped}" if dropped else "")
-        return kept + (f"; {doubtful}" if doubtful else "")
+        return "; ".join([kept, *doubtful])
 
     def _dropped(self) -> dict[str, int]:
         counts = {
@@ -135,7 +137,7 @@ class LabelReport:
         return {name: count for name, count in counts.items() if count}
 
     def _doubtful(self) -> dict[str, int]:
-        counts = {"refused": self.refused, "duplicated": self.duplicated}
+        counts = {"refused": self.refused, "same answer": self.duplicated}
         return {name: count for name, count in counts.items() if count}
 
     def table(self) -> str:

@@ -213,7 +213,11 @@ def get_run(lab: Lab, id_or_prefix: str) -> Run:
                 f"More than one run is meant by {wanted!r}",
                 "Which one? " + ", ".join(run.id for run in matches[:6]),
             )
-    known = ", ".join(run.id for run in runs[:6]) or "there is none yet"
+    if not runs:
+        raise RunError(
+            f"No runs yet in the lab at {lab.root}", f"Start one: qdl --lab {lab.word} train system1"
+        )
+    known = ", ".join(run.id for run in runs[:6])
     raise RunError(f"No run {wanted!r} in the lab at {lab.root}", f"Runs: {known}.")
 
 

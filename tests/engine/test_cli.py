@@ -137,7 +137,7 @@ def test_a_failed_run_is_exit_code_1_and_shows_no_control_characters(
     wait_for(start_run(run), poll=0.02)
     assert qdl("attach", "last") == 1
     shown = capsys.readouterr().out
-    assert "bad ␛[2J" in shown and "good" in shown and "resume 0001-train-system1" in shown
+    assert "bad ␛[2J" in shown and "good" in shown and "resume" not in shown
     assert qdl("runs") == 0 and "\x1b" not in capsys.readouterr().out
 
 
@@ -239,6 +239,11 @@ def test_training_on_data_of_other_settings_says_which_and_how_to_prepare_anew(
     assert "(prepared with other settings: rows was 4, is 3)" in events[0]["message"]
     assert f"qdl --lab {ready.word} train system1 --prepare" in events[0]["message"]
     assert json.loads(ready.report_file("system1").read_text(encoding="utf-8"))["kept"] == 4
+    detached = ("train", "system1", "--detach", "--set", "system1.rows=3", "--json")
+    capsys.readouterr()
+    assert qdl(*detached) == 0
+    assert json.loads(capsys.readouterr().out)["note_on_data"] == events[0]["message"]
+    stop_run(list_runs(ready)[0], force=True)
     ensure_data(ready, settings, "system1", events.append, anew=True)
     assert json.loads(ready.report_file("system1").read_text(encoding="utf-8"))["kept"] == 3
 
@@ -449,3 +454,30 @@ def test_a_source_that_is_not_recognised_still_shows_its_columns(lab: Lab, qdl: 
     assert "  frage: ?" in capsys.readouterr().out
     assert qdl("preview", "system1", "--source", "--json", *odd) == 1
     assert "antwort" in json.loads(capsys.readouterr().out)["problem"]
+
+
+def test_a_lab_without_runs_says_how_to_start_one(ready: Lab, qdl: Qdl, capsys: Capture) -> None:
+    assert qdl("attach") == 1
+    assert f"Start one: qdl --lab {ready.word} train system1" in capsys.readouterr().err
+
+
+def test_config_set_names_what_was_typed(ready: Lab, qdl: Qdl, capsys: Capture) -> None:
+    assert qdl("config", "set", "system1.rows=many") == 2
+    told = capsys.readouterr().err
+    assert "config set" in told and "--set" not in told
+
+
+def test_init_and_status_name_the_same_next_step(tmp_path: Path, capsys: Capture) -> None:
+    lab = str(tmp_path / "new")
+    steps = []
+    for command in ("init", "status"):
+        assert main(["--lab", lab, command]) == 0
+        steps.append(capsys.readouterr().out.splitlines()[-1])
+    assert steps[0] == steps[1] and steps[0].startswith("Next: ")
+
+
+def test_a_source_says_how_many_of_its_rows_are_shown(ready: Lab, qdl: Qdl, capsys: Capture) -> None:
+    assert qdl("preview", "system1", "--source", "--count", "2") == 0
+    assert (
+        capsys.readouterr().out.rstrip().endswith("The first 2 rows of the source; more or fewer: --count N")
+    )

@@ -41,7 +41,10 @@ def test_a_run_says_at_its_end_what_was_kept(server: FaultServer, tmp_path: Path
     assert main(["--lab", str(lab.root), "label", "--detach"]) == 0
     (run,) = list_runs(lab)
     run = wait_for(run, poll=0.02)
-    told = "Kept 4 of 7 rows: 1 empty, 1 cut at the limit, 1 failed: refused; 1 refused, 1 duplicated"
+    told = (
+        "Kept 4 of 7 rows: 1 empty, 1 cut at the limit, 1 failed: refused; 1 refused; "
+        "1 of the kept has an answer that another row has too"
+    )
     assert (run.state, run.message) == ("done", told)
     summary = summarise(run)
     assert (summary.done, summary.failed) == (6, 1)
@@ -54,7 +57,7 @@ def test_a_run_says_at_its_end_what_was_kept(server: FaultServer, tmp_path: Path
     assert main(["--lab", str(lab.root), "label"]) == 0
     table = capsys.readouterr().out
     assert all(
-        f"{name:<20}" in table for name in ("empty", "refused", "duplicated", "failed: refused", "cost")
+        f"{name:<20}" in table for name in ("empty", "refused", "same answer", "failed: refused", "cost")
     )
 
 
