@@ -36,3 +36,16 @@ class NavList(OptionList):
         ids = [option_id for option_id, _prompt in options]
         if ids:
             self.highlighted = ids.index(kept) if kept in ids else 0
+
+    def action_page_down(self) -> None:
+        if self._has_room:
+            super().action_page_down()
+
+    def action_page_up(self) -> None:
+        if self._has_room:
+            super().action_page_up()
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether the list was laid out; before that there are no lines to count a page in."""
+        return bool(self.scrollable_content_region)
