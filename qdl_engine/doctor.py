@@ -86,7 +86,7 @@ def examine(lab: Lab, *, ask_hub: bool = True) -> DoctorReport:
             _easydistill(lab),
             _easydistill2(),
             _disk(lab),
-            _hub(ask_hub),
+            _hub(lab, ask_hub),
             _lab(lab),
         ]
     )
@@ -229,11 +229,10 @@ def _disk(lab: Lab) -> Check:
     return Check("disk", "note", detail, cure)
 
 
-def _hub(ask: bool) -> Check:
+def _hub(lab: Lab, ask: bool) -> Check:
+    """Missing only where the lab needs something of it."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return Check(
-            "hub", "note", "not asked: HF_HUB_OFFLINE is set", "Models and data come from the cache."
-        )
+        return _without_hub(lab, "not asked: HF_HUB_OFFLINE is set", "Models and data come from the cache.")
     if not ask:
         return Check("hub", "note", "not asked")
     from qdl_engine.checkpoints import hub_reachable
@@ -242,7 +241,18 @@ def _hub(ask: bool) -> Check:
     if hub_reachable():
         return Check("hub", "ok", f"{endpoint} answers")
     cure = "Set source and the models to local files, or HF_ENDPOINT to a mirror. The demo needs no hub."
-    return Check("hub", "note", f"{endpoint} does not answer", cure)
+    return _without_hub(lab, f"{endpoint} does not answer", cure)
+
+
+def _without_hub(lab: Lab, detail: str, cure: str) -> Check:
+    from qdl_engine.hub_needs import lacks_from_hub
+
+    settings = _settings(lab) if lab.settings_file.is_file() else None
+    lacking = [] if settings is None else lacks_from_hub(lab, settings)
+    if not lacking:
+        return Check("hub", "note", detail, cure)
+    needs = "\n".join(["The lab needs of it, and they are not here:", *lacking, cure])
+    return Check("hub", "missing", detail, needs)
 
 
 def _lab(lab: Lab) -> Check:

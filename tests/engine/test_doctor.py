@@ -20,6 +20,7 @@ from qdl_engine.user_settings import (
     save_user_settings,
 )
 from tests.engine.easydistill.version1.stand_in import make_stand_in
+from tests.tiny import make_tiny_model
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +76,28 @@ def test_offline_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     report = examine(Lab.at(tmp_path))
     assert "HF_HUB_OFFLINE" in next(check for check in report.checks if check.name == "hub").detail
+
+
+def test_what_the_lab_needs_of_a_hub_that_is_not_asked_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    lab = Lab.at(tmp_path / "lab")
+    lab.create_directories()
+    student = make_tiny_model(lab.root / "student")
+    (lab.root / "rows.json").write_text("[]", encoding="utf-8")
+    local = f'student = "{student}"\nsource = "rows.json"\n'
+    lab.settings_file.write_text(
+        f'[system1]\n{local}label = false\n[system2]\nstudent = "{student}"\nsource = "someone/Chains"\n',
+        encoding="utf-8",
+    )
+    report = examine(lab)
+    hub = next(check for check in report.checks if check.name == "hub")
+    assert hub.state == "missing" and "someone/Chains" in hub.cure and str(student) not in hub.cure
+    assert "Everything needed is here" not in report.table()
+    (tmp_path / "cache/someone___chains").mkdir(parents=True)
+    assert next(check for check in examine(lab).checks if check.name == "hub").state == "note"
 
 
 def test_missing_is_unhealthy() -> None:
