@@ -38,11 +38,18 @@ def title_text(
     return Content.assemble(*parts)
 
 
-def help_text(field: Field, draft: Draft) -> Content:
-    """What the setting is for, what it accepts, its default and what the file says."""
+def help_text(field: Field, draft: Draft, *, whole: bool = False) -> Content:
+    """What the setting is for, what it accepts, its default and what the file says.
+
+    Args:
+        field: The setting.
+        draft: Its values.
+        whole: Whether its value is shown too, where the list had to cut it.
+    """
     info = field.info
     saved = draft.saved_text(field.key)
     rows = [
+        ("value", printable(draft.text(field.key)) if whole else ""),
         ("unit", info.unit),
         ("accepts", info.bounds_text),
         ("default", printable(value_text(info.default)) or "(empty)"),

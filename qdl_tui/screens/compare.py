@@ -38,6 +38,8 @@ class CompareScreen(WalkingScreen):
         self._seen: set[tuple[str, str]] = set()
         """Answers that were shown with their names: no vote on them is blind."""
         self._order: list[str] = list(MODELS)
+        self._said_below = ""
+        """What was told last, until something else is done."""
 
     def compose_body(self) -> Iterable[Widget]:
         with Horizontal(id="prompt-row"):
@@ -188,6 +190,15 @@ class CompareScreen(WalkingScreen):
     def show_saved(self) -> None:
         self.redraw()
 
+    def say_below(self, words: str) -> None:
+        self._said_below = words
+        self.redraw()
+
+    def on_key(self) -> None:
+        """The next key takes it away, as it does with all that is only told."""
+        if self._said_below:
+            self.say_below("")
+
     def _show_place(self) -> None:
         at = self.current_prompt()
         there = bool(self.prompts) and self.prompts[self.position] == at
@@ -195,16 +206,24 @@ class CompareScreen(WalkingScreen):
         self.query_one("#prompt-place", Static).update(Content.styled(place, "bold $accent"))
 
     def _show_about(self, hidden: bool) -> None:
-        blind = (
-            "" if not self.blind else "blind" if hidden or self.shown() is None else "blind, but not these"
-        )
         alone = "" if self.in_step else "each scrolls alone"
-        text = "  ".join(filter(None, [self._about_text(hidden), blind, alone]))
+        text = "  ".join(filter(None, [self._about_text(hidden), self._blind_text(hidden), alone]))
         self.query_one("#compare-about", Static).update(Content(printable(text)))
         score = self.query_one("#compare-score", Static)
-        line = "" if hidden else scores_line(self.votes, self._candidates())
+        scores = "" if hidden else scores_line(self.votes, self._candidates())
+        line = "  ".join(filter(None, [self._said_below, scores]))
         score.display = bool(line)
         score.update(Content(printable(line)))
+
+    def _blind_text(self, hidden: bool) -> str:
+        """Whether names are hidden; answers that were seen with theirs cannot be voted on blind any more."""
+        if not self.blind:
+            return ""
+        shown = self.shown()
+        if hidden or shown is None:
+            return "blind mode"
+        voted = shown.vote_in(self.votes) is not None
+        return "" if voted else "blind mode: these were seen with their names"
 
     def _about_text(self, hidden: bool) -> str:
         if self.asking is not None:
@@ -221,7 +240,8 @@ class CompareScreen(WalkingScreen):
             return f"Which is best?  {'  '.join(keys)}  {tie} tie  {bad} all bad"
         vote = shown.vote_in(self.votes)
         date = date_text(shown.comparison.created)
-        voted = f"  You voted: {_verdict(vote)}." if vote is not None else ""
+        how = "You voted blind" if vote is not None and vote.blind else "You voted"
+        voted = f"  {how}: {_verdict(vote)}." if vote is not None else ""
         return f"{date}{'' if shown.kept.name else ', not saved yet'}{voted}"
 
     def _candidates(self) -> list[Candidate]:

@@ -43,6 +43,14 @@ class PromptAdded(Message):
 
 
 @dataclass
+class Exported(Message):
+    """A comparison was written for others to read."""
+
+    lab: Lab
+    place: str
+
+
+@dataclass
 class DifferenceFound(Message):
     """Two answers were compared; the texts tell whether they are still on show."""
 
@@ -204,7 +212,15 @@ class CompareActionsScreen(VotingScreen):
         path = lab.exports / f"{kept.name or 'unsaved'}.md"
         export_comparison(kept.comparison, path, overwrite=True)
         export_comparison(kept.comparison, path.with_suffix(".json"), overwrite=True)
-        self.app.post_message(Said(f"Exported: {path} and .json"))
+        self.post_message(Exported(lab, str(path.relative_to(lab.root))))
+
+    @on(Exported)
+    def tell_export(self, message: Exported) -> None:
+        """In few words, below and in the messages: a place that is broken in two cannot be read or copied."""
+        if message.lab == self.lab:
+            words = f"Exported: {message.place} and .json"
+            self.say_below(words)
+            self.notify(f"Exported in the lab:\n{message.place}\nand beside it as .json")
 
     def action_copy(self) -> None:
         panes = [pane for pane in self.panes() if pane.answer is not None]

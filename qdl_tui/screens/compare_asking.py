@@ -58,6 +58,9 @@ class AskingScreen(BaseScreen):
         self._about: dict[str, dict[str, Any]] = {}
         """What the worker said of each model when it had loaded it."""
 
+    def say_below(self, words: str) -> None:
+        """Say it in the status line, where it covers nothing and stays."""
+
     def current_prompt(self) -> str:
         """The prompt that Enter asks."""
         return ""
@@ -171,7 +174,7 @@ class AskingScreen(BaseScreen):
             self.ask(asking)
         elif len(asking.prompts) > 1:
             done = len(asking.kept.comparison.prompts)
-            self.notify(f"{done} of {len(asking.prompts)} prompts are answered")
+            self.say_below(f"{done} of {len(asking.prompts)} prompts are answered")
 
     @work(thread=True, group="save", exit_on_error=False)
     def save(self, asking: Asking, snapshot: tuple[int, dict[str, Any]]) -> None:

@@ -94,6 +94,10 @@ class VotingScreen(AskingScreen):
         if not shown.kept.name:
             self.notify("It is not saved yet")
             return
+        before = shown.vote_in(self.votes)
+        if before is not None and before.blind:
+            self.notify("Your blind vote stays: the names are seen now")
+            return
         places = {"left": names[0], "middle": names[1], "right": names[-1], "tie": TIE, "bad": BAD}
         vote = make_vote(
             shown.comparison,

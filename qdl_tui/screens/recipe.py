@@ -21,13 +21,13 @@ from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab
 from qdl_engine.status import SYSTEM_NAMES
 from qdl_engine.text import printable
-from qdl_tui.draft import Draft, Field, fields_of
+from qdl_tui.draft import Draft, Field, FileStamp, fields_of, file_stamp
 from qdl_tui.recipe_view import config_text, help_text, title_text
 from qdl_tui.screens.dialogs import ConfirmScreen, LineInput
 from qdl_tui.screens.recipe_actions import ConfigRead
 from qdl_tui.screens.recipe_form import FormScreen
 from qdl_tui.screens.saving import counted
-from qdl_tui.widgets.field_list import FieldList, ValueInput
+from qdl_tui.widgets.field_list import NO_MATCH, FieldList, ValueInput
 
 if TYPE_CHECKING:
     from qdl_engine.settings import System
@@ -47,6 +47,8 @@ class DraftRead(Message):
     draft: Draft | None
     fields: list[Field]
     problem: str = ""
+    refused: FileStamp | None = None
+    """The file that the problem is with."""
 
 
 class RecipeScreen(FormScreen):
@@ -63,6 +65,8 @@ class RecipeScreen(FormScreen):
         super().__init__(system)
         self.reading = True
         self._drawn: object = None
+        self._refused: FileStamp | None = None
+        """The file that could not be accepted, so that another one is read."""
         self._config_timer: Timer | None = None
 
     def compose_body(self) -> Iterable[Widget]:
@@ -100,6 +104,11 @@ class RecipeScreen(FormScreen):
             # Nothing of ours would be lost.
             self._read_anew()
             self.notify("qdl.toml changed outside: read again")
+        elif not self.reading and (
+            # The other recipe's screen may have read the file meanwhile, or found it broken.
+            not self.fields if draft is not None else self._refused != file_stamp(self.lab)
+        ):
+            self.read_draft()
         self._show_title()
         self._go_to_wanted()
         if self.fields and draft is not None and draft.current is not self._drawn:
@@ -109,10 +118,11 @@ class RecipeScreen(FormScreen):
     def read_draft(self) -> None:
         lab, draft = self.lab, self.draft
         fields = [field for section in (self.system, *SHARED) for field in fields_of(section)]
+        stamp = file_stamp(lab)
         try:
             draft = Draft.read(lab) if draft is None else draft
         except LabError as error:
-            self.post_message(DraftRead(lab, None, fields, str(error)))
+            self.post_message(DraftRead(lab, None, fields, str(error), stamp))
             return
         self.post_message(DraftRead(lab, draft, fields))
 
@@ -121,6 +131,7 @@ class RecipeScreen(FormScreen):
         if message.lab != self.lab:
             return
         self.reading, later, self.later = False, self.later, None
+        self._refused = message.refused
         if message.draft is None:
             self.fields = {}
             self.query_one(FieldList).show_none()
@@ -204,5 +215,10 @@ class RecipeScreen(FormScreen):
     @on(OptionList.OptionHighlighted, "#fields")
     def show_help(self) -> None:
         field, draft = self.current_field(), self.draft
+        shown = self.query_one("#field-help", Static)
         if field is not None and draft is not None:
-            self.query_one("#field-help", Static).update(help_text(field, draft))
+            whole = self.query_one(FieldList).is_cut(field.key)
+            shown.update(help_text(field, draft, whole=whole))
+        elif draft is not None and self.needle:
+            words = f"{NO_MATCH} {self.needle!r}. {self.key_of('recipe.back')} shows all settings."
+            shown.update(Content(printable(words)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
@@ -16,6 +17,7 @@ from qdl_tui.screens.dialogs import LineInput
 from qdl_tui.widgets.nav_list import NavList
 
 UNUSED = " (unused)"
+NO_MATCH = "Nothing matches"
 
 
 class FieldList(NavList):
@@ -57,6 +59,8 @@ class FieldList(NavList):
                 group = field.group
                 options.append(Option(Content.styled(group, "bold $accent"), disabled=True))
             options.append(Option(self._line(field, draft), id=field.key))
+        if not options:
+            options.append(Option(Content.styled(NO_MATCH, "$text-muted"), disabled=True))
         self.set_options(options)
         ids = [option.id for option in options]
         if kept is not None and kept in ids:
@@ -86,12 +90,26 @@ class FieldList(NavList):
         self.scroll_to_highlight()
         self.focus()
 
+    def is_cut(self, key: str) -> bool:
+        """Whether the value of a setting is longer than its line has room for."""
+        field = next((field for field in self._fields if field.key == key), None)
+        if field is None or self._draft is None:
+            return False
+        unused = len(UNUSED) if self._draft.unused_with(field) else 0
+        text = self._draft.text(key)
+        return "\n" in text or cell_len(_one_line(text)) > self._room - unused
+
+    @property
+    def _room(self) -> int:
+        """Cells of a value."""
+        return max(8, self.size.width - 28) if self.size.width else 24
+
     def _line(self, field: Field, draft: Draft) -> Content:
         changed = draft.is_changed(field.key)
-        value = " ".join(printable(draft.text(field.key)).split()) or "(empty)"
+        value = _one_line(draft.text(field.key)) or "(empty)"
         mark = ("* ", "bold $warning") if changed else "  "
         name = f"{field.name:23}"
-        room = max(8, self.size.width - 28) if self.size.width else 24
+        room = self._room
         if draft.unused_with(field):
             shown = middle_cut(value, room - len(UNUSED))
             return Content.assemble(mark, (f"{name}{shown}{UNUSED}", "$text-muted"))
@@ -109,6 +127,10 @@ class FieldList(NavList):
         """Back to its default with this setting."""
 
         key: str
+
+
+def _one_line(text: str) -> str:
+    return " ".join(printable(text).split())
 
 
 class ValueInput(LineInput):

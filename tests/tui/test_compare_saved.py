@@ -110,7 +110,7 @@ async def test_a_blind_vote_hides_names_figures_and_reasoning_until_it_is_cast(c
         await pilot.press("b")
         await settled(app, pilot)
         assert "Teacher" in screen_text(app), "what was seen cannot be made unseen"
-        assert "blind, but not these" in screen_text(app)
+        assert "blind mode: these were seen with their names" in screen_text(app)
         await pilot.press("]")
         await settled(app, pilot)
         shown = screen_text(app)
@@ -122,10 +122,13 @@ async def test_a_blind_vote_hides_names_figures_and_reasoning_until_it_is_cast(c
         await settled(app, pilot)
         await settled(app, pilot)
         shown = screen_text(app)
-        assert f"You voted: {NAMES[order[2]]} is best." in shown
+        assert f"You voted blind: {NAMES[order[2]]} is best." in shown and "blind mode" not in shown
         assert f"1 vote  Teacher {'100' if order[2] == 'teacher' else '0'}%" in shown
         assert [pane.model for pane in screen.panes()] == order, "panes keep their places"
         assert "24 tok/s" in shown
+        await pilot.press("T")
+        await settled(app, pilot)
+        assert any("blind vote stays" in notice.message for notice in app._notifications)
     assert not compared_lab.exports.exists(), "the files would have named the models"
     (vote,) = read_votes(compared_lab)
     assert (vote.best, vote.blind, vote.comparison, vote.prompt) == (order[2], True, "newer", "2 + 2?")
@@ -197,7 +200,11 @@ async def test_export_says_where(compared_lab: Lab) -> None:
         await pilot.press("e")
         await settled(app, pilot)
         (said,) = [notice.message for notice in app._notifications]
-        assert said == f"Exported: {compared_lab.exports / 'newer.md'} and .json"
+        assert said == "Exported in the lab:\ncomparisons/exports/newer.md\nand beside it as .json"
+        assert "Exported: comparisons/exports/newer.md and .json" in screen_text(app).splitlines()[-2]
+        await pilot.press("t")
+        await pilot.pause()
+        assert "Exported" not in screen_text(app)
     exported = json.loads((compared_lab.exports / "newer.json").read_text(encoding="utf-8"))
     assert exported["prompts"][1] == "2 + 2?"
     assert "### system2" in (compared_lab.exports / "newer.md").read_text(encoding="utf-8")

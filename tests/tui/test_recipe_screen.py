@@ -113,6 +113,37 @@ async def test_a_broken_file_is_told_and_the_app_goes_on(lab: Lab) -> None:
         assert "[4 Runs]" in screen_text(app)
 
 
+async def test_the_form_follows_a_file_that_is_broken_and_mended(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot)
+
+        async def written(text: str | None) -> str:
+            if text is None:
+                lab.settings_file.unlink()
+            else:
+                lab.settings_file.write_text(text, encoding="utf-8")
+            app.screen.tick()  # type: ignore[attr-defined]
+            await settled(app, pilot)
+            return " ".join(screen_text(app).split())
+
+        assert "system1.row:" in await written("[system1]\nrow = 5\n")
+        shown = await written("[system1]\nrowss = 5\n")
+        assert "system1.rowss" in shown and "system1.row:" not in shown
+        assert "no settings read" not in await written(None)
+
+        await written("[system1]\nrow = 5\n")
+        await pilot.press("3")
+        await settled(app, pilot)
+        assert "no settings read" in " ".join(screen_text(app).split())
+        await written("[system1]\nrows = 8\n")
+        await pilot.press("2")
+        await settled(app, pilot)
+        shown = " ".join(screen_text(app).split())
+        assert "as saved in qdl.toml" in shown and "system1.row:" not in shown
+        assert listed(app)
+
+
 async def test_a_preset_is_one_edit_and_the_config_shows_it(lab: Lab) -> None:
     app = QdlApp(lab)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -376,3 +407,26 @@ async def test_a_long_list_of_changes_is_scrolled_and_its_keys_stay_on_show(lab:
         assert "system2.save_steps: 200 -> 7" not in screen_text(app)
         await press_each(app, pilot, "ctrl+d")
         assert "system2.save_steps: 200 -> 7" in screen_text(app) and "y Yes" in screen_text(app)
+
+
+async def test_a_value_that_its_line_cuts_is_shown_whole_beside_it(lab: Lab) -> None:
+    words = "Answer in one short sentence and name the place where it happened."
+    lab.settings_file.write_text(f'[system1]\nsystem_prompt = "{words}"\n', encoding="utf-8")
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot, "slash", *"system1.system_prompt", "enter")
+        side = str(app.screen.query_one("#field-help").render())
+        assert words in side
+        await open_recipe(app, pilot, "escape", "slash", *"system1.rows", "enter")
+        assert "value " not in str(app.screen.query_one("#field-help").render())
+
+
+async def test_a_search_that_finds_nothing_says_so_and_describes_nothing(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_recipe(app, pilot, "slash", *"zzzz")
+        shown = screen_text(app)
+        assert "Nothing matches" in shown and "accepts" not in shown
+        await pilot.press("escape")
+        await settled(app, pilot)
+        assert "accepts" in screen_text(app)
