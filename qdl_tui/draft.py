@@ -101,6 +101,19 @@ class ConfigView:
         return "\n".join([*marked, "", f"$ {self.command_line}"])
 
 
+FileStamp = tuple[int, int]
+"""When `qdl.toml` was written, in ns, and its bytes; zeros where there is none."""
+
+
+def file_stamp(lab: Lab) -> FileStamp:
+    """What tells one state of `qdl.toml` from another."""
+    try:
+        found = lab.settings_file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
 class Draft:
     """Edited settings over saved ones. Only checked values ever get in."""
 
@@ -110,7 +123,7 @@ class Draft:
         self.current = saved
         self._history: list[tuple[str, LabSettings]] = []
         self._commands: dict[str, tuple[RuntimeSettings, tuple[str, str]]] = {}
-        self._stamp = self._file_stamp()
+        self._stamp = file_stamp(lab)
 
     @classmethod
     def read(cls, lab: Lab) -> Draft:
@@ -122,13 +135,6 @@ class Draft:
         from qdl_engine.toml import load_settings
 
         return cls(lab, load_settings(lab))
-
-    def _file_stamp(self) -> tuple[int, int]:
-        try:
-            found = self.lab.settings_file.stat()
-        except OSError:
-            return 0, 0
-        return found.st_mtime_ns, found.st_size
 
     def text(self, key: str) -> str:
         return value_text(setting_of(self.current, key))
@@ -249,7 +255,7 @@ class Draft:
     @property
     def changed_outside(self) -> bool:
         """Whether somebody else wrote the file since it was read."""
-        return self._file_stamp() != self._stamp
+        return file_stamp(self.lab) != self._stamp
 
     def save(self) -> None:
         """Write what is changed. Where the file was changed meanwhile, only our own changes go over it.
@@ -265,4 +271,4 @@ class Draft:
             self._history.clear()
         save_settings(self.lab, settings)
         self.saved = self.current = settings
-        self._stamp = self._file_stamp()
+        self._stamp = file_stamp(self.lab)
