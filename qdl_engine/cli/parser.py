@@ -13,8 +13,8 @@ DESCRIPTION = (
     "Distil one big Qwen teacher into two small students: System 1 answers at once, System 2 reasons first."
 )
 EPILOG = (
-    "A lab from nothing:  qdl init;  qdl train system1;  qdl train system2;  qdl compare\n"
-    "No network, no GPU:  qdl demo\n"
+    "From nothing:   qdl init; qdl train system1; qdl train system2; qdl compare\n"
+    "Without a GPU:  qdl demo\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage or settings, 130 interrupted (a run goes on)."
 )
 SYSTEMS = ("system1", "system2")
@@ -25,11 +25,22 @@ class UsageError(SettingsError):
     """Arguments that `qdl` does not understand."""
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Keeps paragraphs as they are written where they fit, and wraps those that do not."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        filled = []
+        for paragraph in text.split("\n\n"):
+            fits = all(len(line) <= width for line in paragraph.splitlines())
+            filled.append(paragraph if fits else super()._fill_text(paragraph, width, indent))
+        return "\n\n".join(filled)
+
+
 class Parser(argparse.ArgumentParser):
     """Raises instead of exiting, so that `--json` also covers mistakes in the arguments."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("formatter_class", _HelpFormatter)
         super().__init__(*arguments, **{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:

@@ -78,6 +78,10 @@ class _Lane:
             return None
         return max(0.0, min(1.0, self.done / self.total))
 
+    @property
+    def is_done(self) -> bool:
+        return self.fraction == 1
+
     def text(self, bar: str = "") -> str:
         parts = [f"{self.name} {self.stage}".strip()]
         fraction = self.fraction
@@ -95,12 +99,11 @@ class _Lane:
         parts += self.extra.values()
         return "  ".join(part for part in parts if part)
 
-    @property
-    def brief(self) -> str:
+    def brief(self, *, eta: bool = True) -> str:
         """Only how far it is, for a line that it shares."""
-        fraction, eta = self.fraction, self._remaining()
+        fraction, remaining = self.fraction, self._remaining() if eta else None
         parts = [self.name, self.stage, "" if fraction is None else f"{fraction:.0%}"]
-        parts.append("" if eta is None else f"{duration(eta)} left")
+        parts.append("" if remaining is None else f"{duration(remaining)} left")
         return " ".join(part for part in parts if part)
 
     def _remaining(self) -> float | None:
@@ -164,16 +167,20 @@ class Progress:
             return
         self._drawn_at = now
         lanes = [lane for lane in self._lanes.values() if lane.stage]
+        # What is done has nothing to tell while another goes on.
+        lanes = [lane for lane in lanes if not lane.is_done] or lanes[-1:]
         width = shutil.get_terminal_size().columns - 1
         self._stream.write("\r\x1b[K" + one_line(self._line(lanes, width), width))
         self._stream.flush()
         self._drawn = True
 
     def _line(self, lanes: list[_Lane], width: int) -> str:
-        """One lane with a bar in what room there is; several in full, or in brief where they do not fit."""
+        """One lane with a bar in what room there is; several in full, in brief, or without the time left."""
         line = " | ".join(" ".join(lane.text().split()) for lane in lanes)
         if len(lanes) > 1:
-            return line if len(line) <= width else " | ".join(lane.brief for lane in lanes)
+            brief = " | ".join(lane.brief() for lane in lanes)
+            shortest = " | ".join(lane.brief(eta=False) for lane in lanes)
+            return next((text for text in (line, brief) if len(text) <= width), shortest)
         room = min(_BAR, width - len(line) - 1)
         return lanes[0].text(self._bar(lanes[0], room)) if room >= _SHORTEST_BAR else line
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from qdl_engine.demo.exam import Marks
 from qdl_engine.evaluate import wilson_interval
+from qdl_engine.lab import Lab
 
 HONESTY: Final = (
     "The demo's models know their little world (sums, sorting, spelling, capitals,\n"
@@ -128,6 +129,7 @@ class DemoReport:
         lines += [_line("System 2, all tasks", self.system2), ""]
         lines += ["tokens: of one answer, reasoning included; tokens/s: 64 answers at once."]
         lines += ["", HONESTY, f"{self.seconds:.0f} seconds. The lab is at {self.directory}"]
+        lines += [f"Look around in it: qdl-tui {Lab.at(self.directory).word}"]
         return "\n".join(lines)
 
 

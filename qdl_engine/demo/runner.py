@@ -37,7 +37,7 @@ ONE_THREAD: Final[Mapping[str, str]] = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS
 _TITLES: Final[Mapping[System, str]] = {"system1": "System 1", "system2": "System 2"}
 _STAGES: Final[Mapping[str, str]] = {
     "prepare": "Preparing both data sets",
-    "label": "The teacher labels System 1's questions, reasoning first and stripped after",
+    "label": "The teacher labels System 1's questions, reasoning stripped",
     "train system1": "System 1 trains on the teacher's answers",
     "train system2": "System 2 trains on the teacher's chains",
     "examine system1": "System 1 and the teacher answer held-out questions at once",

@@ -308,13 +308,32 @@ def test_progress_elsewhere_is_plain_lines_one_a_tenth() -> None:
     assert len(out.getvalue().splitlines()) == 11 and "\x1b" not in out.getvalue()
 
 
-def test_two_students_share_the_line() -> None:
+def test_two_students_share_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     progress = Progress(screen)
     progress(make_event("progress", stage="label", done=1, total=10, unit="rows", system="system1"))
+    progress(make_event("metrics", step=3, total_steps=4, system="system2"))
+    monkeypatch.setattr("qdl_engine.cli.progress._REDRAW_SECONDS", 0.0)
+    progress(make_event("metrics", step=3, total_steps=4, system="system2"))
+    last = screen.getvalue().rsplit("\x1b[K", 1)[1]
+    assert "system1 label" in last and "system2 train 3/4" in last and " | " in last
     progress(make_event("finished", path="x", step=4, total_steps=4, system="system2"))
     last = screen.getvalue().rsplit("\x1b[K", 1)[1]
-    assert "system1 label" in last and "system2 train 4/4" in last and " | " in last
+    assert "system1 label" in last and "system2" not in last
+
+
+def test_the_line_fits_a_narrow_terminal_without_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr("qdl_engine.cli.progress._REDRAW_SECONDS", 0.0)
+    screen = Terminal()
+    progress = Progress(screen)
+    for system in ("system1", "system2"):
+        progress(
+            make_event(
+                "progress", stage="train", done=1, total=7, unit="steps", eta_seconds=408, system=system
+            )
+        )
+    assert screen.getvalue().rsplit("\x1b[K", 1)[1] == "system1 train 14% | system2 train 14%"
 
 
 @pytest.mark.parametrize(
@@ -481,3 +500,11 @@ def test_a_source_says_how_many_of_its_rows_are_shown(ready: Lab, qdl: Qdl, caps
     assert (
         capsys.readouterr().out.rstrip().endswith("The first 2 rows of the source; more or fewer: --count N")
     )
+
+
+@pytest.mark.parametrize("words", [[], ["train"], ["run"], ["preview"], ["preflight"]])
+def test_help_fits_80_columns(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

@@ -51,6 +51,7 @@ def test_json_has_the_keys_that_are_promised(report: DemoReport) -> None:
 def test_table_fits_a_terminal_and_says_what_the_demo_is(report: DemoReport) -> None:
     text = str(report)
     assert "nothing else" in text
+    assert text.endswith("Look around in it: qdl-tui /lab")
     assert "System 1, simple tasks" in text
     assert "200" in text
     assert max(len(line) for line in text.splitlines()) <= 79
