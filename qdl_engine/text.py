@@ -11,6 +11,7 @@ _KEPT = "\n\t"
 # Control (Cc), surrogates (Cs), line and paragraph separators (Zl, Zp) and the invisible formats that turn
 # text around. Other formats (Cf), such as the joiners inside emoji and Indic scripts, are harmless.
 _TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _PLAIN = re.compile(r"[ -~\n\t]*")
 
 
@@ -22,6 +23,11 @@ def printable(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     return "".join(_shown(character) for character in text.replace("\r\n", "\n"))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be written as UTF-8: half a surrogate pair, which JSON can spell, cannot."""
+    return text.isascii() or _HALF_PAIR.search(text) is None
 
 
 def _shown(character: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,8 +32,47 @@ class Secret:
     __str__ = __repr__
 
     def mask(self, text: str) -> str:
-        """`text` without the key: servers like to quote it in their errors."""
-        return text.replace(self.value, "***") if self.value else text
+        """`text` without the key: servers like to quote it in their errors.
+
+        Only a whole key is found, so a text is masked before it is cut.
+        """
+        for form in self.forms:
+            text = text.replace(form, "***")
+        return text
+
+    @property
+    def forms(self) -> list[str]:
+        """The key as it may stand in a text: bare, or inside the quotes of JSON; the longest first."""
+        if not self.value:
+            return []
+        quoted = json.dumps(self.value)[1:-1]
+        return sorted({self.value, quoted, quoted.replace("/", "\\/")}, key=lambda form: (-len(form), form))
+
+
+@dataclass
+class Masking:
+    """Masks a text that comes in pieces: what may be the beginning of the key waits for the next piece."""
+
+    key: Secret
+    _held: str = field(default="", repr=False)
+
+    def take(self, piece: str) -> str:
+        """The text up to here without the key, less what waits."""
+        text = self.key.mask(self._held + piece)
+        waiting = max((_begun(text, form) for form in self.key.forms), default=0)
+        self._held = text[len(text) - waiting :]
+        return text[: len(text) - waiting]
+
+    def end(self) -> str:
+        """What still waits: no more comes, so it is no key."""
+        rest, self._held = self._held, ""
+        return rest
+
+
+def _begun(text: str, form: str) -> int:
+    """How many characters at the end of `text` may be the beginning of `form`."""
+    longest = min(len(form) - 1, len(text))
+    return next((count for count in range(longest, 0, -1) if text.endswith(form[:count])), 0)
 
 
 def server_url(text: str) -> str:

@@ -65,7 +65,7 @@ class ChatClient:
             body = await _read(response)
         try:
             listed = json.loads(body)["data"]
-            return [str(entry["id"]) for entry in listed]
+            return [self._mask(str(entry["id"])) for entry in listed]
         except (ValueError, KeyError, TypeError, RecursionError) as broken:
             raise AskError("bad reply", "its list of models cannot be read") from broken
 
@@ -101,7 +101,7 @@ class ChatClient:
             payload = self._payload(question)
             try:
                 async with self._request("POST", "/chat/completions", payload) as response:
-                    reply = parse_reply(await _read(response))
+                    reply = parse_reply(await _read(response), self.endpoint.key)
                 return reply.answer(question.prompt, time.perf_counter() - started)
             except AskError as error:
                 if error.status == 400 and any(mark in error.message.lower() for mark in TOO_LONG):
@@ -109,7 +109,7 @@ class ChatClient:
                 if not self._adapt(error):
                     raise
             except BadReplyError as error:
-                raise AskError("bad reply", self._mask(f"the reply is {error}")) from error
+                raise AskError("bad reply", f"the reply is {error}") from error
             except FilteredError as error:
                 raise AskError("refused", str(error)) from error
 
@@ -135,13 +135,13 @@ class ChatClient:
                 raise NoAnswerError(f"No answer from {self.model}: {error.message}") from error
             raise self.total_failure(error) from error
         except (BadReplyError, FilteredError) as error:
-            raise NoAnswerError(f"No answer from {self.model}: {self._mask(str(error))}") from error
+            raise NoAnswerError(f"No answer from {self.model}: {error}") from error
 
     async def _stream_once(self, question: Question) -> AsyncIterator[StreamChunk]:
         payload = self._payload(question) | {"stream": True}
         if self._stream_options:
             payload["stream_options"] = {"include_usage": True}
-        reply, started, first, pieces = Reply(), time.perf_counter(), 0.0, 0
+        reply, started, first, pieces = Reply(self.endpoint.key), time.perf_counter(), 0.0, 0
         async with self._request("POST", "/chat/completions", payload) as response:
             async for data in events(response):
                 if data is None:
@@ -155,11 +155,13 @@ class ChatClient:
                     seconds = time.perf_counter() - started
                     first = first or seconds
                     yield StreamChunk(shown, pieces, first, False, seconds)
+        before = reply.reasoning, reply.text
+        held = tagged(before, *reply.end())
         seconds = time.perf_counter() - started
         answer = reply.answer(question.prompt, seconds)
         stopped: Stopped = "length" if reply.finish == "length" else "eos"
         tokens = reply.tokens if reply.counted else pieces
-        yield StreamChunk("", tokens, first, True, seconds, stopped, answer.reason)
+        yield StreamChunk(held, tokens, first, True, seconds, stopped, answer.reason)
 
     def _payload(self, question: Question) -> dict[str, Any]:
         return {
@@ -204,7 +206,7 @@ class ChatClient:
         except httpx2.DecodingError as broken:
             raise AskError("bad reply", "the reply cannot be decompressed") from broken
         except httpx2.RequestError as broken:
-            raise AskError("connection", self._mask(one_line(_cause(broken), 160))) from broken
+            raise AskError("connection", one_line(self._mask(_cause(broken)), 160)) from broken
 
     def total_failure(self, error: AskError) -> ModelError:
         """What to tell a person when not this question but the server is the trouble."""

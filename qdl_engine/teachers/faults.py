@@ -31,7 +31,7 @@ class AskError(Exception):
 
 def status_error(response: httpx2.Response, body: bytes, key: Secret) -> AskError:
     """What a status other than 200 means for the question."""
-    status, said = response.status_code, key.mask(body_error(body))
+    status, said = response.status_code, body_error(body, key)
     message = f"HTTP {status}: {said}" if said else f"HTTP {status}"
     after = retry_after(response.headers.get("Retry-After"))
     if status == 429:

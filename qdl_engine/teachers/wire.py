@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qdl_engine.decoding import REPEAT_LIMIT, Reason
+from qdl_engine.teachers.address import Masking, Secret
 from qdl_engine.teachers.base import TeacherAnswer
-from qdl_engine.text import one_line
+from qdl_engine.text import is_unicode, one_line
 
 BYTES_PER_TOKEN = 4
 """For servers that do not count: English text."""
@@ -24,8 +25,9 @@ class FilteredError(ValueError):
 
 @dataclass
 class Reply:
-    """An answer as it comes in, whole or in pieces."""
+    """An answer as it comes in, whole or in pieces; the key it was asked with is masked in it."""
 
+    key: Secret = field(default_factory=Secret)
     text: str = ""
     reasoning: str = ""
     finish: str = ""
@@ -34,12 +36,15 @@ class Reply:
     counted: bool = False
     """Whether the server said how many tokens it were."""
 
+    def __post_init__(self) -> None:
+        self._masked_reasoning, self._masked_text = Masking(self.key), Masking(self.key)
+
     def take(self, value: Any) -> tuple[str, str]:
         """Take in a completion, or one piece of it; gives the new reasoning and text."""
         if not isinstance(value, dict):
             raise BadReplyError(f"no object but {type(value).__name__}")
         if value.get("error"):
-            raise BadReplyError(f"an error: {error_text(value)}")
+            raise BadReplyError(f"an error: {error_text(value, self.key)}")
         self._take_usage(value.get("usage"))
         choices = value.get("choices")
         if not isinstance(choices, list):
@@ -60,6 +65,18 @@ class Reply:
         text = message.get("content") or ""
         if not isinstance(text, str) or not isinstance(reasoning, str):
             raise BadReplyError("content that is no text")
+        if not is_unicode(reasoning + text):
+            raise BadReplyError("not valid Unicode")
+        reasoning = self._masked_reasoning.take(reasoning)
+        if text:
+            reasoning += self._masked_reasoning.end()
+        return self._add(reasoning, self._masked_text.take(text))
+
+    def end(self) -> tuple[str, str]:
+        """Take in that no more comes; gives the reasoning and text that the masking held back."""
+        return self._add(self._masked_reasoning.end(), self._masked_text.end())
+
+    def _add(self, reasoning: str, text: str) -> tuple[str, str]:
         self.reasoning += reasoning
         self.text += text
         return reasoning, text
@@ -103,16 +120,17 @@ class Reply:
         return "" if text else "empty"
 
 
-def parse_reply(body: bytes) -> Reply:
+def parse_reply(body: bytes, key: Secret) -> Reply:
     """A whole body: JSON, or a stream of events although none was asked for.
 
     Raises:
         BadReplyError: when it is neither, or was cut.
     """
-    reply = Reply()
+    reply = Reply(key)
     text = body.decode("utf-8", errors="replace").strip()
     if not text.startswith(("data:", "event:", ":")):
-        reply.take(_json(text))
+        reply.take(_json(text, key))
+        reply.end()
         if not reply.finish and not reply.text and not reply.reasoning:
             raise BadReplyError("no choice")
         return reply
@@ -124,7 +142,8 @@ def parse_reply(body: bytes) -> Reply:
         if piece == "[DONE]":
             ended = True
             break
-        reply.take(_json(piece))
+        reply.take(_json(piece, key))
+    reply.end()
     if not ended and not reply.finish:
         raise BadReplyError("a stream that was cut")
     return reply
@@ -137,30 +156,30 @@ def event_data(line: str) -> str | None:
 
 def take_event(reply: Reply, data: str) -> tuple[str, str]:
     """Take in one event of a stream; gives the new reasoning and text."""
-    return reply.take(_json(data))
+    return reply.take(_json(data, reply.key))
 
 
-def _json(text: str) -> Any:
+def _json(text: str, key: Secret) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as broken:
-        raise BadReplyError(f"not JSON: {one_line(text, 60)!r}") from broken
+        raise BadReplyError(f"not JSON: {one_line(key.mask(text), 60)!r}") from broken
 
 
-def error_text(value: Any) -> str:
-    """What a server says is wrong, in one line, whatever shape it has."""
+def error_text(value: Any, key: Secret) -> str:
+    """What a server says is wrong, in one line without the key, whatever shape it has."""
     if isinstance(value, dict):
         inner = value.get("error") or value.get("message") or value.get("detail") or value
         if isinstance(inner, dict):
             inner = inner.get("message") or inner
         value = inner
-    return one_line(value if isinstance(value, str) else json.dumps(value, default=str), 200)
+    return one_line(key.mask(value if isinstance(value, str) else json.dumps(value, default=str)), 200)
 
 
-def body_error(body: bytes) -> str:
+def body_error(body: bytes, key: Secret) -> str:
     """The same out of a body, which may be a page of HTML or nothing."""
     text = body.decode("utf-8", errors="replace").strip()
     try:
-        return error_text(json.loads(text))
+        return error_text(json.loads(text), key)
     except (ValueError, RecursionError):
-        return one_line(text, 200)
+        return one_line(key.mask(text), 200)

@@ -189,6 +189,7 @@ class Handler(BaseHTTPRequestHandler):
 
 Fault = Callable[[Handler, int], Any]
 FAULTS: dict[str, Fault] = {
+    "half a pair": lambda handler, _: handler.send(200, completion("a\ud800b")),
     "429 twice": lambda handler, attempt: handler.passing(429, 2, attempt),
     "429 with retry-after": lambda handler, attempt: handler.passing(429, 1, attempt, {"Retry-After": "0.2"}),
     "429 for an hour": lambda handler, _: handler.send(429, {"error": "later"}, {"Retry-After": "3600"}),

@@ -73,4 +73,7 @@ def test_a_server_that_knows_the_limit_by_its_new_name(server: FaultServer) -> N
 
 
 def test_a_lone_surrogate_can_be_asked(server: FaultServer) -> None:
-    assert stream(server, "broken \ud800 text")[-1].done
+    # This server echoes it, which makes it no answer.
+    with pytest.raises(ModelError, match="not valid Unicode"):
+        stream(server, "broken \ud800 text")
+    assert server.payloads[-1]["messages"][-1]["content"] == "broken \ud800 text"
