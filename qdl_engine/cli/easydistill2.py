@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qdl_engine.easydistill.version2.configs import Job, Wish
     from qdl_engine.easydistill.version2.find import Version2
     from qdl_engine.easydistill.version2.report import Question
+    from qdl_engine.lab import Lab
     from qdl_engine.settings import LabSettings
 
 _PURPOSES = "\n".join(f"  {job:22} {purpose}" for job, purpose in JOB_PURPOSES.items())
@@ -63,6 +64,7 @@ def run(context: Context, given: Namespace) -> int:
     output = Path(given.output).expanduser().absolute() if given.output else lab.data / f"{given.job}.jsonl"
     if given.in_run:
         return _inside(context, given, path, output)
+    _check_output(lab, path, output)
     installation = find_version2(given.checkout, given.python)
     questions = _questions(path)
     wish = _wish(given.job, settings, questions)
@@ -79,6 +81,22 @@ def run(context: Context, given: Namespace) -> int:
     for override in context.overrides:
         words += ["--set", override]
     return follow(context, start_job(lab, words, name=given.name))
+
+
+def _check_output(lab: Lab, path: Path, output: Path) -> None:
+    """Refuse an output that takes the place of the input, of the lab's own files, or of what others made."""
+    from qdl_engine.outputs import check_output_file
+
+    reports = (lab.label_report, lab.score_report, lab.report_file("system1"), lab.report_file("system2"))
+    kept = [path, lab.settings_file, *reports]
+    check_output_file(output, "--output", kept=kept)
+    report = output.with_name(f"{output.stem}_report.json")
+    check_output_file(report, "The report beside --output", kept=kept)
+    if output.exists() and output.stat().st_size and not report.is_file():
+        raise SettingsError(
+            f"--output: {output} is there already, and no job of EasyDistill 2.x wrote it",
+            "Name another file, or move that one away.",
+        )
 
 
 def _show(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -63,14 +64,26 @@ def import_config(context: Context, given: Namespace) -> int:
     lab = context.open_lab()
     job = read_foreign(given.config)
     found = import_recipe(job, context.settings(), given.system, lab)
+    backup = ""
     if not given.dry_run:
+        if any(item.changes for item in found.mapped):
+            shutil.copyfile(lab.settings_file, lab.settings_backup)
+            backup = str(lab.settings_backup)
         save_settings(lab, found.settings)
-    value = {"file": str(lab.settings_file), "saved": not given.dry_run, "notes": list(job.notes)}
+    value = {
+        "file": str(lab.settings_file),
+        "saved": not given.dry_run,
+        "backup": backup or None,
+        "notes": list(job.notes),
+    }
     lines = [f"{job.path.name} ({job.job_type}) as the recipe of {found.system}", ""]
     for item in found.mapped:
-        lines.append(f"{item.setting} = {json.dumps(item.value, ensure_ascii=False)}  ({item.origin})")
+        old, new = (json.dumps(text, ensure_ascii=False) for text in (item.was, item.value))
+        told = f"{old} -> {new}" if item.changes else f"{new}, as before"
+        lines.append(f"{item.setting}: {told}  ({item.origin})")
     lines += ["", *(f"dropped: {item.key}: {item.why}" for item in found.dropped), *job.notes]
     lines += ["", f"{'Nothing is saved' if given.dry_run else 'Saved'}: {lab.settings_file}"]
+    lines += [f"As it was before: {backup}"] if backup else []
     context.emit(value | found.to_dict(), "\n".join(lines))
     return 0
 
@@ -85,6 +98,7 @@ def run(context: Context, given: Namespace) -> int:
     if given.in_run:
         return _inside(context, job, given.runtime, resume=given.resume)
     lab = _lab_for(context, job.path)
+    job.check_outputs(lab)
     if given.dry_run:
         return _show(context, job, lab, given.runtime)
     if not lab.settings_file.is_file():

@@ -17,6 +17,7 @@ from qdl_engine.checkpoint_record import RECORD_FILE, made_here
 from qdl_engine.easydistill.template import PromptTemplate
 from qdl_engine.errors import RunError
 from qdl_engine.lab import write_json_atomic
+from qdl_engine.outputs import previous_place
 
 SESSION_FILE = "session.json"
 """Beside the checkpoints: what they were trained on."""
@@ -89,10 +90,10 @@ def verify(directory: Path, template: PromptTemplate) -> None:
 
 
 def _swap(fresh: Path, output_dir: Path) -> None:
-    previous = output_dir.with_name(f"{output_dir.name}.previous")
     if not output_dir.exists():
         os.replace(fresh, output_dir)
         return
+    previous = previous_place(output_dir)
     shutil.rmtree(previous, ignore_errors=True)
     os.replace(output_dir, previous)
     try:

@@ -14,6 +14,7 @@ from qdl_engine.data.sources import read_file
 from qdl_engine.easydistill.config import TrainConfig
 from qdl_engine.errors import DataError, SettingsError
 from qdl_engine.events import EventSink, make_event
+from qdl_engine.outputs import check_checkpoint_place
 from qdl_engine.trainer.arguments import Translation, translate
 from qdl_engine.trainer.device import Device, Precision, choose_precision, find_device
 from qdl_engine.trainer.rows import TokenRow, split_held_out, tokenise_rows
@@ -66,6 +67,8 @@ def make_plan(config: TrainConfig, sink: EventSink) -> Plan:
     """
     translation = translate(config.training)
     _check_order(config)
+    kept = [config.path, config.labeled_path, Path(config.student)]
+    check_checkpoint_place(config.output_dir, f"{config.path}: training.output_dir", kept=kept)
     device = find_device(wants_cpu(config))
     precision, note = choose_precision(config.extras.precision or translation.precision, device)
     tokenizer = load_tokenizer(config.student, config.template)
@@ -75,7 +78,7 @@ def make_plan(config: TrainConfig, sink: EventSink) -> Plan:
     dropped = counts.dropped_in_words(config.max_length)
     if not rows:
         raise DataError(f"No rows to train on in {config.labeled_path}", dropped or "The file is empty.")
-    kept, held_out = split_held_out(rows, config.extras.held_out, config.seed)
+    trained, held_out = split_held_out(rows, config.extras.held_out, config.seed)
     notes = [*translation.notes, note, dropped]
     if not config.template.same_in_training:
         notes.append(
@@ -85,7 +88,7 @@ def make_plan(config: TrainConfig, sink: EventSink) -> Plan:
         sink(make_event("note", message=text))
         print(text, flush=True)
     return Plan(
-        config, translation, device, precision, checkpoints_of(config), kept, held_out, counts, tokenizer
+        config, translation, device, precision, checkpoints_of(config), trained, held_out, counts, tokenizer
     )
 
 

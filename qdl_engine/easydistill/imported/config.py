@@ -17,7 +17,8 @@ from qdl_engine.easydistill.imported.stock import template_of
 from qdl_engine.easydistill.jobs import TRAIN_ONLY, check_job_type, nearest
 from qdl_engine.easydistill.template import PromptTemplate
 from qdl_engine.errors import DataError, ModelError, SettingsError
-from qdl_engine.lab import read_json
+from qdl_engine.lab import Lab, read_json
+from qdl_engine.outputs import check_checkpoint_place, check_output_file
 
 Kind = Literal["train", "label", "generate", "judge"]
 
@@ -82,6 +83,20 @@ class Imported:
     def by_server(self) -> bool:
         """Whether the teacher is asked over HTTP."""
         return self.job_type.endswith("_api")
+
+    def check_outputs(self, lab: Lab) -> None:
+        """Refuse outputs that would take the place of what the job reads, of the lab, or of anything else.
+
+        Raises:
+            SettingsError: naming the key and what is in the way.
+        """
+        kept = [self.path, self.rows, lab.settings_file, *filter(None, [self.template_file])]
+        if self.written is not None:
+            check_output_file(self.written, f"{self.path}: what is written", kept=kept)
+            kept.append(self.written)
+        if self.output_dir is not None:
+            kept += [lab.root, Path(self.student).absolute()]
+            check_checkpoint_place(self.output_dir, f"{self.path}: training.output_dir", kept=kept)
 
 
 def read_foreign(path: Path | str) -> Imported:

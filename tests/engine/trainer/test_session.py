@@ -227,13 +227,22 @@ def test_a_student_keeps_the_number_format_it_came_in(
     }
 
 
-def test_the_student_before_is_kept_aside(make_lab: MakeLab) -> None:
+def test_the_student_before_is_kept_aside(make_lab: MakeLab, student: Path) -> None:
     tiny = make_lab(max_steps=2)
-    tiny.output.mkdir()
+    shutil.copytree(student, tiny.output)
     (tiny.output / "old").touch()
     assert run(tiny) == DONE
     assert (tiny.output.with_name(f"{tiny.output.name}.previous") / "old").exists()
     assert not (tiny.output / "old").exists()
+
+
+def test_what_is_no_checkpoint_is_not_moved_for_one(make_lab: MakeLab) -> None:
+    tiny = make_lab(max_steps=2)
+    tiny.output.mkdir()
+    (tiny.output / "thesis.txt").write_text("precious")
+    assert run(tiny) != DONE
+    assert "holds other things than a checkpoint" in tiny.of("failed")[0]["message"]
+    assert (tiny.output / "thesis.txt").read_text() == "precious"
 
 
 def test_a_config_that_is_not_ours_trains_too(make_lab: MakeLab) -> None:
