@@ -50,6 +50,11 @@ class Lab:
         return self.root / SETTINGS_FILE
 
     @property
+    def settings_backup(self) -> Path:
+        """The settings as they were before an import."""
+        return self.root / f"{SETTINGS_FILE}.bak"
+
+    @property
     def data(self) -> Path:
         return self.root / "data"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,12 @@ class Mapped:
     setting: str
     value: Any
     origin: str
+    was: Any = None
+    """What the lab had before."""
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.value != self.was)
 
 
 @dataclass(frozen=True)
@@ -110,8 +116,9 @@ def import_recipe(job: Imported, settings: LabSettings, system: System | None, l
     if job.kind == "label":
         mapped += _teacher(job, settings)
     values = settings.model_dump()
-    for item in mapped:
+    for place, item in enumerate(mapped):
         section, name = item.setting.split(".")
+        mapped[place] = replace(item, was=values[section][name])
         values[section][name] = item.value
     return RecipeImport(chosen, checked_settings(values, str(job.path)), mapped, dropped)
 
@@ -141,7 +148,7 @@ def _data(job: Imported, system: System) -> Iterator[Mapped]:
     if not count:
         raise SettingsError(f"No rows in {job.rows}", "A recipe trains on one row at least.")
     yield Mapped(f"{system}.rows", count, f"all rows of dataset.{key}")
-    yield Mapped(f"{system}.seed", job.seed, "dataset.seed")
+    yield _seed(job, system)
     if system == "system1":
         yield Mapped("system1.label", job.kind == "label", "job_type")
     prompt = job.template.system_prompt if job.template is not None else None
@@ -151,6 +158,13 @@ def _data(job: Imported, system: System) -> Iterator[Mapped]:
             f"Train it as it is: qdl run {job.path}",
         )
     yield Mapped(f"{system}.system_prompt", prompt, "dataset.template")
+
+
+def _seed(job: Imported, system: System) -> Mapped:
+    """A recipe has one seed: all rows are taken, so it is training's that decides their order."""
+    if "seed" in job.training:
+        return Mapped(f"{system}.seed", job.training["seed"], "training.seed")
+    return Mapped(f"{system}.seed", job.seed, "dataset.seed" if "seed" in job.dataset else _DEFAULT)
 
 
 def _training(job: Imported, system: System) -> Iterator[Mapped]:
@@ -206,7 +220,10 @@ def _teacher(job: Imported, settings: LabSettings) -> Iterator[Mapped]:
 
 def _dropped(job: Imported, lab_student: Path) -> Iterator[Dropped]:
     yield Dropped("training.output_dir", f"the lab's student is {lab_student}")
-    known = {key for _, key, _ in _TRAINING} | {key for _, key in _OPTIONAL} | {"bf16", "fp16", "output_dir"}
+    known = {key for _, key, _ in _TRAINING} | {key for _, key in _OPTIONAL}
+    known |= {"bf16", "fp16", "output_dir", "seed"}
+    if "seed" in job.training and job.dataset.get("seed", job.training["seed"]) != job.training["seed"]:
+        yield Dropped("dataset.seed", "a recipe has one seed, and training.seed is taken")
     for key in _given(job):
         if key not in known:
             yield Dropped(f"training.{key}", _ELSEWHERE)

@@ -39,7 +39,8 @@ def template_of(value: str, config: Path, base: Path, notes: list[str]) -> tuple
         looked = " and in ".join(map(str, folders))
         raise SettingsError(
             f"dataset.template of {config.name} is not there: {value}",
-            f"Looked in {looked}. {STOCK_NAME} would stand for ours.",
+            f"Looked in {looked}. It is the Jinja file of the chat template. Copy yours there, or write "
+            f'"{STOCK_NAME}", EasyDistill\'s stock one, which need not be there: ours stands in for it.',
         )
     template = None if found is None else read_template(found)
     if found is None or template is None or is_stock(template):

@@ -58,6 +58,23 @@ def test_a_config_without_them_brings_the_defaults_of_1_0(lab: Lab, capsys: Capt
     assert "dropped: training.optim: no setting of a recipe" in shown
 
 
+def test_what_is_overwritten_is_shown_and_kept_beside(lab: Lab, capsys: Capture) -> None:
+    before = lab.settings_file.read_bytes()
+    config = sample("kd_black_box_train_only")
+    config["training"]["seed"] = 7
+    config["dataset"]["seed"] = 9
+    assert imported(lab, config) == 0
+    shown = capsys.readouterr().out
+    assert "system1.seed: 42 -> 7  (training.seed)" in shown and "dropped: dataset.seed" in shown
+    assert load_settings(lab).system1.seed == 7
+    assert lab.settings_backup.read_bytes() == before and str(lab.settings_backup) in shown
+    lab.settings_backup.unlink()
+    assert imported(lab, config, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["backup"] is None and not lab.settings_backup.exists(), "the second changes nothing"
+    assert {item["setting"]: item["was"] for item in told["mapped"]}["system1.seed"] == 7
+
+
 def test_a_dry_run_saves_nothing(lab: Lab, capsys: Capture) -> None:
     before = lab.settings_file.read_bytes()
     assert imported(lab, sample("kd_black_box_train_only"), "--dry-run") == 0
