@@ -101,6 +101,11 @@ class ComparedModel:
         return sum(answer.tokens for answer in self.given) / seconds if seconds else 0.0
 
     @property
+    def speed(self) -> str:
+        """Tokens per second for a person; `-` where nothing was generated, as by a file of answers."""
+        return f"{self.tokens_per_second:,.1f}" if any(answer.tokens for answer in self.given) else "-"
+
+    @property
     def mean_tokens(self) -> float:
         return sum(answer.tokens for answer in self.given) / max(1, len(self.given))
 
@@ -145,8 +150,7 @@ class Comparison:
         """The figures, without the answers: those hold whatever a model wrote."""
         lines = [f"{'model':<10}{'parameters':>14}{'tokens':>9}{'seconds':>9}{'tokens/s':>10}"]
         lines += [
-            f"{name:<10}{model.size:>14}{model.mean_tokens:>9.1f}{model.mean_seconds:>9.2f}"
-            f"{model.tokens_per_second:>10,.1f}"
+            f"{name:<10}{model.size:>14}{model.mean_tokens:>9.1f}{model.mean_seconds:>9.2f}{model.speed:>10}"
             for name, model in self.models.items()
         ]
         for name, model in self.models.items():

@@ -67,6 +67,8 @@ def markdown(comparison: Comparison) -> str:
             cost = (
                 f"{answer.tokens} tokens, {answer.seconds:.2f} s, {answer.tokens_per_second:.0f} tokens/s, "
                 f"first token after {answer.first_token_seconds:.2f} s"
+                if answer.tokens
+                else "nothing generated"
             )
             blocks.append(f"### {name}")
             if not answer.failed:
@@ -83,7 +85,7 @@ def _figures(comparison: Comparison) -> str:
     for name, model in comparison.models.items():
         lines.append(
             f"| {name} | {_inert(one_line(model.path, 200))} | {model.size} "
-            f"| {model.mean_tokens:.1f} | {model.mean_seconds:.2f} | {model.tokens_per_second:,.1f} |"
+            f"| {model.mean_tokens:.1f} | {model.mean_seconds:.2f} | {model.speed} |"
         )
     for name, reason in comparison.skipped.items():
         lines.append(f"| {name} | skipped: {_inert(one_line(reason, 200))} | | | | |")

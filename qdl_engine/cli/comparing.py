@@ -126,7 +126,8 @@ def answers_text(comparison: Comparison) -> str:
     for index, prompt in enumerate(comparison.prompts):
         lines = [f"=== {prompt}"]
         for name, answer in comparison.answers_to(index).items():
-            lines.append(f"--- {name}  ({answer.tokens} tokens, {answer.seconds:.1f} s)")
+            cost = f"  ({answer.tokens} tokens, {answer.seconds:.1f} s)" if answer.tokens else ""
+            lines.append(f"--- {name}{cost}")
             lines += [f"  | {line}" for line in answer.reasoning.splitlines()]
             lines.append(answer.shown)
         blocks.append("\n".join(lines))
