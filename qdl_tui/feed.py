@@ -11,6 +11,7 @@ from qdl_engine.lab import Lab
 from qdl_engine.runs.find import fits, student_of
 from qdl_engine.runs.reader import RunSummary, RunWatch, summarise
 from qdl_engine.runs.store import Run, list_runs
+from qdl_engine.stages import SYSTEM_NAMES
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class RunView:
         eta = duration_text(summary.eta_seconds) if self.run.active else ""
         return (
             self.run.id,
-            self.run.name,
+            self.run.name or what_it_is(self.run),
             self.run.state,
             f"{stage} {progress}".strip(),
             number_text(summary.loss),
@@ -42,6 +43,11 @@ class RunView:
     def fits(self, wanted: str) -> bool:
         """Whether the run has each of the words."""
         return fits(self.run, wanted, self.student)
+
+
+def what_it_is(run: Run) -> str:
+    """`label`, `evaluate System 1`: what a run does, and with which student."""
+    return f"{run.kind} {SYSTEM_NAMES.get(run.system or '', '')}".strip()
 
 
 def number_text(value: float | None) -> str:

@@ -170,14 +170,22 @@ class DataScreen(DataReadingScreen):
             self.go(self.found.numbers[place])
 
     def go_to(self, text: str) -> None:
-        """Go to a row by its number from 1, or to a percentage."""
+        """Go to a row by its number from 1, or to a percentage; with a filter, to the nearest it keeps."""
         word = text.strip().replace(",", "")
         number = word.removesuffix("%")
         if not number.isdecimal() or self.found is None:
             self.notify(f"No row {text!r}: a number, or 50%")
             return
         wanted = self.found.total * int(number) // 100 if word.endswith("%") else int(number)
-        self.go(max(1, min(wanted, self.found.total)))
+        wanted = max(1, min(wanted, self.found.total))
+        numbers = self.found.numbers
+        if self.words and not numbers:
+            self.notify("No row matches the filter")
+            return
+        nearest = min(numbers, key=lambda number: abs(number - wanted)) if self.words else wanted
+        if nearest != wanted:
+            self.notify(f"Row {wanted:,} does not match the filter: the nearest that does is {nearest:,}")
+        self.go(nearest)
 
     def action_report(self) -> None:
         self.on_report = not self.on_report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
@@ -34,7 +35,7 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide"):
             yield Static("Keys", markup=False, classes="dialog-title")
-            with VerticalScroll(can_focus=False):
+            with VerticalScroll(can_focus=False, id="keys-scroll"):
                 yield Static("", markup=False, id="keys")
             yield KeyBar()
 
@@ -64,7 +65,10 @@ class HelpScreen(ModalScreen[None]):
     def _line(self, bindings: list[Binding], width: int) -> Content:
         keys = " ".join(dict.fromkeys(self.app.get_key_display(binding) for binding in bindings))
         does = bindings[0].tooltip or bindings[0].description
-        first, *more = textwrap.wrap(does, max(20, width - KEYS_WIDTH)) or [""]
+        lines = textwrap.wrap(does, max(20, width - KEYS_WIDTH)) or [""]
+        if cell_len(keys) > KEYS_WIDTH - 3:
+            lines.insert(0, "")  # what it does goes below keys that take its place
+        first, *more = lines
         below = "".join(f"\n{'':{KEYS_WIDTH}}{line}" for line in more)
         return Content.assemble((f"  {keys:{KEYS_WIDTH - 2}}", "bold"), first + below)
 

@@ -18,9 +18,8 @@ from textual.widgets import DataTable, Input, Static
 from qdl_engine.lab import Lab
 from qdl_engine.runs.edit import Deletion, deletion
 from qdl_engine.runs.store import Run
-from qdl_engine.status import SYSTEM_NAMES
 from qdl_engine.text import one_line, printable
-from qdl_tui.feed import RunsFeed, RunView
+from qdl_tui.feed import RunsFeed, RunView, what_it_is
 from qdl_tui.fitting import middle_cut
 from qdl_tui.run_text import figures, paragraphs
 from qdl_tui.screens.dialogs import ConfirmScreen, LineInput
@@ -261,8 +260,7 @@ def _detail(view: RunView, width: int, *, beside: bool) -> list[Content]:
 def _about(view: RunView, width: int) -> str:
     """What a run is, in `width` cells: its name, what it does, and which student it starts from."""
     run = view.run
-    parts = [run.name, " ".join(part for part in (run.kind, SYSTEM_NAMES.get(run.system or "", "")) if part)]
-    about = " · ".join(part for part in parts if part)
+    about = " · ".join(part for part in (run.name, what_it_is(run)) if part)
     if not view.student:
         return about
     start = f"{about}, from the student "

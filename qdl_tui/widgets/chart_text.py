@@ -80,11 +80,15 @@ def cut(row: Row, width: int) -> Row:
 def legend(lines: Sequence[Line], width: int, note: str, title: str = "") -> Row:
     """What the chart is of, letter, name and last value of each series, and a note that always fits.
 
-    A single series needs no letter: its value stands behind the title.
+    A single series needs no letter: its value stands behind the title, and the note gives way to it, word
+    by word from the left.
     """
     shown = [line for line in lines if not line.faint]
+    alone = bool(title) and len(shown) == 1
+    while alone and note and len(title) + 1 + len(_last(shown[0])) > width - len(note) - 2:
+        note = note.partition("  ")[2]
     room = width - len(note) - 2 if note else width
-    if title and len(shown) == 1:
+    if alone:
         row = [*text_row(f"{title} ", len(title) + 1), *named(_last(shown[0]), shown[0].number)]
     else:
         head = text_row(f"{title}  ", len(title) + 2) if title else []

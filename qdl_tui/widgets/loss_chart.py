@@ -167,7 +167,7 @@ class LossChart(Widget, can_focus=True):
         if self._rows is None:
             notes = [
                 "log y" if self.log_scale else "",
-                f"avg {self.smoothing:g}" if self.smoothing else "",
+                f"smoothed {self.smoothing:g}" if self.smoothing else "",
                 self.hint,
             ]
             width, height = self.content_size

@@ -196,3 +196,16 @@ async def test_without_the_tokenizer_the_tokens_are_estimated_and_of_an_unlabell
         await open_data(app, pilot, "2")
         assert tokens_line(app).startswith(" about ")
         assert "prompt, no answer yet, of 2,048 tokens" in tokens_line(app)
+
+
+async def test_going_to_a_row_that_the_filter_drops_goes_to_the_nearest_it_keeps(lab: Lab) -> None:
+    prepare(lab, 120)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_data(app, pilot)
+        await press(app, pilot, "slash", *"rv:3-4", "enter")
+        await press(app, pilot, "colon", *"58", "enter")
+        assert "row 55 of 120" in top(app)
+        assert any("nearest that does is 55" in notice.message for notice in app._notifications)
+        await press(app, pilot, "colon", *"64", "enter")
+        assert "row 64 of 120" in top(app) and not list(app._notifications)

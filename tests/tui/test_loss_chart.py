@@ -12,7 +12,7 @@ from textual.app import App, ComposeResult
 
 from qdl_tui.widgets.chart_data import Curve, Point, Series
 from qdl_tui.widgets.chart_plot import Scale, plot, ticks
-from qdl_tui.widgets.chart_text import Line, count, short
+from qdl_tui.widgets.chart_text import Line, count, legend, short
 from qdl_tui.widgets.loss_chart import LossChart
 
 
@@ -210,7 +210,7 @@ async def test_keys_and_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
         assert chart.text[0].endswith("  log y")
         chart.action_smooth()
         assert chart.smoothing == 0.6
-        assert chart.text[0].endswith("  log y  avg 0.6")
+        assert chart.text[0].endswith("  log y  smoothed 0.6")
         for _ in range(3):
             chart.action_smooth()
         assert chart.smoothing == 0
@@ -220,3 +220,11 @@ async def test_keys_and_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
         chart.extend("run\x1b[2J", [(1, 2.0)])
         chart.action_scale()
         assert "\x1b" not in "".join(chart.text)
+
+
+def test_where_there_is_little_room_the_value_stays_and_the_note_gives_way() -> None:
+    line, note = Line(0, "memory, GB", curve([(1, 0.512)])), "log y  smoothed 0.6"
+    for width in (17, 20, 26, 30, 40):
+        row = "".join(cell.character for cell in legend([line], width, note, "memory, GB"))
+        assert row.startswith("memory, GB 0.512") and len(row) == width
+        assert row.endswith(f"  {note}") is (width >= 37)

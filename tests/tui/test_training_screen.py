@@ -154,7 +154,7 @@ async def test_log_scale_and_smoothing_are_of_the_panel_on_show_and_seen(lab: La
         await at_training(app, pilot)
         await pilot.press("y", "e")
         await settled(app, pilot)
-        assert screen_text(app).splitlines()[4].endswith("log y  avg 0.6  p 1/5")
+        assert screen_text(app).splitlines()[4].endswith("log y  smoothed 0.6  p 1/5")
         await pilot.press("p")
         await settled(app, pilot)
         assert "log y" not in screen_text(app)
