@@ -62,8 +62,39 @@ def as_number(value: Any) -> float | None:
         return None
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+_COUNT = 10.0**12
+_PLAUSIBLE = {
+    "step": _COUNT,
+    "total_steps": _COUNT,
+    "done": _COUNT,
+    "total": _COUNT,
+    "failed": _COUNT,
+    "epoch": 10.0**6,
+    "tokens_per_second": 10.0**9,
+    "eta_seconds": 10.0**9,
+    "cost": 10.0**9,
+    "gpu_use": 1.0,
+    "gpu_memory_bytes": 2.0**60,
+    "memory_bytes": 2.0**60,
+}
+"""The most that a figure can be; the least is 0. A loss, a rate or a norm may be anything, even infinite."""
+
+
+def _without_nonsense(event: Event) -> Event:
+    """The event without the figures that cannot be; what was never said is known to every reader."""
+    return {
+        key: value
+        for key, value in event.items()
+        if key not in _PLAUSIBLE or value is None or _is_plausible(key, as_number(value))
+    }
+
+
+def _is_plausible(key: str, number: float | None) -> bool:
+    return number is not None and 0 <= number <= _PLAUSIBLE[key]
 
 
 def append_event(path: Path, event: Event) -> None:
@@ -73,9 +104,9 @@ def append_event(path: Path, event: Event) -> None:
 
 
 def parse_event(line: str | bytes) -> Event | None:
-    """One line back into an event; None for a line that a crash cut short."""
+    """One line back into an event without figures that cannot be; None for a line that is no event."""
     try:
         value = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):  # cut short by a crash, no UTF-8, a number or a nesting without end
         return None
-    return value if isinstance(value, dict) and "event" in value else None
+    return _without_nonsense(value) if isinstance(value, dict) and "event" in value else None

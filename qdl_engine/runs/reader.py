@@ -186,6 +186,7 @@ class RunWatch:
             self.summary = replace(self.summary, tokens_per_second=None, eta_seconds=None)
         self._measures_memory |= "gpu_memory" in values or "memory" in values
         step, total = _whole(event.get("step")), _whole(event.get("total_steps"))
+        has_place = step is not None
         if step is None and kind == "started":
             step = 0
         total = total if total is not None else self.summary.total_steps
@@ -207,7 +208,7 @@ class RunWatch:
             unit="steps",
             **values,  # type: ignore[arg-type]
         )
-        if kind in ("metrics", "evaluated"):
+        if has_place and kind in ("metrics", "evaluated"):
             self._keep(step, values)
 
     def _take_machine(self, event: Event) -> None:

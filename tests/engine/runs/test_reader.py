@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
+
 from qdl_engine.events import append_event, make_event
 from qdl_engine.lab import Lab
 from qdl_engine.runs.reader import EventTail, RunWatch, loss_history, summarise
@@ -21,6 +23,36 @@ def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
     with open(path, "ab") as handle:
         handle.write('te", "message": "ü"}\nbroken\n{"event": "note", "message": "c"}\n'.encode())
     assert [event["message"] for event in tail.read()] == ["ü", "c"]
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [b"[" * 100_000, b'{"event": ' * 50_000, b'{"event": "note", "step": ' + b"9" * 5000 + b"}", b"\xff"],
+)
+def test_a_line_that_is_no_event_is_skipped(tmp_path: Path, rubbish: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(rubbish + b'\n{"event": "note", "message": "a"}\n')
+    assert [event["message"] for event in EventTail(path).read()] == ["a"]
+
+
+def test_figures_that_cannot_be_are_nothing(lab: Lab) -> None:
+    run = create_run(lab, "train", argv=["x"])
+    for event in (
+        make_event("metrics", step=3, total_steps=9, loss=2.0, gpu_memory_bytes=5, tokens_per_second=7.0),
+        make_event("metrics", step=-1, total_steps=-4, loss=1e40, gpu_memory_bytes=1e40, epoch=-2),
+        make_event("metrics", step=10**400, tokens_per_second=math.nan, eta_seconds=math.inf),
+        make_event("metrics", step="rubbish", memory_bytes=2**61, tokens_per_second=1e30),
+        make_event("machine", gpu_use=17),
+    ):
+        append_event(run.events_file, event)
+    watch = RunWatch(run)
+    watch.refresh()
+    summary = watch.summary
+    assert (summary.step, summary.total_steps, summary.loss) == (3, 9, 1e40)
+    assert (summary.gpu_memory, summary.tokens_per_second) == (5, 7.0)
+    told = (summary.epoch, summary.eta_seconds, summary.memory, summary.gpu_use)
+    assert told == (None, None, None, None)
+    assert watch.losses == [(3, 2.0)]
 
 
 def test_a_file_made_anew_is_read_from_its_beginning(tmp_path: Path) -> None:
