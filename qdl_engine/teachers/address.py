@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from qdl_engine.errors import SettingsError
 
 EXAMPLE = 'such as teacher.url = "http://localhost:8000/v1"'
+SHORTEST_SECRET = 12
+"""Characters; a shorter key (`EMPTY`, `ollama`) is a word that answers may hold for reasons of their own."""
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -39,6 +41,11 @@ class Secret:
         for form in self.forms:
             text = text.replace(form, "***")
         return text
+
+    @property
+    def in_answers(self) -> Secret:
+        """What is masked in answers, which are trained on: the key, unless it is too short to be a secret."""
+        return self if len(self.value) >= SHORTEST_SECRET else Secret()
 
     @property
     def forms(self) -> list[str]:

@@ -37,7 +37,8 @@ class Reply:
     """Whether the server said how many tokens it were."""
 
     def __post_init__(self) -> None:
-        self._masked_reasoning, self._masked_text = Masking(self.key), Masking(self.key)
+        secret = self.key.in_answers
+        self._masked_reasoning, self._masked_text = Masking(secret), Masking(secret)
 
     def take(self, value: Any) -> tuple[str, str]:
         """Take in a completion, or one piece of it; gives the new reasoning and text."""

@@ -16,6 +16,7 @@ from typing import Any
 from qdl_engine.data.fields import tagged_sections
 from qdl_engine.data.sources import read_json_lines
 from qdl_engine.easydistill.version2.configs import ShardFiles, Wish
+from qdl_engine.text import is_unicode
 
 Row = dict[str, Any]
 
@@ -61,9 +62,10 @@ def harvest(wish: Wish, files: ShardFiles) -> Harvest:
 
 
 def _rows(path: Path) -> Iterator[Row]:
+    """The rows of a file. One with half a surrogate pair cannot be written on: it counts as not answered."""
     if path.is_file():
         for row in read_json_lines(path):
-            if isinstance(row.value, dict):
+            if isinstance(row.value, dict) and is_unicode(dump_row(row.value)):
                 yield row.value
 
 

@@ -83,6 +83,7 @@ def shard_report(
     found: Sequence[Harvest],
     again: Sequence[Harvest],
     *,
+    left_out: int,
     reused: int,
     seconds: float,
     output: Path,
@@ -91,6 +92,7 @@ def shard_report(
     counts: Counter[str] = Counter()
     for part in (*found, *again):
         counts.update(part.counts)
+    counts["left out, not valid Unicode"] = left_out
     recovered = sum(part.answered for part in again)
     return ShardReport(
         job=job,

@@ -10,6 +10,7 @@ that one answers is kept like any other shard, and it spoils nothing when it fai
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -22,17 +23,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from qdl_engine.data.files import whole_file
 from qdl_engine.easydistill.version2.configs import DOLLAR, ShardFiles, Wish, input_row, shard_config
 from qdl_engine.easydistill.version2.find import Version2, clean_environment
 from qdl_engine.easydistill.version2.harvest import Harvest, Row, dump_row, harvest
-from qdl_engine.easydistill.version2.report import Question, ShardReport, shard_report, still_lost
+from qdl_engine.easydistill.version2.report import NAMED, Question, ShardReport, shard_report, still_lost
 from qdl_engine.errors import DataError, RunError
 from qdl_engine.events import EventSink, make_event, no_sink
 from qdl_engine.lab import Lab, write_json_atomic
-from qdl_engine.teachers.address import Secret, is_local
-from qdl_engine.text import one_line
+from qdl_engine.teachers.address import Masking, Secret, is_local
+from qdl_engine.text import is_unicode, one_line
 
 _PROBLEM = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*|.* - ERROR - (.*)$")
 
@@ -69,6 +71,7 @@ def run_shards(
     started = time.perf_counter()
     with lab.writer_lock(wish.job):
         home = shards_home(lab, wish, questions, shard_rows)
+        questions, left_out = _sendable(questions, on_event)
         shards = [questions[start : start + shard_rows] for start in range(0, len(questions), shard_rows)]
         work = _Work(installation, wish, key, home, on_event)
         found = []
@@ -82,6 +85,7 @@ def run_shards(
             questions,
             found,
             again,
+            left_out=left_out,
             reused=work.reused,
             seconds=time.perf_counter() - started,
             output=output,
@@ -104,6 +108,20 @@ def _digest(wish: Wish, questions: Sequence[Question], shard_rows: int) -> str:
     """Names the work by all that decides its rows: the same again goes on, anything else begins anew."""
     parts = [wish.to_dict(), list(questions), shard_rows]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _sendable(questions: Sequence[Question], on_event: EventSink) -> tuple[list[Question], int]:
+    """The questions that can be sent, and how many cannot: one that 2.x cannot write would fail its shard."""
+    kept, broken = [], []
+    for place, question in enumerate(questions, 1):
+        if is_unicode("".join(question)):
+            kept.append(question)
+        else:
+            broken.append(f"{place} ({one_line(question[0], 40)})")
+    if broken:
+        named = ", ".join(broken[:NAMED]) + (", ..." if len(broken) > NAMED else "")
+        on_event(make_event("note", message=f"Left out, not valid Unicode: {len(broken):,}: {named}"))
+    return kept, len(broken)
 
 
 def _in_order(found: list[Harvest]) -> list[Row]:
@@ -197,24 +215,43 @@ class _Work:
         )
         try:
             assert process.stdout is not None
+            decoder, masking = codecs.getincrementaldecoder("utf-8")("replace"), Masking(self.key)
             with open(files.log, "wb") as log:
                 while piece := process.stdout.read1(65536):  # type: ignore[attr-defined]
-                    masked = self.key.mask(piece.decode("utf-8", errors="replace"))
-                    log.write(masked.encode())
-                    sys.stderr.write(masked)
-                    sys.stderr.flush()
+                    _tell(log, masking.take(decoder.decode(piece)))
+                _tell(log, masking.take(decoder.decode(b"", final=True)) + masking.end())
             return process.wait()
         finally:
             process.kill()
             process.wait()
+            _mask_files(files.folder, self.key)
 
     def _failed(self, files: ShardFiles, number: int, exit_code: int) -> RunError:
         said = _last_problem(files.log)
+        if "surrogates not allowed" in said:
+            said += ". An answer is not valid Unicode, which 2.x cannot write: --shard-rows 1 tells whose"
         how = f"exit code {exit_code}" if exit_code else "exit code 0, and no answer to any row"
         return RunError(
             f"EasyDistill 2.x failed on shard {number} ({how}){': ' + said if said else ''}",
             f"All it said is in {files.log}. The shards before it are kept: start the same job again.",
         )
+
+
+def _tell(log: BinaryIO, text: str) -> None:
+    log.write(text.encode())
+    log.flush()
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def _mask_files(folder: Path, key: Secret) -> None:
+    """Take the key out of what 2.x wrote: a server may quote it in an answer, which becomes training data."""
+    forms = [form.encode() for form in key.in_answers.forms]
+    for path in folder.rglob("*"):
+        if path.is_file() and any(form in (content := path.read_bytes()) for form in forms):
+            for form in forms:
+                content = content.replace(form, b"***")
+            path.write_bytes(content)
 
 
 def _last_problem(log: Path) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from qdl_engine.cli import main
 from qdl_engine.compare import compare_models
+from qdl_engine.export import markdown
 from qdl_engine.lab import Lab
 from qdl_engine.settings import LabSettings, TeacherSettings
 from qdl_engine.teachers.make import make_teacher
@@ -53,8 +54,10 @@ def test_a_server_answers_beside_the_students(server: FaultServer, tmp_path: Pat
 
 def test_a_file_answers_what_it_knows(answers: Path, tmp_path: Path) -> None:
     teacher = make_teacher(TeacherSettings(kind="file", answers="answers.jsonl"), tmp_path)
-    told = compare_models(["One?", "Three?"], teacher_model=teacher).models["teacher"]
+    comparison = compare_models(["One?", "Three?"], teacher_model=teacher)
+    told = comparison.models["teacher"]
     assert told.answers[0].answer == "1"
+    assert told.speed == "-" and "tokens/s, first" not in markdown(comparison), "nothing was generated"
     assert "has no answer to this prompt" in told.answers[1].shown
 
 

@@ -43,6 +43,11 @@ def test_an_answer_that_quotes_the_key_comes_without_it() -> None:
     assert (answer.text, answer.reasoning) == ("Your key is ***, sk-S", "***")
 
 
+def test_a_key_that_is_a_common_word_takes_nothing_from_an_answer() -> None:
+    reply = parse_reply(json.dumps(completion("none of them")).encode(), Secret("none"))
+    assert reply.text == "none of them"
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
 def test_a_key_in_pieces_is_masked_and_nothing_is_lost(size: int) -> None:
     text = f"sk-S {KEY.value}{KEY.value} sk-"
@@ -65,7 +70,7 @@ def test_a_key_in_the_pieces_of_a_stream_is_masked() -> None:
 
 
 def test_a_stream_that_ends_as_the_key_begins_is_whole(server: FaultServer) -> None:
-    assert "".join(piece.text for piece in stream(server, "a b", key=Secret("B c"))) == "A B "
+    assert "".join(piece.text for piece in stream(server, "a b", key=Secret("B cccccccccccc"))) == "A B "
 
 
 def test_a_model_named_like_the_key_is_not_named(server: FaultServer) -> None:

@@ -21,6 +21,12 @@ first = rows[0]["id"]
 with open(here / "starts.txt", "a") as handle:
     handle.write(first + "\\n")
 print("- openai - INFO - key " + os.environ["OPENAI_API_KEY"], file=sys.stderr, flush=True)
+if behaviour.get("halves"):
+    said = ("\u00e9 " + os.environ["OPENAI_API_KEY"] + "\\n").encode()
+    for piece in (said[:1], said[1:8], said[8:]):
+        sys.stderr.buffer.write(piece)
+        sys.stderr.buffer.flush()
+        time.sleep(0.05)
 if behaviour.get("hang") == first:
     (here / "hanging").touch()
     time.sleep(600)
@@ -32,10 +38,15 @@ with open(config["dataset"]["output_path"], "w") as handle:
             print("- x - ERROR - Failed to generate for instruction", row["id"], "after 4 attempts: 500",
                   file=sys.stderr)
             continue
+        answer = "It is " + row["instruction"]
+        if row["id"] in behaviour.get("quote", []):
+            answer = "Your key: " + os.environ["OPENAI_API_KEY"]
+        if row["id"] in behaviour.get("half", []):
+            answer = "half " + chr(0xd800)
         turns = [
             {"role": "system", "content": config["generation"]["system_prompt"]},
             {"role": "user", "content": row["instruction"]},
-            {"role": "assistant", "content": "It is " + row["instruction"]},
+            {"role": "assistant", "content": answer},
         ]
         handle.write(json.dumps({"messages": turns, "metadata": {"request_id": row["id"]}}) + "\\n")
 """

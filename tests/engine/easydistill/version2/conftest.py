@@ -19,6 +19,7 @@ from qdl_engine.lab import Lab
 from qdl_engine.teachers.address import Secret
 from tests.engine.easydistill.version1.stand_in import make_stand_in
 
+KEY = "sk-secret-of-a-key"
 QUESTIONS = [(f"What costs $100 and {number}?", "") for number in range(7)]
 
 
@@ -48,13 +49,19 @@ def checkout(tmp_path: Path) -> Path:
     return make_stand_in(tmp_path / "checkout")
 
 
-def run(lab: Lab, checkout: Path, events: list[Event] | None = None, **values: Any) -> ShardReport:
+def run(
+    lab: Lab,
+    checkout: Path,
+    events: list[Event] | None = None,
+    questions: list[tuple[str, str]] = QUESTIONS,
+    **values: Any,
+) -> ShardReport:
     return run_shards(
         lab,
         Version2(checkout, sys.executable),
         wish(**values),
-        QUESTIONS,
-        key=Secret("sk-secret"),
+        questions,
+        key=Secret(KEY),
         output=lab.data / "made.jsonl",
         shard_rows=3,
         on_event=(events if events is not None else []).append,

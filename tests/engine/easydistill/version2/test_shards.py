@@ -21,7 +21,7 @@ from qdl_engine.errors import RunError, SettingsError
 from qdl_engine.events import Event
 from qdl_engine.lab import Lab
 from tests.engine.easydistill.version1.stand_in import behave, starts
-from tests.engine.easydistill.version2.conftest import QUESTIONS, made, run, wish
+from tests.engine.easydistill.version2.conftest import KEY, QUESTIONS, made, run, wish
 from tests.engine.runs.conftest import until
 
 
@@ -60,9 +60,47 @@ def test_rows_come_out_in_the_order_they_went_in(lab: Lab, checkout: Path) -> No
 
 def test_the_key_reaches_the_environment_and_nothing_on_disk(lab: Lab, checkout: Path) -> None:
     run(lab, checkout)
-    written = [path.read_bytes() for path in lab.root.rglob("*") if path.is_file()]
-    assert not any(b"sk-secret" in data for data in written)
-    assert any(b"key ***" in data for data in written)
+    written = _written(lab)
+    assert b"sk-secret" not in written
+    assert b"key ***" in written
+
+
+def _written(lab: Lab) -> bytes:
+    return b"".join(path.read_bytes() for path in lab.root.rglob("*") if path.is_file())
+
+
+def test_a_key_said_in_two_pieces_is_in_no_log(
+    lab: Lab, checkout: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each piece is read before the next is said, and one splits a character too."""
+    behave(checkout, halves=True)
+    run(lab, checkout)
+    shown = capfd.readouterr().err
+    assert "é ***" in shown and KEY[5:] not in shown and "\ufffd" not in shown
+    assert KEY[5:].encode() not in _written(lab)
+
+
+def test_an_answer_that_quotes_the_key_is_written_without_it(lab: Lab, checkout: Path) -> None:
+    behave(checkout, quote=["1"])
+    run(lab, checkout)
+    assert made(lab)[1]["messages"][2]["content"] == "Your key: ***"
+    assert KEY.encode() not in _written(lab)
+
+
+def test_an_answer_that_is_no_unicode_is_lost_and_named(lab: Lab, checkout: Path) -> None:
+    behave(checkout, half=["1"])
+    report = run(lab, checkout)
+    assert (report.written, [lost.row for lost in report.lost]) == (6, [2])
+    assert len(made(lab)) == 6
+
+
+def test_a_question_that_is_no_unicode_is_left_out_and_named(lab: Lab, checkout: Path) -> None:
+    events: list[Event] = []
+    report = run(lab, checkout, events, [("one", ""), ("half \ud800", ""), ("three", "")])
+    assert (report.requested, report.written) == (2, 2)
+    assert report.counts["left out, not valid Unicode"] == 1
+    notes = [event["message"] for event in events if event["event"] == "note"]
+    assert "Left out, not valid Unicode: 1: 2 (half \\ud800)" in notes
 
 
 def test_a_row_that_is_lost_is_asked_again_counted_and_named(lab: Lab, checkout: Path) -> None:
