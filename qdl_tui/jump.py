@@ -16,6 +16,7 @@ from qdl_tui.widgets.bars import MODE_TITLES, KeyBar
 
 LETTERS = "asdfghjklqwertyuiopzxcvbnm"
 """Near the resting fingers first."""
+LABEL_WIDTH = 3
 
 
 class JumpScreen(ModalScreen[str]):
@@ -63,5 +64,10 @@ def jump_targets(screen: Screen[Any]) -> dict[str, Widget]:
 
 
 def _corner(region: Region, size: Size) -> tuple[int, int]:
-    """The top left corner of a widget, moved to where the letter is whole."""
-    return min(max(region.x, 0), size.width - 3), min(max(region.y, 0), size.height - 2)
+    """Where the letter of a widget goes: right in the line above it, where titles leave room.
+
+    The tabs are no title: what stands just below them has its letter at its own right end.
+    """
+    right = min(region.right, size.width) - LABEL_WIDTH
+    above = region.y - 1 if region.y > 1 else region.y
+    return max(right, 0), min(max(above, 0), size.height - 2)
