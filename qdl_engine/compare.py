@@ -206,15 +206,16 @@ class _Asker:
                 failures.append(error)
                 compared.answers.append(Answer.failure(str(error)))
                 self.on_event(make_event("note", message=f"{name}: {error.message}"))
-            self._count(name)
+            self._count()
         if len(failures) == len(self.comparison.prompts):
             raise failures[0]
 
-    def _count(self, name: str) -> None:
+    def _count(self) -> None:
         self.keeper.keep(self.comparison)
         self.done += 1
         total = self.models * len(self.comparison.prompts)
-        event = make_event("progress", stage=f"compare {name}", done=self.done, total=total, unit="answers")
+        unit = f"answers of {self.models} models" if self.models > 1 else "answers"
+        event = make_event("progress", stage="compare", done=self.done, total=total, unit=unit)
         self.on_event(event)
 
 

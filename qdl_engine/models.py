@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -162,6 +163,8 @@ def _load(name: str, role: Role, quantization: Quantization, device: str) -> Loa
     transformers_logging.disable_progress_bar()
     # bitsandbytes warns once per layer and forward pass that inputs are cast: thousands of lines an answer.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # Some releases of transformers warn of the argument that their own models still ask for.
+    warnings.filterwarnings("ignore", message=".*past_key_values", category=FutureWarning)
     reachable = Path(place).is_dir() or hub_reachable()
     source = {"trust_remote_code": False, "local_files_only": not reachable}
     try:
