@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LabError(Exception):
     """An error a person can meet: what happened, where, and what to do about it.
@@ -42,3 +47,37 @@ class RunError(LabError):
 
 class LabBusyError(LabError):
     """Another process writes in this lab; the message names it."""
+
+
+_SPACE = "Free some space there, then do it again."
+_SYSTEM_HINTS = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: "Its size is limited: see ulimit -f, and the file system's own bound.",
+    errno.EROFS: "Choose a directory that can be written: --lab DIR",
+    errno.EACCES: "Look at who owns it, and at its permissions.",
+    errno.EPERM: "Look at who owns it, and at its permissions.",
+}
+
+
+def from_system(error: OSError) -> LabError | None:
+    """A full disk or a forbidden file in words; None when it is nothing a person can mend so."""
+    hint = _SYSTEM_HINTS.get(error.errno or 0)
+    if hint is None:
+        return None
+    if isinstance(error.filename, str | bytes):
+        return LabError(f"{error.strerror}: {os.fsdecode(error.filename)}", hint)
+    if hint == _SPACE:
+        hint = "df -h says which disk is full: free some space there, then do it again."
+    return LabError(f"{error.strerror}", hint)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file in an error of writing it: the system names none when its disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise

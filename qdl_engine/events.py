@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from qdl_engine.errors import writing
+
 Event = dict[str, Any]
 EventSink = Callable[[Event], None]
 """Takes one event. The kinds in use:
@@ -99,7 +101,7 @@ def _is_plausible(key: str, number: float | None) -> bool:
 
 def append_event(path: Path, event: Event) -> None:
     """Append one line in a single write, so that two writers never share a line."""
-    with open(path, "ab", buffering=0) as handle:
+    with writing(path), open(path, "ab", buffering=0) as handle:
         handle.write(dump_event(event).encode() + b"\n")
 
 

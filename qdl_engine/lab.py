@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qdl_engine.errors import LabBusyError, LabError, SettingsError
+from qdl_engine.errors import LabBusyError, LabError, SettingsError, writing
 
 SETTINGS_FILE = "qdl.toml"
 
@@ -184,8 +184,9 @@ class Lab:
                 ) from busy
             handle.seek(0)
             handle.truncate()
-            handle.write(f"process {os.getpid()} ({purpose})")
-            handle.flush()
+            with writing(handle.name):
+                handle.write(f"process {os.getpid()} ({purpose})")
+                handle.flush()
             try:
                 yield
             finally:
@@ -198,7 +199,7 @@ def write_text_atomic(path: Path, text: str, mode: int = 0o644) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        with writing(path), os.fdopen(descriptor, "w", encoding="utf-8") as handle:
             handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
@@ -221,8 +222,12 @@ def read_json(path: Path) -> Any:
         LabError: naming the file and the line where it stops being JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        # A byte order mark is how some editors begin a file.
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as missing:
         raise LabError(f"File not found: {path}") from missing
-    except (json.JSONDecodeError, UnicodeDecodeError) as broken:
+    except IsADirectoryError as directory:
+        raise LabError(f"Not a file: {path}", "It is a directory.") from directory
+    except (ValueError, RecursionError) as broken:
+        # Not JSON, not UTF-8, a number of thousands of digits, or nested without end.
         raise LabError(f"Not valid JSON: {path}: {broken}", "Repair the file, or make it again.") from broken

@@ -14,7 +14,7 @@ from textual.binding import Binding
 from textual.events import Event, Key
 from textual.worker import Worker, WorkerState
 
-from qdl_engine.errors import LabError
+from qdl_engine.errors import LabError, from_system
 from qdl_engine.lab import write_text_atomic
 from qdl_engine.text import printable
 from qdl_tui.messages import Said, TextCopied
@@ -122,6 +122,8 @@ class TellingApp(App[None]):
 
     def tell_error(self, error: BaseException) -> None:
         """What went wrong, as a person reads it; the traceback of a defect goes to a file that is named."""
+        if isinstance(error, OSError):
+            error = from_system(error) or error
         if isinstance(error, LabError):
             self._tell_once(f"{error.message}. {error.hint}" if error.hint else error.message)
             return

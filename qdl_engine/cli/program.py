@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import UsageError, build_parser, overrides_of
 from qdl_engine.cli.streams import make_streams_safe, silence_streams
-from qdl_engine.errors import LabError
+from qdl_engine.errors import LabError, from_system
 from qdl_engine.events import append_event, make_event
 from qdl_engine.lab import Lab
 
@@ -42,7 +41,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         silence_streams()
         return 0
     except OSError as error:
-        return _report(context, _from_system(error) or _unexpected(context.lab, error))
+        return _report(context, from_system(error) or _unexpected(context.lab, error))
     except Exception as error:  # noqa: BLE001 - the last line: no traceback reaches a person
         return _report(context, _unexpected(context.lab, error))
 
@@ -83,24 +82,6 @@ def _say(context: Context, error: LabError) -> None:
     context.tell(f"{'' if plain else 'Error: '}{error.message}")
     if error.hint:
         context.tell(error.hint)
-
-
-_SYSTEM_HINTS = {
-    errno.ENOSPC: "Free some space there, then do it again.",
-    errno.EDQUOT: "Free some space there, then do it again.",
-    errno.EROFS: "Choose a directory that can be written: --lab DIR",
-    errno.EACCES: "Look at who owns it, and at its permissions.",
-    errno.EPERM: "Look at who owns it, and at its permissions.",
-}
-
-
-def _from_system(error: OSError) -> LabError | None:
-    """A full disk or a forbidden file in words; None when it is nothing a person can mend so."""
-    hint = _SYSTEM_HINTS.get(error.errno or 0)
-    if hint is None:
-        return None
-    where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
-    return LabError(f"{error.strerror}{where}", hint)
 
 
 def _unexpected(lab: Lab, error: Exception) -> LabError:

@@ -140,8 +140,8 @@ def _launch(run: Run) -> Run:
         hint="",
         attempt=run.attempt + 1,
     )
-    save_run(run)
     with open(run.supervisor_log, "ab") as log:
+        save_run(run)
         supervisor = subprocess.run(
             python_command("qdl_engine.runs.supervise", str(run.directory)),
             stdin=subprocess.DEVNULL,
@@ -266,12 +266,12 @@ def start_job(lab: Lab, arguments: Sequence[str], *, name: str = "", note: str =
         argv=python_command("qdl_engine.cli", "--lab", str(lab.root), *arguments, "--in-run"),
         output_dir=lab.checkpoint(system) if trains and system else None,
     )
-    if trains and system:
-        run = replace(run, config=lab.config_file(system, run.id))
-        save_run(run)
     try:
+        if trains and system:
+            run = replace(run, config=lab.config_file(system, run.id))
+            save_run(run)
         return start_run(run)
-    except LabBusyError:
-        # A refused job is no run: leave no trace of it in the list.
+    except (LabBusyError, OSError):
+        # A job that was refused, or had no room on the disk, is no run: leave no trace of it in the list.
         delete_run(run)
         raise

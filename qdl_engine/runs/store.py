@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -88,7 +89,11 @@ def create_run(
         name=name,
         note=note,
     )
-    save_run(run)
+    try:
+        save_run(run)
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     return run
 
 
@@ -103,8 +108,8 @@ def _claim_directory(lab: Lab, label: str) -> Path:
             numbers.append(int(counter.read_text(encoding="ascii")))
         number = max(numbers, default=0) + 1
         directory = lab.runs / f"{number:04d}-{label}"
-        directory.mkdir()
         write_text_atomic(counter, f"{number}\n")
+        directory.mkdir()
         return directory
 
 

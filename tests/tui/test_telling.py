@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from qdl_engine.errors import LabError
+from qdl_engine.events import append_event, make_event
 from qdl_engine.lab import Lab
 from qdl_tui.app import QdlApp
 from qdl_tui.screens.runs import RunsScreen
@@ -41,6 +46,19 @@ async def test_an_error_stays_until_esc_and_can_be_read_again(lab: Lab) -> None:
         await pilot.press("ctrl+g")
         await settled(app, pilot)
         assert "The disk is ␛[31mfull. Delete something" in screen_text(app)
+
+
+async def test_a_full_disk_is_told_with_the_file_and_what_to_do(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await settled(app, pilot)
+        with pytest.raises(OSError) as caught:
+            append_event(Path("/dev/full"), make_event("note", message="a"))
+        app.tell_error(caught.value)
+        await settled(app, pilot)
+        shown = " ".join(screen_text(app).split())
+        assert "No space left on device: /dev/full" in shown and "Free some space" in shown
+        assert "OSError" not in shown
 
 
 async def test_ctrl_c_says_which_key_leaves_by_the_keymap(lab: Lab) -> None:

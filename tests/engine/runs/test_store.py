@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from qdl_engine.errors import RunError
 from qdl_engine.lab import Lab
 from qdl_engine.runs.edit import delete_run
+from qdl_engine.runs.launch import start_job
 from qdl_engine.runs.process import identity_of, is_alive
 from qdl_engine.runs.store import (
     create_run,
@@ -22,6 +26,27 @@ from qdl_engine.runs.store import (
     refresh_run,
     save_run,
 )
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """No file grows beyond `size` bytes: as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(("size", "name"), [(0, ".last_number"), (20, "run.json"), (900, "run.json")])
+def test_a_start_without_room_on_the_disk_names_the_file_and_leaves_no_run(
+    lab: Lab, size: int, name: str
+) -> None:
+    with pytest.raises(OSError) as caught, files_of_at_most(size):
+        start_job(lab, ["label"], note="x" * 500)
+    assert str(caught.value.filename).endswith(name)
+    assert [entry.name for entry in lab.runs.iterdir() if not entry.name.startswith(".")] == []
 
 
 def test_a_run_survives_the_way_to_disk_and_back(lab: Lab) -> None:
