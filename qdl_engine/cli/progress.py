@@ -47,7 +47,9 @@ class _Lane:
             if failed:
                 self.extra["failed"] = f"{failed:,.0f} failed"
         elif kind in ("started", "metrics", "evaluated", "finished"):
-            self._enter("train")
+            if kind != "finished":
+                # What comes after the last step, such as saving, is then the stage that ended.
+                self._enter("train")
             self._take_training(event)
 
     def _enter(self, stage: str) -> None:

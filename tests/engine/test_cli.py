@@ -308,6 +308,15 @@ def test_progress_elsewhere_is_plain_lines_one_a_tenth() -> None:
     assert len(out.getvalue().splitlines()) == 11 and "\x1b" not in out.getvalue()
 
 
+def test_a_training_that_was_saved_does_not_begin_again() -> None:
+    out = io.StringIO()
+    progress = Progress(out)
+    progress(make_event("metrics", step=4, total_steps=4, loss=1.0))
+    progress(make_event("progress", stage="save", done=4, total=4, unit="steps"))
+    progress(make_event("finished", path="x"))
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["train", "save"]
+
+
 def test_two_students_share_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     progress = Progress(screen)
