@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,37 @@ def test_every_format_answers_alike(tmp_path: Path, name: str) -> None:
     assert [(one.row, one.kind) for one in report.unanswered] == [(2, "unknown"), (4, "unknown")]
     notes = [event["message"] for event in events if event["event"] == "note"]
     assert f"{name} answers again, and otherwise, in 1 rows: the first counts" in notes
+    assert notes[-1].endswith(f"Add their answers to that file, then: qdl --lab {lab.word} label")
+
+
+def test_broken_answers_are_told_and_never_written(tmp_path: Path) -> None:
+    lab = Lab.at(tmp_path / "lab")
+    lab.create_directories()
+    rows: list[dict[str, Any]] = [
+        {"instruction": "One?", "output": "1"},
+        {"instruction": "Two?", "output": "half \ud800"},
+        {"instruction": "Three?", "output": float("nan")},
+    ]
+    write(lab.root / "answers.jsonl", rows)
+    asked = ["One?", "Two?", "Three?", "half \udfff?"]
+    lab.train_instructions.write_text(json.dumps([{"instruction": text} for text in asked]))
+    events: list[Event] = []
+    settings = LabSettings(teacher=TeacherSettings(kind="file", answers="answers.jsonl"))
+    report = label_with_teacher(lab, settings, on_event=events.append)
+    assert (report.kept, report.failed, report.broken) == (1, {"unknown": 2}, 1)
+    notes = [event["message"] for event in events if event["event"] == "note"]
+    told = "2 rows of answers.jsonl are broken; the first is 2: not valid Unicode"
+    assert any(note.startswith(told) for note in notes)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    from qdl_engine.teachers.base import Question
+
+    os.mkfifo(tmp_path / "answers.jsonl")
+    with pytest.raises(DataError, match="a pipe or a device"):
+        FileTeacher(tmp_path / "answers.jsonl").key(Question("One?", ""))
+    with pytest.raises(DataError, match="a pipe or a device"):
+        FileTeacher(tmp_path / "answers.jsonl").load(no_sink)
 
 
 @pytest.mark.parametrize("name", ["answers.jsonl", "answers.parquet"])
