@@ -7,6 +7,7 @@ what cannot be used comes back as a `Drop` that says why, so that the report can
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from qdl_engine.data.chain import Chain, Drop, as_level, as_verdict
 from qdl_engine.errors import DataError, SettingsError
 from qdl_engine.prompts import THINK_CLOSE, THINK_OPEN, split_completion
+from qdl_engine.text import is_unicode
 
 Row = Mapping[str, Any]
 
@@ -49,6 +51,9 @@ def _text(row: Row, *names: str) -> str:
         if isinstance(value, str):
             return value
         if isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                # Python's JSON reads NaN, Infinity and 1e400 as numbers.
+                raise _Broken(f"{name} is {value}, not text")
             return str(value)
         raise _Broken(f"{name} is {type(value).__name__}, not text")
     return ""
@@ -281,6 +286,13 @@ def chains_of(row: Any, schema: Schema) -> list[Chain | Drop]:
     if not isinstance(row, Mapping):
         return [Drop("broken", f"a {type(row).__name__}, not an object with columns")]
     try:
-        return schema(row)
+        return [_writable(chain) for chain in schema(row)]
     except _Broken as broken:
         return [Drop("broken", str(broken))]
+
+
+def _writable(chain: Chain | Drop) -> Chain | Drop:
+    """The chain, unless no file could hold it: JSON can spell half a surrogate pair, UTF-8 cannot."""
+    if isinstance(chain, Drop) or is_unicode(chain.instruction + chain.thought + chain.answer):
+        return chain
+    return Drop("broken", "not valid Unicode: it holds half a surrogate pair")

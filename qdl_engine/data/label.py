@@ -18,6 +18,7 @@ from qdl_engine.prompts import Mode, split_completion
 from qdl_engine.settings import LabSettings, TeacherSettings
 from qdl_engine.teachers.base import Asking, Question, Teacher
 from qdl_engine.teachers.budget import BudgetError
+from qdl_engine.text import is_unicode
 
 if TYPE_CHECKING:
     from qdl_engine.models import LoadedModel
@@ -206,9 +207,9 @@ def _read_rows(lab: Lab, path: Path) -> list[Row]:
 
 
 def _question(row: Any, system_prompt: str) -> Question | None:
-    """What the row asks, or None for a row without an instruction."""
+    """What the row asks, or None for a row without an instruction that can be written."""
     instruction = row.get("instruction") if isinstance(row, dict) else None
-    if not isinstance(instruction, str) or not instruction.strip():
+    if not isinstance(instruction, str) or not instruction.strip() or not is_unicode(instruction):
         return None
     return Question(instruction, system_prompt)
 

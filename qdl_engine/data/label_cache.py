@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from qdl_engine.decoding import Reason
+from qdl_engine.text import is_unicode
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class LabelCache:
         self.path = path
 
     def read(self, keys: Iterable[str]) -> dict[str, StoredAnswer]:
-        """The stored answers among `keys`; lines that are no answers are skipped."""
+        """The stored answers among `keys`; lines that are no answers, or no file could hold, are skipped."""
         wanted = set(keys)
         found: dict[str, StoredAnswer] = {}
         if not self.path.exists():
@@ -45,7 +46,7 @@ class LabelCache:
         with open(self.path, "rb") as lines:
             for line in lines:
                 answer = _parse(line)
-                if answer is not None and answer.key in wanted:
+                if answer is not None and answer.key in wanted and is_unicode(answer.text):
                     found[answer.key] = answer
         return found
 

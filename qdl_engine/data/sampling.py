@@ -71,10 +71,6 @@ def _unusable(text: str) -> str | None:
     """Why this text must not be put into a prompt; None when it may."""
     if "<|" in text and (token := next((t for t in _CONTROL_TOKENS if t in text), None)):
         return f"holds the chat control token {token}"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "holds half a surrogate pair"
     return None
 
 

@@ -78,8 +78,19 @@ def find_local(lab: Lab, name: str) -> Path | None:
     return None
 
 
+def check_regular(path: Path) -> None:
+    """Refuse what is no file: a pipe without a writer would be waited for without end.
+
+    Raises:
+        DataError: for a pipe, a socket or a device.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DataError(f"Cannot read {path}: a pipe or a device, not a file", "Write its rows to a file.")
+
+
 def read_file(path: Path) -> Iterator[SourceRow]:
     """The rows of a local file, by what is in it: many a `.json` holds JSON Lines."""
+    check_regular(path)
     with _reading(path), _open(path) as handle:
         head = handle.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
     if head.startswith(_PARQUET):

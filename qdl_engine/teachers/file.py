@@ -9,9 +9,9 @@ from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from qdl_engine.data.chain import Chain
+from qdl_engine.data.chain import Chain, Drop
 from qdl_engine.data.fields import chains_of, choose_schema
-from qdl_engine.data.sources import read_file
+from qdl_engine.data.sources import check_regular, read_file
 from qdl_engine.decoding import Reason, Stopped
 from qdl_engine.errors import DataError
 from qdl_engine.events import EventSink, make_event
@@ -40,6 +40,7 @@ class FileTeacher:
         self.name = str(path)
         self.budget = Budget()
         self._other_answers = 0
+        self._broken: list[str] = []
 
     @cached_property
     def _answers(self) -> dict[str, TeacherAnswer]:
@@ -49,9 +50,13 @@ class FileTeacher:
         _, schema = choose_schema(self.fields, self.mapping, whole, source=str(self.path))
         answers: dict[str, TeacherAnswer] = {}
         self._other_answers = 0
+        self._broken = []
         for row in itertools.chain(head, rows):
             for chain in chains_of(row.value, schema):
-                if isinstance(chain, Chain) and (chain.answer.strip() or chain.thought.strip()):
+                if isinstance(chain, Drop):
+                    if chain.step == "broken":
+                        self._broken.append(f"{row.row or row.line}: {row.problem or chain.detail}")
+                elif chain.answer.strip() or chain.thought.strip():
                     answer = _answer(chain)
                     first = answers.setdefault(chain.instruction.strip(), answer)
                     self._other_answers += first != answer
@@ -64,6 +69,7 @@ class FileTeacher:
 
     @cached_property
     def _identity(self) -> str:
+        check_regular(self.path)
         try:
             with open(self.path, "rb") as handle:
                 content = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -87,6 +93,11 @@ class FileTeacher:
         if self._other_answers:
             others = f"{self._other_answers:,} rows: the first counts"
             told = f"{self.path.name} answers again, and otherwise, in {others}"
+            on_event(make_event("note", message=told))
+        if self._broken:
+            told = (
+                f"{len(self._broken):,} rows of {self.path.name} are broken; the first is {self._broken[0]}"
+            )
             on_event(make_event("note", message=told))
         meter = Meter(len(questions), on_event)
         for index, question in enumerate(questions):

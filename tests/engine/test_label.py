@@ -243,17 +243,25 @@ def test_kill_9_and_resume_asks_no_row_twice(lab: Lab, settings: LabSettings, tm
     assert [row["id"] for row in read_json(lab.train_labeled)] == [f"r{number}" for number in range(20)]
 
 
+def test_a_stored_answer_that_no_file_could_hold_is_asked_again(tmp_path: Path) -> None:
+    cache = LabelCache(tmp_path / "labels.jsonl")
+    cache.append(StoredAnswer("a", "one \ud800", 1, ""))
+    assert cache.read(["a"]) == {}
+    cache.append(StoredAnswer("a", "one", 1, ""))
+    assert cache.read(["a"])["a"].text == "one"
+
+
 def test_a_cut_last_line_is_repaired_and_a_broken_one_skipped(tmp_path: Path) -> None:
     cache = LabelCache(tmp_path / "labels.jsonl")
     cache.repair()
-    cache.append(StoredAnswer("a", "one \ud800", 1, ""))
+    cache.append(StoredAnswer("a", "one é", 1, ""))
     whole = cache.path.read_bytes()
     cache.path.write_bytes(whole + b"not json\n" + b'{"key": "b", "te' + b"x" * 100_000)
     cache.repair()
     assert cache.path.read_bytes() == whole + b"not json\n"
     cache.append(StoredAnswer("b", "two", 1, "cut"))
     assert {key: answer.text for key, answer in cache.read(["a", "b"]).items()} == {
-        "a": "one \ud800",
+        "a": "one é",
         "b": "two",
     }
     cache.path.write_bytes(b"no line at all")

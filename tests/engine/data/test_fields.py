@@ -198,3 +198,16 @@ def test_levels(value: Any, level: float | None) -> None:
 )  # fmt: skip
 def test_a_verdict_that_cannot_be_read_is_no_pass(value: Any, verdict: bool | None) -> None:
     assert as_verdict(value) is verdict
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_none_is_broken(value: float) -> None:
+    drop = only("distilqwen", {"instruction": "a", "output": value})
+    assert isinstance(drop, Drop) and drop.step == "broken" and "output is" in drop.detail
+
+
+@pytest.mark.parametrize("column", ["question", "thought", "solution"])
+def test_half_a_surrogate_pair_is_broken_wherever_it_stands(column: str) -> None:
+    row = {"question": "q", "thought": "t", "solution": "s"} | {column: "half \ud800"}
+    drop = only("omnithought", {"question": row["question"], "reasoning": [row]})
+    assert isinstance(drop, Drop) and (drop.step, drop.detail[:17]) == ("broken", "not valid Unicode")
