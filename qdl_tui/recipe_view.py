@@ -47,12 +47,12 @@ def help_text(field: Field, draft: Draft, *, whole: bool = False) -> Content:
         whole: Whether its value is shown too, where the list had to cut it.
     """
     info = field.info
-    saved = draft.saved_text(field.key)
+    saved, value, default = draft.saved_text(field.key), draft.text(field.key), value_text(info.default)
     rows = [
-        ("value", printable(draft.text(field.key)) if whole else ""),
+        ("value", printable(value) if whole and value != default else ""),
         ("unit", info.unit),
         ("accepts", info.bounds_text),
-        ("default", printable(value_text(info.default)) or "(empty)"),
+        ("default", printable(default) or "(empty)"),
         ("saved", (printable(saved) or "(empty)") if draft.is_changed(field.key) else ""),
         ("unused", _unused(field, draft)),
         ("keys", _keys(field)),

@@ -287,12 +287,11 @@ def _detail(stage: Stage, width: int) -> str:
     if not stage.changed or len(stage.detail) <= width:
         return stage.detail
     keys = [difference.key for difference in stage.changed]
+    texts = [f"prepared with other {', '.join(keys)}"]
     for shown in range(len(keys), 0, -1):
         rest = f" and {len(keys) - shown} more" if shown < len(keys) else ""
-        detail = f"with other {', '.join(keys[:shown])}{rest}"
-        if len(detail) <= width:
-            return detail
-    return f"with {len(keys)} other settings"
+        texts.append(f"with other {', '.join(keys[:shown])}{rest}")
+    return next((text for text in texts if len(text) <= width), f"with {len(keys)} other settings")
 
 
 def machine_text(machine: MachineStatus) -> str:
