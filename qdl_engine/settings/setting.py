@@ -32,4 +32,6 @@ def setting(
 class Section(BaseModel):
     """One table of `qdl.toml`. Unknown keys are refused, and every assignment is checked."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", validate_assignment=True, protected_namespaces=(), allow_inf_nan=False
+    )

@@ -239,3 +239,12 @@ def test_assignment_is_checked_too() -> None:
         System1Settings().rows = 0
     with pytest.raises(ValidationError):
         System2Settings(rv_min=5, rv_max=4)
+
+
+def test_every_number_is_finite() -> None:
+    numbers = [info for info in EVERY_FIELD if info.kind == "float"]
+    assert any(info.key == "teacher.price_in" for info in numbers)
+    for info in numbers:
+        for value in ("inf", "nan", "1e400"):
+            with pytest.raises(SettingsError, match=info.key):
+                set_value(LabSettings(), info.key, value)
