@@ -103,7 +103,7 @@ def parse_template(source: str, where: str = "template") -> PromptTemplate:
         message = {"content": _MARK, "output": _OUTPUT_MARK}
         prompt = template.render(message=message, add_generation_prompt=True, add_output=False)
         trained = template.render(message=message, add_generation_prompt=False, add_output=True)
-    except TemplateError as error:
+    except (TemplateError, OverflowError) as error:
         raise SettingsError(f"{where} is not a template EasyDistill can render: {error}") from error
     parts = prompt.split(_MARK)
     if len(parts) != 2:

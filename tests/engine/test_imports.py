@@ -64,6 +64,7 @@ def test_the_version_costs_no_grammar_of_commands(code: str) -> None:
     assert set(ast.literal_eval(shown.stdout)) <= {
         "qdl_engine",
         "qdl_engine.cli",
+        "qdl_engine.cli.streams",
         "qdl_tui",
         "qdl_tui.__main__",
     }

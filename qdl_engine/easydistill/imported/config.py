@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from qdl_engine.easydistill.imported.keys import SECTIONS
 from qdl_engine.easydistill.imported.stock import template_of
+from qdl_engine.easydistill.imported.values import check_values
 from qdl_engine.easydistill.jobs import TRAIN_ONLY, check_job_type, nearest
 from qdl_engine.easydistill.template import PromptTemplate
 from qdl_engine.errors import DataError, ModelError, SettingsError
@@ -159,6 +160,8 @@ def _resolved(
 ) -> Imported:
     dataset, inference = sections["dataset"], sections["inference"]
     models, training = sections["models"], sections["training"]
+    if kind in ("train", "label"):
+        check_values(training, path)
     read_key = {"train": "labeled_path", "label": "instruction_path"}.get(kind, "input_path")
     rows, base = _find_rows(path, read_key, _text(dataset, "dataset", read_key, path))
     written_key = {"label": "labeled_path", "train": ""}.get(kind, "output_path")
@@ -236,8 +239,12 @@ def _model(value: str, name: str, path: Path, base: Path) -> str:
     """A local directory as an absolute path, or a hub id."""
     given = Path(value).expanduser()
     for place in dict.fromkeys([base, *places(path)]):
-        if (place / given).is_dir():
+        if (place / given / "config.json").is_file():
             return str((place / given).absolute())
+        if (place / given).is_dir():
+            raise ModelError(
+                f"No model in {place / given} ({name} of {path.name})", "A model directory has a config.json."
+            )
     if _HUB_ID.fullmatch(value) and not value.startswith("."):
         return value
     # The samples write "student/Qwen/Qwen2.5-0.5B-Instruct/": the hub's id in a folder of one's own.

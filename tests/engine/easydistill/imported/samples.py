@@ -90,6 +90,7 @@ def write_sample(folder: Path, config: dict[str, Any]) -> Path:
         (folder / "data" / name).write_text(json.dumps(rows), encoding="utf-8")
     for name in ("student", "teacher"):
         (folder / name).mkdir(exist_ok=True)
+        (folder / name / "config.json").write_text("{}", encoding="utf-8")
     path = folder / f"{config['job_type']}.json"
     path.write_text(json.dumps(config), encoding="utf-8")
     return path

@@ -53,6 +53,10 @@ def test_every_job_is_read_by_the_keys_of_its_sample(tmp_path: Path, job_type: s
         ({"dataset": {}}, "dataset.labeled_path is missing"),
         ({"backend": {}, "generation": {}}, "qdl easydistill run"),
         ({"training": []}, "training must be an object"),
+        ({"training": {"output_dir": "x", "per_device_train_batch_size": 0}}, "greater than or equal to 1"),
+        ({"training": {"output_dir": "x", "learning_rate": -1}}, "greater than 0"),
+        ({"training": {"output_dir": "x", "learning_rate": "1e-4"}}, "must be a number, not '1e-4'"),
+        ({"training": {"output_dir": "x", "save_steps": "often"}}, "must be a number, not 'often'"),
     ],
 )
 def test_what_cannot_run_is_refused_with_the_reason(tmp_path: Path, change: Any, words: str) -> None:
@@ -61,6 +65,28 @@ def test_what_cannot_run_is_refused_with_the_reason(tmp_path: Path, change: Any,
     with pytest.raises(SettingsError) as refused:
         read_foreign(path)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"seed": ' + "1" * 6000 + "}", "{"])
+def test_what_is_no_json_is_said_so(tmp_path: Path, text: str) -> None:
+    (tmp_path / "my.json").write_text(text, encoding="utf-8")
+    with pytest.raises(LabError, match="Not valid JSON"):
+        read_foreign(tmp_path / "my.json")
+    with pytest.raises(LabError, match="Not a file"):
+        read_foreign(tmp_path)
+
+
+def test_outputs_that_would_take_the_place_of_something_are_refused(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "lab")
+    for change in ({"output_dir": "."}, {"output_dir": "data/labeled.json"}, {"output_dir": "student"}):
+        config = sample("kd_black_box_train_only")
+        config["training"] |= change
+        with pytest.raises(SettingsError, match="output_dir"):
+            read_foreign(write_sample(tmp_path, config)).check_outputs(lab)
+    config = sample("cot_generation_api")
+    config["dataset"]["output_path"] = config["dataset"]["input_path"]
+    with pytest.raises(SettingsError, match="would be lost"):
+        read_foreign(write_sample(tmp_path, config)).check_outputs(lab)
 
 
 def test_yaml_is_a_config_of_2(tmp_path: Path) -> None:
@@ -95,6 +121,12 @@ def test_a_student_that_is_a_path_and_not_there_is_named(tmp_path: Path) -> None
     assert missing.value.hint.endswith("a hub id: Qwen/Qwen2.5-0.5B-Instruct.")
     config["models"]["student"] = "Qwen/Qwen2.5-0.5B-Instruct"
     assert read_foreign(write_sample(tmp_path, config)).student == "Qwen/Qwen2.5-0.5B-Instruct"
+
+
+def test_a_directory_without_a_model_is_no_student(tmp_path: Path) -> None:
+    config = sample("kd_black_box_train_only") | {"models": {"student": "data/"}}
+    with pytest.raises(ModelError, match="No model in"):
+        read_foreign(write_sample(tmp_path, config))
 
 
 def test_the_stock_template_is_known_by_what_it_renders(tmp_path: Path) -> None:

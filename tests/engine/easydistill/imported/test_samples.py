@@ -31,6 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(SAMPLES, tmp_path / "configs")
     for name in MODELS:
         (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "data").mkdir()
     rows = [{"instruction": f"{number}?", "output": "Yes.", "data": "A fact."} for number in range(5)]
     for name in ROWS:
