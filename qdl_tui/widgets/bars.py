@@ -83,6 +83,11 @@ def _places(node: DOMNode) -> dict[str, int]:
     return {one.id: place for place, one in reversed(list(enumerate(every))) if one.id}
 
 
+def _leads_back(binding: Binding) -> bool:
+    """Whether it is the way out of its screen, which is shown whatever else has no room."""
+    return (binding.id or "").endswith((".back", ".close"))
+
+
 class KeyBar(Static):
     """At most six keys, as many as fit whole: the rest is behind `?`, which is always among them."""
 
@@ -105,13 +110,19 @@ class KeyBar(Static):
     def show_keys(self) -> None:
         bindings = shown_bindings(self.screen)
         last = sorted((item for item in bindings if item.id in LAST_KEYS), key=lambda item: item.id or "")
-        first = [item for item in bindings if item not in last][: MOST_KEYS - len(last)]
-        while first and self._keys([*first, *last]).rstrip().cell_length > self.size.width:
-            first.pop()
+        first = [item for item in bindings if item not in last]
+        while len(first) + len(last) > MOST_KEYS or not self._fits([*first, *last]):
+            spare = [item for item in first if not _leads_back(item)]
+            if not spare:
+                break
+            first.remove(spare[-1])
         content = self._keys([*first, *last])
         if content.markup != self._shown:
             self._shown = content.markup
             self.update(content)
+
+    def _fits(self, bindings: list[Binding]) -> bool:
+        return self._keys(bindings).rstrip().cell_length <= self.size.width
 
     def _keys(self, bindings: list[Binding]) -> Content:
         parts: list[tuple[str, str] | str] = []

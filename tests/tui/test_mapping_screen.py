@@ -155,3 +155,14 @@ async def test_long_names_keep_their_ends_and_their_line(lab: Lab) -> None:
         assert lines[1].endswith("the-rows.jsonl")
         assert lines[3].startswith(" instruction the_c") and "is_long" in lines[3]
         assert lines[4].startswith(" input")
+
+
+async def test_the_way_back_stays_in_the_footer_of_the_narrowest_terminal(lab: Lab) -> None:
+    source(lab, ODD)
+    app = QdlApp(lab)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await open_mapping(app, pilot)
+        assert "esc Back" in screen_text(app).split("\n")[-1]
+        await pilot.press("escape", "v")
+        await settled(app, pilot)
+        assert "esc Back" in screen_text(app).split("\n")[-1]
