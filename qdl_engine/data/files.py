@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from qdl_engine.data.sources import read_json_array
-from qdl_engine.errors import DataError
+from qdl_engine.errors import DataError, writing
 from qdl_engine.lab import Lab
 
 
@@ -64,7 +64,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         stale.unlink(missing_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        with writing(path), os.fdopen(descriptor, "w", encoding="utf-8") as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
