@@ -17,6 +17,7 @@ from typing import Any
 from qdl_engine.data.sources import read_file
 from qdl_engine.easydistill.imported.config import Imported
 from qdl_engine.errors import DataError, SettingsError
+from qdl_engine.text import is_unicode
 
 Row = dict[str, Any]
 
@@ -82,7 +83,9 @@ def _usable(job: Imported, lacking: Counter[str]) -> Iterator[tuple[str, str]]:
             continue
         question = next((value for name in names if isinstance(value := row.value.get(name), str)), "")
         output = row.value.get("output")
-        if not question.strip():
+        if not is_unicode(f"{question}{output}"):
+            lacking["broken"] += 1
+        elif not question.strip():
             lacking[f"without {' or '.join(names)}"] += 1
         elif needs_output and not (isinstance(output, str) and output.strip()):
             lacking["without output"] += 1

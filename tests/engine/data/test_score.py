@@ -124,6 +124,18 @@ def test_chains_with_levels_are_not_asked_about(lab: Lab) -> None:
         assert score_chains(lab, judge_at(server.url), everything=True).had_levels == 0
 
 
+def test_a_chain_that_no_file_could_hold_is_skipped_before_anything_is_asked(
+    lab: Lab, tmp_path: Path
+) -> None:
+    broken = {"instruction": "half", "output": "<think>\na \ud800\n</think>\n1"}
+    source = tmp_path / "chains.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in [*CHAINS, broken]))
+    with ChatServer(by_number).serving() as server:
+        report = score_chains(lab, judge_at(server.url), source=source)
+        assert (report.chains, report.skipped) == (len(CHAINS), 1)
+    assert len(written(lab)) == len(CHAINS)
+
+
 def test_what_the_judge_does_not_say_stays_unscored(lab: Lab) -> None:
     def unsure(messages: list[dict[str, str]]) -> str:
         wordy = "Verbosity" in question_of(messages) and "Problem 1" in question_of(messages)
