@@ -148,7 +148,7 @@ class _Work:
         files = self._begin(folder, range(start, start + len(questions)), questions)
         exit_code = self._start(files)
         made = harvest(self.wish, files)
-        if exit_code or not made.answered:
+        if (exit_code or not made.answered) and not _unwritable(files.log):
             raise self._failed(files, number, exit_code)
         if made.answered < made.requested:
             self._note(f"Shard {number}: {len(made.lost)} of {made.requested} rows have no answer")
@@ -164,25 +164,37 @@ class _Work:
         places = still_lost(found, kept)
         if places:
             self._note(f"Asking again for rows without an answer: {len(places):,}")
-        for number, start in enumerate(range(0, len(places), shard_rows), start=len(earlier)):
-            made = self._again(number, places[start : start + shard_rows], questions)
-            if made is None:
+        waiting = [places[start : start + shard_rows] for start in range(0, len(places), shard_rows)]
+        while waiting:
+            some = waiting.pop(0)
+            made, spoilt = self._again(len(kept), some, questions)
+            if made is not None:
+                kept.append(made)
+            elif not spoilt:
                 break
-            kept.append(made)
+            elif len(some) > 1:
+                # One answer spoils its shard: halving finds it, and the others are kept.
+                waiting[:0] = [some[: len(some) // 2], some[len(some) // 2 :]]
         return kept
 
-    def _again(self, number: int, places: list[int], questions: Sequence[Question]) -> Harvest | None:
-        """None when nothing was answered: the rows stay lost, and their log stays until the next start."""
+    def _again(
+        self, number: int, places: list[int], questions: Sequence[Question]
+    ) -> tuple[Harvest | None, bool]:
+        """What was answered, and whether an answer that 2.x cannot write spoilt it.
+
+        None when nothing was answered: the rows stay lost, and their log stays until the next start.
+        """
         folder = self.home / f"again-{number:05}"
         files = self._begin(folder, places, [questions[place] for place in places])
         exit_code = self._start(files)
         made = harvest(self.wish, files)
-        if exit_code or not made.answered:
+        spoilt = _unwritable(files.log)
+        if not made.answered or (exit_code and not spoilt):
             said = _last_problem(files.log)
             self._note(f"Nothing more was answered{': ' + said if said else ''}. All it said: {files.log}")
-            return None
+            return None, spoilt
         os.rename(files.folder, folder)
-        return made
+        return made, spoilt
 
     def _begin(self, folder: Path, places: Sequence[int], questions: Sequence[Question]) -> ShardFiles:
         """A working folder with the input and the config of a shard that will be `folder`."""
@@ -228,8 +240,6 @@ class _Work:
 
     def _failed(self, files: ShardFiles, number: int, exit_code: int) -> RunError:
         said = _last_problem(files.log)
-        if "surrogates not allowed" in said:
-            said += ". An answer is not valid Unicode, which 2.x cannot write: --shard-rows 1 tells whose"
         how = f"exit code {exit_code}" if exit_code else "exit code 0, and no answer to any row"
         return RunError(
             f"EasyDistill 2.x failed on shard {number} ({how}){': ' + said if said else ''}",
@@ -252,6 +262,11 @@ def _mask_files(folder: Path, key: Secret) -> None:
             for form in forms:
                 content = content.replace(form, b"***")
             path.write_bytes(content)
+
+
+def _unwritable(log: Path) -> bool:
+    """Whether 2.x ended on an answer with half a surrogate pair: no file of it could hold that one."""
+    return "surrogates not allowed" in _last_problem(log)
 
 
 def _last_problem(log: Path) -> str:

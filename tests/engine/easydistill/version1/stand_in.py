@@ -48,6 +48,9 @@ with open(config["dataset"]["output_path"], "w") as handle:
             {"role": "user", "content": row["instruction"]},
             {"role": "assistant", "content": answer},
         ]
+        if row["id"] in behaviour.get("spoil", []):
+            handle.truncate(0)
+            handle.write(chr(0xd800))
         handle.write(json.dumps({"messages": turns, "metadata": {"request_id": row["id"]}}) + "\\n")
 """
 

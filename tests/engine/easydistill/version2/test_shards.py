@@ -94,6 +94,14 @@ def test_an_answer_that_is_no_unicode_is_lost_and_named(lab: Lab, checkout: Path
     assert len(made(lab)) == 6
 
 
+def test_an_answer_that_2_cannot_write_costs_its_own_row_only(lab: Lab, checkout: Path) -> None:
+    behave(checkout, spoil=["4"])
+    report = run(lab, checkout)
+    assert (report.written, [lost.row for lost in report.lost]) == (6, [5])
+    assert starts(checkout) == ["0", "3", "6", "3", "3", "4", "4", "5"]
+    assert [row["id"] for row in made(lab)] == ["0", "1", "2", "3", "5", "6"]
+
+
 def test_a_question_that_is_no_unicode_is_left_out_and_named(lab: Lab, checkout: Path) -> None:
     events: list[Event] = []
     report = run(lab, checkout, events, [("one", ""), ("half \ud800", ""), ("three", "")])
