@@ -183,6 +183,12 @@ class Progress:
             brief = " | ".join(lane.brief() for lane in lanes)
             shortest = " | ".join(lane.brief(eta=False) for lane in lanes)
             return next((text for text in (line, brief) if len(text) <= width), shortest)
+        if len(line) > width:
+            # A whole figure less is better than half of one.
+            parts = lanes[0].text().split("  ")
+            while len(parts) > 1 and len(" ".join(parts)) > width:
+                parts.pop()
+            return " ".join(parts)
         room = min(_BAR, width - len(line) - 1)
         return lanes[0].text(self._bar(lanes[0], room)) if room >= _SHORTEST_BAR else line
 

@@ -308,6 +308,18 @@ def test_progress_elsewhere_is_plain_lines_one_a_tenth() -> None:
     assert len(out.getvalue().splitlines()) == 11 and "\x1b" not in out.getvalue()
 
 
+def test_a_line_that_is_too_long_loses_whole_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    screen = Terminal()
+    Progress(screen)(make_event("metrics", step=5640, total_steps=7360, loss=0.466, tokens_per_second=5000))
+    shown = screen.getvalue().removeprefix("\r\x1b[K")
+    assert shown == "train 5,640/7,360 steps (77%) loss 0.466 5,000 tokens/s"
+    monkeypatch.setenv("COLUMNS", "50")
+    screen = Terminal()
+    Progress(screen)(make_event("metrics", step=5640, total_steps=7360, loss=0.466, tokens_per_second=5000))
+    assert screen.getvalue().removeprefix("\r\x1b[K") == "train 5,640/7,360 steps (77%) loss 0.466"
+
+
 def test_a_training_that_was_saved_does_not_begin_again() -> None:
     out = io.StringIO()
     progress = Progress(out)
