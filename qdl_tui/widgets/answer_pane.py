@@ -159,7 +159,7 @@ class AnswerPane(Vertical):
 
     def _figures(self) -> str:
         answer = self.answer
-        if answer is None or self.hidden or (answer.stopped == "cancelled" and not answer.tokens):
+        if answer is None or self.hidden or not answer.tokens:
             return ""
         wait = answer.first_token_seconds
         first = f"{wait * 1000:.0f} ms" if wait < SHORT else f"{wait:.2f} s"
