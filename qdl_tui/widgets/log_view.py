@@ -92,7 +92,8 @@ class LogView(LogPage):
         elif not file.whole:
             parts.append("numbering lines…")
         elif file.lines:
-            parts.append(f"{min(self.lines.line_of(self.top) + 1, file.lines):,}/{file.lines:,}")
+            line = file.lines if self.follow else min(self.lines.line_of(self.top) + 1, file.lines)
+            parts.append(f"{line:,}/{file.lines:,}")
         if self.lines.filter is not None:
             kept = self.lines.filter
             parts.append(f"&{'!' if kept.invert else ''}{kept.pattern.text} {len(self.lines):,}")

@@ -24,7 +24,7 @@ SIZE = (110, 32)
 SHOWN = ("lab", "training", "compare")
 """Those that show no path of the machine they were taken on."""
 ANSWER_SECONDS = 300
-STORY = 7
+STORY = 5
 """The sample prompt that both students were taught: a word problem."""
 
 
