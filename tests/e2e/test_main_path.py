@@ -1,7 +1,9 @@
-"""The whole job by keys alone, in a real terminal at 80x24: from an empty directory to a comparison."""
+"""The whole job by keys alone, in tmux at 80x24: from an empty directory to a comparison."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +12,12 @@ import pytest
 from qdl_engine.comparison import list_comparisons, load_comparison
 from qdl_engine.lab import Lab
 from qdl_engine.status import checkpoint_ready
-from tests.e2e.terminal import Terminal, app_command
+from tests.e2e.terminal import TmuxPane, app_command
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux"),
+]
 
 MINUTES = 60.0
 ENTER = "\r"
@@ -32,10 +37,9 @@ class Keyboard:
         self.root, self.state = root, state
         self.terminal = self._open()
 
-    def _open(self) -> Terminal:
-        return Terminal(
-            app_command(str(self.root)), env={"XDG_STATE_HOME": str(self.state), "OMP_NUM_THREADS": "1"}
-        )
+    def _open(self) -> TmuxPane:
+        env = {"XDG_STATE_HOME": str(self.state), "OMP_NUM_THREADS": "1"}
+        return TmuxPane(app_command(str(self.root)), self.state, env=env)
 
     def leave_and_come_back(self) -> None:
         """`q`, then the app again; what was running must still run."""
@@ -67,9 +71,11 @@ class Keyboard:
 def keyboard(tmp_path: Path) -> Iterator[Keyboard]:
     root = tmp_path / "lab"
     root.mkdir()
-    opened = Keyboard(root, tmp_path / "state")
-    yield opened
-    opened.terminal.close()
+    # Short: the path of a socket has 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="qdl") as state:
+        opened = Keyboard(root, Path(state))
+        yield opened
+        opened.terminal.close()
 
 
 def test_from_an_empty_directory_to_a_comparison(keyboard: Keyboard) -> None:
