@@ -65,6 +65,7 @@ class PreflightScreen(ModalScreen[Answer]):
     """
 
     CSS_PATH = ["dialogs.tcss", "preflight.tcss"]
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (24, "-tall")]
     BINDINGS = [
         Binding(
             "enter",
