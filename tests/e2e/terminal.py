@@ -171,10 +171,10 @@ class TmuxPane(Screen):
 
 
 def environment_of(changes: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without what is the developer's own: settings, colours, a tmux around."""
+    """This process's environment without what is the developer's own: settings, colours, a tmux, a size."""
     environment = {**os.environ, **changes}
     environment["XDG_CONFIG_HOME"] = environment.get("XDG_STATE_HOME", os.devnull)
-    for name in ("NO_COLOR", "TMUX", "TMUX_PANE"):
+    for name in ("NO_COLOR", "TMUX", "TMUX_PANE", "COLUMNS", "LINES"):
         if name not in changes:
             environment.pop(name, None)
     environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment.get("PYTHONPATH", "")])
