@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qdl_engine.checkpoint_record import RECORD_FILE
 from qdl_engine.errors import SettingsError
+from qdl_engine.stages import checkpoint_ready
 
 _ELSEWHERE = "Choose a directory of its own, that does not exist yet or holds a checkpoint."
 
@@ -30,7 +31,8 @@ def check_checkpoint_place(place: Path, name: str, *, kept: Iterable[Path] = ())
                 raise SettingsError(f"{name}: {place} is, or holds, {stays}", _ELSEWHERE)
         if here.exists() and not here.is_dir():
             raise SettingsError(f"{name}: {place} is a file", _ELSEWHERE)
-        if here.is_dir() and any(here.iterdir()) and not is_checkpoint(here):
+        model = checkpoint_ready(here) or (here / "adapter_config.json").is_file()
+        if here.is_dir() and any(here.iterdir()) and not model:
             raise SettingsError(f"{name}: {place} holds other things than a checkpoint", _ELSEWHERE)
         _check_parent(here)
     except (OSError, ValueError) as error:
@@ -41,12 +43,6 @@ def check_checkpoint_place(place: Path, name: str, *, kept: Iterable[Path] = ())
 def _is_ours(student: Path, place: Path) -> bool:
     """Whether a student is trained on from the place it goes to: ours is moved aside, and kept once."""
     return student.resolve() == place and (place / RECORD_FILE).is_file()
-
-
-def is_checkpoint(directory: Path) -> bool:
-    """Whether it holds a model as the runtimes write them, whole or as an adapter."""
-    whole = (directory / "config.json").is_file() and any(directory.glob("*.safetensors"))
-    return whole or (directory / "adapter_config.json").is_file()
 
 
 def previous_place(directory: Path) -> Path:
