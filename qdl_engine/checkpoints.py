@@ -47,12 +47,20 @@ def find_checkpoint(name: str, role: Role) -> str:
     if os.path.isfile(directory):
         raise invalid_model(name, role, "a file, not a checkpoint directory")
     if name.startswith((".", "~")) or directory.is_absolute() or name.count("/") > 1 or name.endswith("/"):
-        raise ModelError(
-            f"Model not found at {name}", "Train it first, or give the directory of a checkpoint."
-        )
+        raise not_found(name)
     if len(name) > LONGEST_HUB_ID or not HUB_ID.fullmatch(name):
         raise invalid_model(name, role, "neither a directory nor a hub id")
     return name
+
+
+def not_found(name: str) -> ModelError:
+    return ModelError(f"Model not found at {name}", "Train it first, or give the directory of a checkpoint.")
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name that is nothing here, and that the hub does not know, was meant as a path."""
+    place = Path(name).expanduser()
+    return "/" in name and place.parent.is_dir() and not place.exists()
 
 
 def hub_reachable() -> bool:

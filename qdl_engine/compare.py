@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from qdl_engine.checkpoints import Role
 from qdl_engine.comparison import (
     Answer,
     ComparedModel,
@@ -23,7 +24,7 @@ from qdl_engine.comparison import (
 from qdl_engine.comparison_file import ComparisonKeeper
 from qdl_engine.errors import DataError, ModelError, SettingsError
 from qdl_engine.events import EventSink, make_event, no_sink
-from qdl_engine.models import LoadedModel
+from qdl_engine.models import LoadedModel, ModelLike, as_loaded
 from qdl_engine.prompts import Mode
 from qdl_engine.teachers.base import Asking, Teacher
 from qdl_engine.teachers.speak import Speaker, name_of, stream_from
@@ -52,16 +53,16 @@ def compare_models(
     teacher_path: str | Path | None = None,
     system1_path: str | Path | None = None,
     system2_path: str | Path | None = None,
-    teacher_model: LoadedModel | Teacher | None = None,
-    sys1_model: LoadedModel | None = None,
-    sys2_model: LoadedModel | None = None,
+    teacher_model: ModelLike | Teacher | None = None,
+    sys1_model: ModelLike | None = None,
+    sys2_model: ModelLike | None = None,
     max_new_tokens: int = 512,
     temperature: float = 0.0,
     system_prompts: dict[str, str] | None = None,
     teacher_mode: Mode = "system1",
     quantization: Quantization = "8bit",
     device: str = "auto",
-    save_to: Path | None = None,
+    save_to: str | Path | None = None,
     on_event: EventSink = no_sink,
 ) -> Comparison:
     """Ask every model every prompt.
@@ -76,7 +77,8 @@ def compare_models(
         system1_path: The System 1 student.
         system2_path: The System 2 student.
         teacher_model: The teacher already in memory, or one that lives elsewhere; it wins over its path.
-        sys1_model: The System 1 student already in memory.
+        sys1_model: The System 1 student already in memory: what `load_student` returned, or a pair of
+            model and tokenizer.
         sys2_model: The System 2 student already in memory.
         max_new_tokens: Longest completion.
         temperature: 0 is greedy.
@@ -99,9 +101,9 @@ def compare_models(
     _refuse_blank(prompts)
     _refuse_bounds(max_new_tokens, temperature)
     given: dict[ModelName, tuple[str | Path | None, Speaker | None]] = {
-        "teacher": (teacher_path, teacher_model),
-        "system1": (system1_path, sys1_model),
-        "system2": (system2_path, sys2_model),
+        "teacher": (teacher_path, _speaker(teacher_model, "teacher")),
+        "system1": (system1_path, _speaker(sys1_model, "student")),
+        "system2": (system2_path, _speaker(sys2_model, "student")),
     }
     wanted = {name: pair for name, pair in given.items() if pair != (None, None)}
     if not wanted:
@@ -109,7 +111,7 @@ def compare_models(
             "No model to compare", "Give teacher_path, system1_path or system2_path, or a loaded model."
         )
     comparison = Comparison(list(prompts), created=now())
-    keeper = ComparisonKeeper(save_to)
+    keeper = ComparisonKeeper(None if save_to is None else Path(save_to))
     asker = _Asker(
         comparison, keeper, max_new_tokens, temperature, quantization, device, on_event, len(wanted)
     )
@@ -121,7 +123,7 @@ def compare_models(
                 if loaded is not None:
                     asker.ask(name, loaded, mode, prompt, 0.0)
                 else:
-                    asker.load_and_ask(name, str(path), mode, prompt)
+                    asker.load_and_ask(name, path or "", mode, prompt)
             except (ModelError, DataError) as error:
                 comparison.models.pop(name, None)
                 comparison.skipped[name] = str(error)
@@ -133,6 +135,11 @@ def compare_models(
         raise
     keeper.finish(comparison)
     return comparison
+
+
+def _speaker(given: ModelLike | Teacher | None, role: Role) -> Speaker | None:
+    """Who speaks: a teacher that lives elsewhere as it is, anything else must be a model in memory."""
+    return given if given is None or isinstance(given, Teacher) else as_loaded(given, role)
 
 
 def _refuse_blank(prompts: Sequence[str]) -> None:
@@ -176,7 +183,7 @@ class _Asker:
     models: int
     done: int = 0
 
-    def load_and_ask(self, name: ModelName, path: str, mode: Mode, system_prompt: str | None) -> None:
+    def load_and_ask(self, name: ModelName, path: str | Path, mode: Mode, system_prompt: str | None) -> None:
         """Load, ask, forget: the model's only reference is this call's."""
         from qdl_engine.models import load_student, load_teacher
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,15 +23,19 @@ from qdl_engine.checkpoints import (
     hub_reachable,
     invalid_model,
     load_error,
+    looks_like_path,
+    not_found,
 )
-from qdl_engine.errors import ModelError
+from qdl_engine.errors import ModelError, SettingsError
 from qdl_engine.generation import Generation, StreamChunk, generate, generate_each, stream
 from qdl_engine.prompts import END_OF_TURN, Mode, format_prompt
 
 __all__ = [
     "Generation",
     "LoadedModel",
+    "ModelLike",
     "StreamChunk",
+    "as_loaded",
     "fingerprint",
     "free_memory",
     "generate",
@@ -56,6 +61,10 @@ class LoadedModel:
     """What was asked for: a hub id or a local directory."""
     device: str
 
+    def __iter__(self) -> Iterator[Any]:
+        """Unpacks as the usual pair: `model, tokenizer = load_student(path)`."""
+        return iter((self.model, self.tokenizer))
+
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Every token that ends an answer: the tokenizer's and the checkpoint's own, and both of ChatML's.
@@ -78,6 +87,33 @@ class LoadedModel:
         return int(self.model.num_parameters())
 
 
+ModelLike = LoadedModel | tuple[Any, Any]
+"""A model in memory: what `load_teacher` and `load_student` return, or a pair of model and tokenizer."""
+
+
+def as_loaded(given: Any, role: Role) -> LoadedModel:
+    """The model in memory that a caller means.
+
+    Raises:
+        SettingsError: when it is neither a loaded model nor a pair of model and tokenizer.
+    """
+    if isinstance(given, LoadedModel):
+        return given
+    from torch.nn import Module
+    from transformers import PreTrainedTokenizerBase
+
+    match given:
+        case (Module() as model, PreTrainedTokenizerBase() as tokenizer):
+            loaded: Any = model.eval()
+            name = loaded.config.name_or_path or f"a {type(model).__name__} in memory"
+            return LoadedModel(loaded, tokenizer, str(name), str(loaded.device))
+    what = type(given).__name__
+    raise SettingsError(
+        f"A {what} without its tokenizer" if isinstance(given, Module) else f"A {what} is no loaded {role}",
+        f"Give what load_{role} returned, or the pair (model, tokenizer).",
+    )
+
+
 def load_teacher(
     path: str | Path, *, quantization: Quantization = "8bit", device: str = "auto"
 ) -> LoadedModel:
@@ -91,7 +127,7 @@ def load_teacher(
     Raises:
         ModelError: `Model not found at <path>`, `Invalid teacher model: <name>`, or that it does not fit.
     """
-    return _load(str(path), "teacher", quantization, device)
+    return _load(path, "teacher", quantization, device)
 
 
 def load_student(path: str | Path, *, device: str = "auto") -> LoadedModel:
@@ -100,11 +136,11 @@ def load_student(path: str | Path, *, device: str = "auto") -> LoadedModel:
     Raises:
         ModelError: `Model not found at <path>`, `Invalid student model: <name>`, or that it does not fit.
     """
-    return _load(str(path), "student", "none", device)
+    return _load(path, "student", "none", device)
 
 
 def infer_student(
-    path_or_loaded: str | Path | LoadedModel,
+    path_or_loaded: str | Path | ModelLike,
     instruction: str,
     mode: Mode = "system1",
     *,
@@ -115,13 +151,28 @@ def infer_student(
 ) -> str:
     """Ask a student one thing, in exactly the words it was trained with.
 
+    Args:
+        path_or_loaded: A checkpoint, a loaded model, or a pair of model and tokenizer.
+        instruction: What is asked, not rendered.
+        mode: Which student's system prompt to use.
+        system_prompt: Replaces the mode's own system prompt.
+        max_new_tokens: Longest completion.
+        temperature: 0 is greedy.
+        device: Where a checkpoint is loaded.
+
     Returns:
         The completion as written, reasoning included; `qdl_engine.prompts.split_completion` takes it apart.
     """
+    if not isinstance(instruction, str):
+        raise SettingsError(
+            f"A {type(instruction).__name__} is no instruction",
+            "Give one text; of a list, one at a time.",
+        )
     prompt = format_prompt(instruction, mode, system_prompt=system_prompt)
-    loaded = path_or_loaded
-    if not isinstance(loaded, LoadedModel):
-        loaded = load_student(loaded, device=device)
+    if isinstance(path_or_loaded, str | Path):
+        loaded = load_student(path_or_loaded, device=device)
+    else:
+        loaded = as_loaded(path_or_loaded, "student")
     answers = generate(loaded, [prompt], max_new_tokens=max_new_tokens, temperature=temperature)
     return answers[0].text
 
@@ -153,7 +204,11 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _load(name: str, role: Role, quantization: Quantization, device: str) -> LoadedModel:
+def _load(path: str | Path, role: Role, quantization: Quantization, device: str) -> LoadedModel:
+    name = str(path)
+    if isinstance(path, Path) and not path.expanduser().exists():
+        # A path is never meant as a hub id.
+        raise not_found(name)
     place = find_checkpoint(name, role)
     import torch
     from safetensors import SafetensorError
@@ -187,6 +242,8 @@ def _load(name: str, role: Role, quantization: Quantization, device: str) -> Loa
             f"Cannot load the {role} {name}: {first_line(missing)}", "Run: qdl doctor"
         ) from missing
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as broken:
+        if looks_like_path(name):
+            raise not_found(name) from broken
         raise load_error(name, role, broken, reachable=reachable) from broken
     if loading["missing_keys"]:
         # transformers would go on with random numbers in their place.

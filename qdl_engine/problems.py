@@ -50,10 +50,7 @@ def from_pydantic(invalid: ValidationError, file: str) -> list[Problem]:
 def problem(place: list[str], kind: str, message: str, value: Any, file: str) -> Problem:
     key = ".".join(place)
     if kind == "extra_forbidden":
-        if len(place) == 1:
-            return Problem(file, key, "unknown key", f"tables {', '.join(sections())}", nearest_key(key))
-        names = ", ".join(info.key.split(".")[1] for info in all_fields(place[0]))
-        return Problem(file, key, "unknown key", f"in [{place[0]}]: {names}", nearest_key(key))
+        return unknown_key(key, file)
     message = message.removeprefix("Value error, ")
     if len(place) < 2:
         # A rule between two fields: it begins with the name of the first.
@@ -64,6 +61,15 @@ def problem(place: list[str], kind: str, message: str, value: Any, file: str) ->
     near = difflib.get_close_matches(str(value), info.choices, 1) if info.choices else []
     shown = str(value) if len(str(value)) <= 60 else f"{str(value)[:57]}..."
     return Problem(file, key, f"{shown!r} is not accepted", info.bounds_text, repr(near[0]) if near else "")
+
+
+def unknown_key(key: str, file: str) -> Problem:
+    """A key that is none: what its table takes, or which tables there are."""
+    section, _, name = key.partition(".")
+    if name and section in sections():
+        names = ", ".join(info.key.split(".")[1] for info in all_fields(section))
+        return Problem(file, key, "unknown key", f"in [{section}]: {names}", nearest_key(key))
+    return Problem(file, key, "unknown key", f"tables {', '.join(sections())}", nearest_key(key))
 
 
 def all_keys() -> list[str]:

@@ -12,7 +12,14 @@ from pydantic import ValidationError
 from qdl_engine.errors import SettingsError
 from qdl_engine.field_info import all_fields, field_info, sections
 from qdl_engine.lab import SETTINGS_FILE, Lab, write_text_atomic
-from qdl_engine.problems import Problem, all_keys, from_pydantic, nearest_key, problem, settings_error
+from qdl_engine.problems import (
+    Problem,
+    all_keys,
+    from_pydantic,
+    problem,
+    settings_error,
+    unknown_key,
+)
 from qdl_engine.settings import LabSettings
 from qdl_engine.toml_errors import toml_error
 
@@ -110,7 +117,7 @@ def set_values(settings: LabSettings, texts: Mapping[str, str], *, file: str = "
             values[parts[0]][parts[1]][parts[2]] = text
             continue
         if key not in all_keys():
-            raise settings_error([Problem(file, key, "unknown key", "", nearest_key(key))])
+            raise settings_error([unknown_key(key, file)])
         info = field_info(key)
         try:
             values[parts[0]][parts[1]] = _parse(text, info.kind)

@@ -13,15 +13,16 @@ from qdl_engine.data.label_cache import LabelCache, StoredAnswer
 from qdl_engine.data.label_report import LabelReport, Unanswered, looks_refused
 from qdl_engine.errors import DataError
 from qdl_engine.events import EventSink, make_event, no_sink
+from qdl_engine.given import Config, LabLike, as_lab, settings_of
 from qdl_engine.lab import Lab, read_json, write_json_atomic
 from qdl_engine.prompts import Mode, split_completion
-from qdl_engine.settings import LabSettings, TeacherSettings
+from qdl_engine.settings import TeacherSettings
 from qdl_engine.teachers.base import Asking, Question, Teacher
 from qdl_engine.teachers.budget import BudgetError
 from qdl_engine.text import is_unicode
 
 if TYPE_CHECKING:
-    from qdl_engine.models import LoadedModel
+    from qdl_engine.models import ModelLike
 
 __all__ = ["Keep", "LabelReport", "label_with_teacher"]
 
@@ -33,14 +34,14 @@ UNANSWERED_NAMED = 100
 
 
 def label_with_teacher(
-    lab: Lab,
-    settings: LabSettings,
+    lab: LabLike,
+    settings: Config | None = None,
     *,
-    teacher: LoadedModel | Teacher | None = None,
+    teacher: ModelLike | Teacher | None = None,
     mode: Mode = "system1",
     keep: Keep = "answer",
-    instructions: Path | None = None,
-    output: Path | None = None,
+    instructions: str | Path | None = None,
+    output: str | Path | None = None,
     system_prompt: str | None = None,
     on_event: EventSink = no_sink,
 ) -> LabelReport:
@@ -51,9 +52,10 @@ def label_with_teacher(
     to `data/label_report.json`, or beside `output` as `<its name>_report.json`.
 
     Args:
-        lab: The lab.
-        settings: Its settings; `settings.teacher` decides which teacher is asked, and how.
-        teacher: A teacher already in memory, or one of your own.
+        lab: The lab, or its directory.
+        settings: Its settings or a dict of them, by default those of `qdl.toml`; the teacher's decide which
+            teacher is asked, and how.
+        teacher: A teacher already in memory, also as a pair of model and tokenizer, or one of your own.
         mode: How the teacher is asked; `system2` lets it reason.
         keep: `answer` strips the reasoning, `full` keeps it. Both share one labelling.
         instructions: Rows to label instead of `data/train_instructions.json`.
@@ -69,9 +71,11 @@ def label_with_teacher(
         LabBusyError: when another process prepares or labels in this lab.
     """
     started = time.perf_counter()
+    lab = as_lab(lab)
+    settings = settings_of(lab, settings, mode)
     system = settings.recipe(mode).system_prompt if system_prompt is None else system_prompt
     with lab.writer_lock("labelling"):
-        rows = _read_rows(lab, instructions or lab.train_instructions)
+        rows = _read_rows(lab, Path(instructions or lab.train_instructions))
         questions = [_question(row, system) for row in rows]
         chosen = _teacher(lab, settings.teacher, teacher)
         asked = Asked(chosen, LabelCache(lab.label_cache), on_event)
@@ -79,9 +83,9 @@ def label_with_teacher(
         labels = _Labels(settings.teacher, keep, asked)
         for number, (row, question) in enumerate(zip(rows, questions, strict=True), 1):
             labels.take(number, row, question)
-        target = output or lab.train_labeled
+        target = Path(output or lab.train_labeled)
         report = labels.report(target, time.perf_counter() - started)
-        beside = lab.label_report if output is None else output.with_name(f"{output.stem}_report.json")
+        beside = lab.label_report if output is None else target.with_name(f"{target.stem}_report.json")
         write_json_atomic(beside, report.to_dict())
         if report.left:
             raise _budget_spent(asked, report)
@@ -93,22 +97,23 @@ def label_with_teacher(
     return report
 
 
-def _teacher(lab: Lab, settings: TeacherSettings, given: LoadedModel | Teacher | None) -> Teacher:
+def _teacher(lab: Lab, settings: TeacherSettings, given: ModelLike | Teacher | None) -> Teacher:
     """The teacher to ask: a loaded model counts as the kind that the settings would load."""
-    from qdl_engine.models import LoadedModel
+    from qdl_engine.models import as_loaded
     from qdl_engine.teachers.hf import HfTeacher
     from qdl_engine.teachers.make import make_teacher
 
     if given is None:
         return make_teacher(settings, lab.root)
-    if not isinstance(given, LoadedModel):
+    if isinstance(given, Teacher):
         return given
+    loaded = as_loaded(given, "teacher")
     return HfTeacher(
-        given.path,
+        loaded.path,
         Asking(settings.max_new_tokens, settings.temperature),
         quantization=settings.quantization,
         batch_size=settings.batch_size,
-        loaded=given,
+        loaded=loaded,
     )
 
 

@@ -26,6 +26,7 @@ from qdl_engine.data.sampling import Candidate, candidate, sampled_from_all, sam
 from qdl_engine.data.sources import Source, SourceRow, open_source
 from qdl_engine.errors import DataError
 from qdl_engine.events import EventSink, make_event, no_sink
+from qdl_engine.given import Config, LabLike, as_lab, settings_of
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.prompts import Mode, format_completion, format_prompt
 from qdl_engine.settings import System1Settings, System2Settings
@@ -48,37 +49,54 @@ class Tokenizer(Protocol):
 
 
 def prepare_system1_dataset(
-    lab: Lab, settings: System1Settings, *, tokenizer: Tokenizer | None = None, on_event: EventSink = no_sink
+    lab: LabLike,
+    settings: Config | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    on_event: EventSink = no_sink,
 ) -> PrepareReport:
     """Prepare the System 1 rows: `train_instructions.json`, and `train_labeled.json` unless `label`.
+
+    Args:
+        lab: The lab, or its directory.
+        settings: Of System 1 or of the whole lab, or a dict of either's keys; by default those of `qdl.toml`.
+        tokenizer: Measures the rows, by default the student's own.
+        on_event: Takes `progress` and `note`.
 
     Raises:
         DataError: when the source cannot be read, or no row is left.
         LabBusyError: when another process writes in this lab.
     """
-    outputs = [lab.train_instructions] if settings.label else [lab.train_instructions, lab.train_labeled]
-    report = _prepare(lab, settings, outputs, tokenizer, on_event)
-    if settings.label and lab.train_labeled.exists():
+    home = as_lab(lab)
+    recipe = settings_of(home, settings, "system1").system1
+    labelled = home.train_labeled
+    outputs = [home.train_instructions] if recipe.label else [home.train_instructions, labelled]
+    report = _prepare(home, recipe, outputs, tokenizer, on_event)
+    if recipe.label and labelled.exists():
         # It belongs to other rows now; the label cache writes it again without asking the teacher twice.
-        lab.train_labeled.unlink()
-        on_event(
-            make_event(
-                "note", message=f"{lab.train_labeled.name} was of other rows and is gone: label again."
-            )
-        )
+        labelled.unlink()
+        on_event(make_event("note", message=f"{labelled.name} was of other rows and is gone: label again."))
     return report
 
 
 def prepare_system2_dataset(
-    lab: Lab, settings: System2Settings, *, tokenizer: Tokenizer | None = None, on_event: EventSink = no_sink
+    lab: LabLike,
+    settings: Config | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    on_event: EventSink = no_sink,
 ) -> PrepareReport:
     """Prepare the System 2 chains, filtered one chain at a time: `omnithought_cot.json`.
+
+    It takes what `prepare_system1_dataset` takes.
 
     Raises:
         DataError: when the source cannot be read, or no chain is left.
         LabBusyError: when another process writes in this lab.
     """
-    return _prepare(lab, settings, [lab.omnithought_cot], tokenizer, on_event)
+    home = as_lab(lab)
+    recipe = settings_of(home, settings, "system2").system2
+    return _prepare(home, recipe, [home.omnithought_cot], tokenizer, on_event)
 
 
 def load_tokenizer(lab: Lab, student: str) -> Tokenizer:

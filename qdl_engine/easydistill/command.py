@@ -17,6 +17,7 @@ from qdl_engine.easydistill.find import CHECKOUT, HOME, TRAIN_SCRIPT, find_easyd
 from qdl_engine.easydistill.version1.work import SESSION
 from qdl_engine.errors import RunError, SettingsError
 from qdl_engine.events import Event, EventSink, no_sink
+from qdl_engine.given import LabLike, as_lab
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.runs.launch import start_run, wait_for
 from qdl_engine.runs.store import Run, create_run
@@ -175,7 +176,7 @@ class RunResult:
 def run_easy_distill(
     config: Path | str | Mapping[str, Any],
     *,
-    lab: Lab | None = None,
+    lab: LabLike | None = None,
     runtime: str | RuntimeSettings = "builtin",
     wait: bool = True,
     on_event: EventSink = no_sink,
@@ -185,7 +186,8 @@ def run_easy_distill(
 
     Args:
         config: A config's path, or the config itself, which is then written into the lab.
-        lab: Where the run is kept; by default the lab the config lies in, or the output directory's parent.
+        lab: Where the run is kept, a lab or its directory; by default the lab the config lies in, or the
+            output directory's parent.
         runtime: "builtin", "easydistill", or the runtime's settings.
         wait: Follow the run to its end. Interrupting the wait leaves the run alone.
         on_event: Takes the run's events while waiting.
@@ -195,8 +197,9 @@ def run_easy_distill(
         SettingsError: when the config cannot be trained, before anything is started.
         RunError: when the run failed; with the run's own message and hint.
     """
-    checked = _read(config, lab)
-    home = lab or _home_of(checked)
+    given = None if lab is None else as_lab(lab)
+    checked = _read(config, given)
+    home = given or _home_of(checked)
     settings = _runtime(runtime)
     command = build_command(checked.path, settings)
     run = create_run(

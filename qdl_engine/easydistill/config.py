@@ -15,6 +15,7 @@ from qdl_engine.easydistill.extras import Extras
 from qdl_engine.easydistill.jobs import TRAIN_ONLY, check_job_type, nearest
 from qdl_engine.easydistill.template import PromptTemplate, parse_template, read_template
 from qdl_engine.errors import SettingsError
+from qdl_engine.given import Config, LabLike, as_lab, settings_of
 from qdl_engine.lab import Lab, read_json, write_json_atomic, write_text_atomic
 from qdl_engine.prompts import training_template
 from qdl_engine.settings import LabSettings, RecipeSettings, System
@@ -60,19 +61,20 @@ def build_config(
     settings: LabSettings,
     system: System,
     *,
-    labeled_path: Path | None = None,
-    output_dir: Path | None = None,
+    labeled_path: str | Path | None = None,
+    output_dir: str | Path | None = None,
 ) -> dict[str, Any]:
     """The config as a dict; nothing is written, and the data need not be there yet."""
     recipe = settings.recipe(system)
-    data = (labeled_path or lab.training_data(system)).expanduser().absolute()
+    data = Path(labeled_path or lab.training_data(system)).expanduser().absolute()
+    checkpoint = Path(output_dir or lab.checkpoint(system)).expanduser().absolute()
     template = template_path(lab, system, recipe.system_prompt)
     rendered = parse_template(training_template(recipe.system_prompt))
     return {
         "job_type": TRAIN_ONLY,
         "dataset": {"labeled_path": str(data), "template": str(template), "seed": recipe.seed},
         "models": {"student": student_reference(lab, recipe.student)},
-        "training": _training_section(recipe, (output_dir or lab.checkpoint(system)).expanduser().absolute()),
+        "training": _training_section(recipe, checkpoint),
         "qdl": {
             "system": system,
             "system_prompt": recipe.system_prompt,
@@ -129,18 +131,19 @@ def student_reference(lab: Lab, student: str) -> str:
 
 
 def write_system1_config(
-    lab: Lab,
-    settings: LabSettings,
+    lab: LabLike,
+    settings: Config | None = None,
     *,
     config_id: str | None = None,
-    labeled_path: Path | None = None,
-    output_dir: Path | None = None,
+    labeled_path: str | Path | None = None,
+    output_dir: str | Path | None = None,
 ) -> Path:
     """Write the System 1 config, and the template file it names.
 
     Args:
-        lab: Where to write.
-        settings: The lab's settings.
+        lab: Where to write, a lab or its directory.
+        settings: The lab's settings or those of the student, or a dict of either's keys; by default those of
+            `qdl.toml`.
         config_id: Becomes part of the file name; a new one by default.
         labeled_path: The labelled rows, by default the lab's.
         output_dir: Where the checkpoint goes, by default the lab's.
@@ -152,25 +155,27 @@ def write_system1_config(
 
 
 def write_system2_config(
-    lab: Lab,
-    settings: LabSettings,
+    lab: LabLike,
+    settings: Config | None = None,
     *,
     config_id: str | None = None,
-    labeled_path: Path | None = None,
-    output_dir: Path | None = None,
+    labeled_path: str | Path | None = None,
+    output_dir: str | Path | None = None,
 ) -> Path:
     """Write the System 2 config; see `write_system1_config`."""
     return _write(lab, settings, "system2", config_id, labeled_path, output_dir)
 
 
 def _write(
-    lab: Lab,
-    settings: LabSettings,
+    lab: LabLike,
+    settings: Config | None,
     system: System,
     config_id: str | None,
-    labeled_path: Path | None,
-    output_dir: Path | None,
+    labeled_path: str | Path | None,
+    output_dir: str | Path | None,
 ) -> Path:
+    lab = as_lab(lab)
+    settings = settings_of(lab, settings, system)
     config = build_config(lab, settings, system, labeled_path=labeled_path, output_dir=output_dir)
     data = Path(config["dataset"]["labeled_path"])
     if data.is_file():

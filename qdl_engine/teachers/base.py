@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from qdl_engine.decoding import Reason
 from qdl_engine.errors import ModelError
@@ -97,6 +97,7 @@ class Failure:
 Result = TeacherAnswer | Failure
 
 
+@runtime_checkable
 class Teacher(Protocol):
     """A teacher, ready to be asked. `close` gives back what it holds."""
 
