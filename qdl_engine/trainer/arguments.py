@@ -6,13 +6,16 @@ A key is passed on, translated, dropped with a note, or refused: never ignored i
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformers.integrations import get_available_reporting_integrations
 from trl import SFTConfig
 
 from qdl_engine.easydistill.jobs import nearest
 from qdl_engine.errors import SettingsError
+from qdl_engine.trainer.numbers import check_number
 
 _RENAMED = {
     "evaluation_strategy": "eval_strategy",
@@ -20,7 +23,6 @@ _RENAMED = {
     "no_cuda": "use_cpu",
     "per_gpu_train_batch_size": "per_device_train_batch_size",
     "per_gpu_eval_batch_size": "per_device_eval_batch_size",
-    "use_liger": "use_liger_kernel",
 }
 
 _DROPPED = {
@@ -47,6 +49,10 @@ _DROPPED = {
     "hub_strategy": "publishing is not the trainer's business",
     "hub_private_repo": "publishing is not the trainer's business",
     "hub_always_push": "publishing is not the trainer's business",
+    "hub_revision": "publishing is not the trainer's business",
+    "push_to_hub_model_id": "publishing is not the trainer's business",
+    "push_to_hub_organization": "publishing is not the trainer's business",
+    "push_to_hub_token": "publishing is not the trainer's business",
     "save_safetensors": "safetensors is the only format",
     "disable_tqdm": "progress is written as events",
     "do_train": "this trains",
@@ -68,6 +74,15 @@ _DROPPED = {
     "dispatch_batches": "accelerate decides",
     "split_batches": "accelerate decides",
     "local_rank": "the launcher sets it",
+    "ddp_backend": "the launcher sets it",
+    "use_liger": "the loss never holds all logits anyway",
+    "use_liger_kernel": "the loss never holds all logits anyway",
+    "mp_parameters": "no longer there",
+    "tp_size": "no longer there",
+    "torchdynamo": "use torch_compile",
+    "use_legacy_prediction_loop": "no longer there",
+    "fsdp_min_num_params": "use fsdp_config",
+    "fsdp_transformer_layer_cls_to_wrap": "use fsdp_config",
     "length_column_name": "the lab's own sampler knows the lengths",
     "completion_only_loss": "the loss is always on the answer only",
     "assistant_only_loss": "the loss is always on the answer only",
@@ -91,6 +106,11 @@ _NUMBERS = frozenset(
     for name, item in _KNOWN.items()
     if isinstance(item.default, int | float) and not isinstance(item.default, bool)
 )
+
+_SHORT = {"lr": "learning_rate", "epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size"}
+"""Names of other programs, too unlike ours for a guess by letters."""
+
+_SAMPLINGS = ("random", "group_by_length")
 
 
 @dataclass
@@ -117,7 +137,7 @@ def translate(training: dict[str, Any]) -> Translation:
     """
     result = Translation()
     for key, value in training.items():
-        _check_number(key, value)
+        check_number(key, _RENAMED.get(key, key), value, _NUMBERS)
         if key in ("output_dir", "max_length", "max_seq_length"):
             continue  # The lab's own: see session.py and rows.py.
         if key in _REFUSED_WHEN_TRUE:
@@ -132,16 +152,17 @@ def translate(training: dict[str, Any]) -> Translation:
         elif key in _KNOWN:
             result.arguments[key] = value
         else:
-            raise SettingsError(f"training.{key}: unknown key", nearest(key, known_keys()))
-    _check_evaluation(result)
+            raise SettingsError(f"training.{key}: unknown key", _meant(key))
+    _check_evaluation(result, training)
+    _check_choices(result)
     return result
 
 
-def _check_number(key: str, value: Any) -> None:
-    name = _RENAMED.get(key, key)
-    if isinstance(value, str) and (name in _NUMBERS or key == "warmup_ratio"):
-        # SFTConfig takes the string, and the optimizer fails on it minutes later.
-        raise SettingsError(f"training.{key} must be a number, not the text {value!r}", "Remove the quotes.")
+def _meant(key: str) -> str:
+    """The nearest key that has an effect here."""
+    if key in _SHORT:
+        return f"Did you mean {_SHORT[key]}?"
+    return nearest(key, [known for known in known_keys() if known not in _DROPPED])
 
 
 def _drop(result: Translation, key: str, value: Any) -> None:
@@ -150,6 +171,8 @@ def _drop(result: Translation, key: str, value: Any) -> None:
             "training.save_safetensors must not be false", "Checkpoints are safetensors only."
         )
     harmless = value in (None, False, "", {}, []) or (value is True and key in _TRUE_ANYWAY)
+    # Not a default: it asks for a loss on the prompt too.
+    harmless = harmless and not (key == "completion_only_loss" and value is False)
     if not harmless:
         result.notes.append(f"training.{key} has no effect: {_DROPPED[key]}.")
 
@@ -162,11 +185,9 @@ _TRUE_ANYWAY = frozenset({
 
 def _translate_one(result: Translation, training: dict[str, Any], key: str, value: Any) -> None:
     if key == "warmup_ratio":
-        if value and not 0 < value < 1:
-            raise SettingsError(f"training.warmup_ratio must be from 0 to 1, not {value!r}")
         # As in 1.x, a number of steps goes before a ratio. Today a float below 1 is the ratio.
         if value and not training.get("warmup_steps"):
-            result.arguments["warmup_steps"] = float(value)
+            result.arguments["warmup_steps"] = min(float(value), math.nextafter(1.0, 0.0))
     elif key == "group_by_length":
         if value:
             result.arguments["train_sampling_strategy"] = "group_by_length"
@@ -189,12 +210,37 @@ def _translate_one(result: Translation, training: dict[str, Any], key: str, valu
         result.precision = key
 
 
-def _check_evaluation(result: Translation) -> None:
+def _check_evaluation(result: Translation, training: dict[str, Any]) -> None:
     """EasyDistill 1.x never has rows to evaluate on; here the share of held-out rows decides."""
     strategy = result.arguments.pop("eval_strategy", "no")
     if strategy not in ("no", False, None):
+        key = "eval_strategy" if "eval_strategy" in training else "evaluation_strategy"
         raise SettingsError(
-            f"training.eval_strategy must be 'no', not {strategy!r}",
+            f"training.{key} must be 'no', not {strategy!r}",
             "Set qdl.held_out to the share of rows to keep out, and qdl.eval_steps.",
         )
     result.arguments.pop("eval_steps", None)
+
+
+def _check_choices(result: Translation) -> None:
+    """Values that the libraries would take, and then fail on or pass over once the student is loaded."""
+    sampling = result.arguments.get("train_sampling_strategy", "random")
+    if sampling not in _SAMPLINGS:
+        raise SettingsError(
+            f"training.train_sampling_strategy must be one of {', '.join(_SAMPLINGS)}, not {sampling!r}"
+        )
+    if "report_to" in result.arguments:
+        result.arguments["report_to"] = _reporters(result.arguments["report_to"])
+
+
+def _reporters(value: Any) -> Any:
+    """Null stood for all that are installed, which may ask for a password: here nobody does."""
+    if value in (None, "", "none", []):
+        return "none"
+    names = [value] if isinstance(value, str) else value
+    missing = [] if names == ["all"] else sorted(set(names) - set(get_available_reporting_integrations()))
+    if missing:
+        raise SettingsError(
+            f"training.report_to: {missing[0]!r} is not installed", 'Install it, or set it to "none".'
+        )
+    return value

@@ -41,7 +41,9 @@ class LabTrainer(SFTTrainer):  # type: ignore[misc]
         # The direct way is for one process on a CPU. On a GPU TRL's loss is kept: it never holds all logits
         # (rows x tokens x 152k), and its entropy and accuracy cost little there. With several processes the
         # model must be called through the wrapper that exchanges gradients.
-        self._direct = self.args.device.type == "cpu" and self.args.world_size == 1 and not self.args.bf16
+        plain = self.args.loss_type == "nll" and not self.args.label_smoothing_factor
+        on_cpu = self.args.device.type == "cpu" and self.args.world_size == 1
+        self._direct = on_cpu and plain and not self.args.bf16
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -84,6 +86,14 @@ class LabTrainer(SFTTrainer):  # type: ignore[misc]
         total, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
         output.metrics["eval_loss"] = total / max(tokens, 1)
         return output
+
+    def get_eval_dataloader(self, *arguments: Any, **options: Any) -> Any:
+        """`dataloader_drop_last` is for training: held-out rows without a full batch count as well."""
+        wanted, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            return super().get_eval_dataloader(*arguments, **options)
+        finally:
+            self.args.dataloader_drop_last = wanted
 
     def evaluate(self, *arguments: Any, **options: Any) -> Any:
         began = time.monotonic()

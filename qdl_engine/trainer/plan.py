@@ -145,10 +145,11 @@ def trainer_arguments(plan: Plan) -> SFTConfig:
         decided["eval_steps"] = plan.config.extras.eval_steps
     if not plan.device.is_gpu:
         # Recomputing activations saves GPU memory; on a CPU it costs a third of the speed for nothing.
-        decided |= {"gradient_checkpointing": False, "dataloader_pin_memory": False}
+        decided |= {"gradient_checkpointing": False, "activation_offloading": False}
+        decided["dataloader_pin_memory"] = False
     if plan.device.kind == "cpu":
         decided["use_cpu"] = True
     try:
         return SFTConfig(**(own | decided))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ImportError) as error:
         raise SettingsError(f"{plan.config.path}: training: {error}") from error

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from qdl_engine.easydistill.config import TrainConfig
-from qdl_engine.errors import RunError
+from qdl_engine.errors import RunError, SettingsError
 from qdl_engine.events import EventSink, make_event
 from qdl_engine.lab import read_json, write_json_atomic
 from qdl_engine.trainer.checkpoint import SESSION_FILE, clear_checkpoints, last_checkpoint, publish
@@ -98,20 +98,28 @@ def quiet_libraries() -> None:
 
 
 def make_trainer(plan: Plan, student: Student, progress: ProgressCallback) -> LabTrainer:
-    """The trainer, ready to go."""
+    """The trainer, ready to go.
+
+    Raises:
+        SettingsError: for settings that do not go together, or that need a package which is not installed.
+    """
+    arguments = trainer_arguments(plan)
     collator = RowCollator(DataCollatorForLanguageModeling(pad_token_id=student.tokenizer.pad_token_id))
-    trainer = LabTrainer(
-        lengths=[len(row.input_ids) for row in plan.rows],
-        longest_first=plan.config.extras.longest_first,
-        upstream_seed=plan.config.seed if plan.config.extras.order == "easydistill" else None,
-        model=student.model,
-        args=trainer_arguments(plan),
-        data_collator=collator,
-        train_dataset=to_dataset(plan.rows),
-        eval_dataset=to_dataset(plan.held_out) if plan.held_out else None,
-        processing_class=student.tokenizer,
-        callbacks=[progress],
-    )
+    try:
+        trainer = LabTrainer(
+            lengths=[len(row.input_ids) for row in plan.rows],
+            longest_first=plan.config.extras.longest_first,
+            upstream_seed=plan.config.seed if plan.config.extras.order == "easydistill" else None,
+            model=student.model,
+            args=arguments,
+            data_collator=collator,
+            train_dataset=to_dataset(plan.rows),
+            eval_dataset=to_dataset(plan.held_out) if plan.held_out else None,
+            processing_class=student.tokenizer,
+            callbacks=[progress],
+        )
+    except (ValueError, ImportError) as error:
+        raise SettingsError(f"{plan.config.path}: training: {error}") from error
     trainer.remove_callback(PrinterCallback)
     progress.trainer = trainer
     return trainer

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class StopRequest:
-    """Set by SIGTERM or SIGINT; read once a step."""
+    """Set by SIGTERM, SIGINT, or SIGHUP of a terminal that closes; read once a step."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -25,7 +25,10 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        asked = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # Under `nohup` it shall go on.
+            asked.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self._ask) for number in asked}
         try:
             yield self
         finally:

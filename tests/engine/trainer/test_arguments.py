@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -25,7 +26,10 @@ CPU = {"use_cpu": True, "bf16": False, "output_dir": "unused"}
         ({"adafactor": True}, {"optim": "adafactor"}),
         ({"optim": "adamw_hf"}, {"optim": "adamw_torch"}),
         ({"per_gpu_train_batch_size": 2}, {"per_device_train_batch_size": 2}),
-        ({"use_liger": False}, {"use_liger_kernel": False}),
+        ({"use_liger": False}, {}),
+        ({"warmup_ratio": 1}, {"warmup_steps": math.nextafter(1.0, 0.0)}),
+        ({"report_to": None}, {"report_to": "none"}),
+        ({"max_steps": -1, "data_seed": None, "max_length": None}, {"max_steps": -1, "data_seed": None}),
         ({"evaluation_strategy": "no"}, {}),
         ({"save_safetensors": True, "overwrite_output_dir": True, "packing": False}, {}),
         ({"max_seq_length": 512}, {}),
@@ -50,8 +54,28 @@ def test_a_key_is_translated(old: dict[str, Any], new: dict[str, Any]) -> None:
         ({"learning_rate": "2e-5"}, "must be a number"),
         ({"warmup_ratio": "0.1"}, "must be a number"),
         ({"warmup_ratio": 3}, "from 0 to 1"),
+        ({"warmup_ratio": [1]}, "from 0 to 1"),
+        ({"learning_rate": -1.0}, "training.learning_rate must be a number of at least 0"),
+        ({"learning_rate": None}, "training.learning_rate must be a number of at least 0"),
+        ({"learning_rate": float("nan")}, "training.learning_rate must be a number of at least 0"),
+        ({"num_train_epochs": 0}, "training.num_train_epochs must be a number above 0"),
+        ({"num_train_epochs": -1}, "training.num_train_epochs must be a number above 0"),
+        ({"max_steps": 0}, "training.max_steps must be a whole number of at least 1"),
+        ({"max_steps": 2.0}, "training.max_steps must be a whole number of at least 1"),
+        ({"per_device_train_batch_size": 0}, "must be a whole number of at least 1"),
+        ({"per_gpu_train_batch_size": 0}, "training.per_gpu_train_batch_size must be a whole number"),
+        ({"per_device_train_batch_size": True}, "must be a whole number of at least 1"),
+        ({"gradient_accumulation_steps": 0}, "must be a whole number of at least 1"),
+        ({"max_length": 0}, "must be a whole number of at least 1"),
+        ({"seed": 1.5}, "training.seed must be a whole number"),
+        ({"lr": 1e-4}, "Did you mean learning_rate?"),
+        ({"epochs": 2}, "Did you mean num_train_epochs?"),
+        ({"batch_size": 2}, "Did you mean per_device_train_batch_size?"),
+        ({"train_sampling_strategy": "sequential"}, "random, group_by_length"),
+        ({"report_to": "no_such_tracker"}, "training.report_to: 'no_such_tracker' is not installed"),
         ({"packing": True}, "group_by_length"),
         ({"evaluation_strategy": "steps"}, "qdl.held_out"),
+        ({"evaluation_strategy": "steps"}, "training.evaluation_strategy must be 'no'"),
         ({"save_safetensors": False}, "safetensors only"),
         ({"bf16": True, "fp16": True}, "cannot both"),
         ({"torch_dtype": "int8"}, "not a precision"),
@@ -65,8 +89,9 @@ def test_what_cannot_be_met_is_refused(training: dict[str, Any], words: str) -> 
 
 def test_what_has_no_effect_is_said() -> None:
     result = translate({"logging_dir": "logs", "completion_only_loss": False, "trust_remote_code": True})
-    assert len(result.notes) == 2
-    assert "code from a hub is never run" in result.notes[1]
+    assert len(result.notes) == 3
+    assert "the loss is always on the answer only" in result.notes[1]
+    assert "code from a hub is never run" in result.notes[2]
 
 
 @pytest.mark.parametrize(

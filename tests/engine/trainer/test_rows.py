@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from trl import SFTTrainer
 
 from qdl_engine.data.sources import SourceRow
 from qdl_engine.easydistill.config import read_config
@@ -82,6 +83,19 @@ def test_the_loss_is_the_masked_cross_entropy(make_lab: MakeLab) -> None:
             trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=torch.tensor(2 * count))
         )
         assert abs(halved - by_hand / 2) < 1e-5
+
+
+@pytest.mark.parametrize("training", [{"label_smoothing_factor": 0.5}, {"loss_type": "dft"}])
+def test_another_loss_is_the_one_that_is_trained(make_lab: MakeLab, training: dict[str, Any]) -> None:
+    tiny = make_lab()
+    tiny.rewrite(lambda raw: raw["training"].update(training))
+    _, trainer = trainer_of(tiny)
+    batch = next(iter(trainer.get_train_dataloader()))
+    with torch.no_grad():
+        plain = float(answer_loss(trainer.model, batch))
+        wanted = float(SFTTrainer.compute_loss(trainer, trainer.model, dict(batch)))
+        assert abs(wanted - plain) > 1e-3
+        assert float(trainer.compute_loss(trainer.model, dict(batch))) == pytest.approx(wanted)
 
 
 def tokenise(student: Path, rows: list[Any], max_length: int | None = 256) -> Any:

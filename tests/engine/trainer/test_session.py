@@ -118,6 +118,42 @@ def test_stopped_and_resumed_it_trains_the_same_steps(make_lab: MakeLab) -> None
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
 
 
+def test_a_terminal_that_closes_asks_for_a_checkpoint_unless_told_to_go_on(make_lab: MakeLab) -> None:
+    def hang_up(event: Event) -> None:
+        if event["event"] == "metrics" and event["step"] == 5:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    closed = make_lab(name="closed")
+    assert run(closed, on_event=hang_up) == STOPPED
+    assert Path(closed.of("stopped")[0]["path"]).is_dir()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As `nohup` leaves it.
+    try:
+        assert run(make_lab(name="nohup", max_steps=6), on_event=hang_up) == DONE
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{"save_strategy": "best"}, {"deepspeed": "none.json"}, {"fsdp": "full_shard"}, {"num_train_epochs": 0}],
+)
+def test_settings_that_do_not_go_together_end_with_code_two(make_lab: MakeLab, training: Any) -> None:
+    tiny = make_lab()
+    tiny.rewrite(lambda raw: raw["training"].update(training))
+    assert run(tiny) == 2
+    assert "training" in tiny.of("failed")[0]["message"]
+    assert not tiny.of("started") and not tiny.output.exists()
+
+
+def test_every_held_out_row_counts_when_training_drops_its_last_batch(make_lab: MakeLab) -> None:
+    plain, dropping = make_lab(name="plain", max_steps=1), make_lab(name="dropping", max_steps=1)
+    dropping.rewrite(lambda raw: raw["training"].update(dataloader_drop_last=True))
+    assert run(plain) == run(dropping) == DONE
+    # Six held-out rows in batches of four; before the first step both are the same student.
+    before = [tiny.of("evaluated")[0]["held_out_loss"] for tiny in (plain, dropping)]
+    assert before[0] == pytest.approx(before[1], abs=1e-6)
+
+
 def test_a_checkpoint_of_other_rows_is_not_resumed(make_lab: MakeLab) -> None:
     tiny = make_lab()
 
