@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from qdl_engine.errors import SettingsError
 from qdl_engine.field_info import all_fields, field_info, sections
+from qdl_engine.settings.recipe import MAPPING_KEYS
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Problem:
     def __str__(self) -> str:
         parts = [f"{self.file}: {self.key}: {self.message}." if self.key else f"{self.file}: {self.message}."]
         if self.accepted:
-            parts.append(f"Accepted: {self.accepted}.")
+            parts.append(f"Accepted: {self.accepted.rstrip('.')}.")
         if self.nearest:
             parts.append(f"Did you mean {self.nearest}?")
         return " ".join(parts)
@@ -51,6 +52,10 @@ def problem(place: list[str], kind: str, message: str, value: Any, file: str) ->
     key = ".".join(place)
     if kind == "extra_forbidden":
         return unknown_key(key, file)
+    if kind in ("model_type", "model_attributes_type", "dict_type") and len(place) == 1:
+        return Problem(
+            file, key, f"{str(value)[:60]!r} is no table", f"a table: [{key}] on a line of its own"
+        )
     message = message.removeprefix("Value error, ")
     if len(place) < 2:
         # A rule between two fields: it begins with the name of the first.
@@ -58,6 +63,8 @@ def problem(place: list[str], kind: str, message: str, value: Any, file: str) ->
         known = place and place[0] in sections() and f"{place[0]}.{field}" in all_keys()
         return Problem(file, f"{place[0]}.{field}" if known else key, message, "" if known else "a table")
     info = field_info(".".join(place[:2]))
+    if info.kind == "mapping" and kind == "value_error":
+        return _unknown_in_mapping(key, value, file)
     near = difflib.get_close_matches(str(value), info.choices, 1) if info.choices else []
     shown = str(value) if len(str(value)) <= 60 else f"{str(value)[:57]}..."
     return Problem(file, key, f"{shown!r} is not accepted", info.bounds_text, repr(near[0]) if near else "")
@@ -70,6 +77,14 @@ def unknown_key(key: str, file: str) -> Problem:
         names = ", ".join(info.key.split(".")[1] for info in all_fields(section))
         return Problem(file, key, "unknown key", f"in [{section}]: {names}", nearest_key(key))
     return Problem(file, key, "unknown key", f"tables {', '.join(sections())}", nearest_key(key))
+
+
+def _unknown_in_mapping(key: str, mapping: Any, file: str) -> Problem:
+    wrong = next(name for name in mapping if name not in MAPPING_KEYS)
+    near = difflib.get_close_matches(wrong, MAPPING_KEYS, 1)
+    return Problem(
+        file, f"{key}.{wrong}", "unknown key", ", ".join(MAPPING_KEYS), f"{key}.{near[0]}" if near else ""
+    )
 
 
 def all_keys() -> list[str]:

@@ -69,7 +69,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     text = ""
     try:
         text = toml_text(path)
-        return tomllib.loads(text)
+        # A byte order mark is how some editors begin a file.
+        return tomllib.loads(text.removeprefix("\ufeff"))
     except OSError as cause:
         raise SettingsError(f"{path}: cannot be read: {cause.strerror}") from cause
     except UnicodeDecodeError as cause:
@@ -173,7 +174,7 @@ def save_settings(lab: Lab, settings: LabSettings) -> None:
     values = checked_settings(settings.model_dump(), str(lab.settings_file)).model_dump()
     if lab.settings_file.exists():
         read_toml(lab.settings_file)
-        document = tomlkit.parse(toml_text(lab.settings_file))
+        document = tomlkit.parse(toml_text(lab.settings_file).removeprefix("\ufeff"))
     else:
         document = tomlkit.parse(default_toml())
     defaults = LabSettings().model_dump()

@@ -15,14 +15,13 @@ from typing import Any
 from qdl_engine.data.chain import Chain, Drop, as_level, as_verdict
 from qdl_engine.errors import DataError, SettingsError
 from qdl_engine.prompts import THINK_CLOSE, THINK_OPEN, split_completion
+from qdl_engine.settings.recipe import MAPPING_KEYS
 from qdl_engine.text import is_unicode
 
 Row = Mapping[str, Any]
 
 
 Schema = Callable[[Row], list[Chain | Drop]]
-
-MAPPING_KEYS = ("instruction", "input", "output", "thought", "answer", "rv", "cd", "verified")
 
 _RV_COLUMNS = ("Reasoning_Verbosity", "reasoning_verbosity", "rv")
 _CD_COLUMNS = ("Cognitive_Difficulty", "cognitive_difficulty", "cd")

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Iterator
 from itertools import chain as concatenate
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from qdl_engine.checkpoints import hub_reachable, load_error
 from qdl_engine.data.chain import Drop
 from qdl_engine.data.fields import Schema, chains_of, choose_schema
 from qdl_engine.data.files import array_file, copy_atomic, load_rows, preview_rows
+from qdl_engine.data.measure import Tokenizer, batches, token_counts
 from qdl_engine.data.provenance import digest, provenance
 from qdl_engine.data.report import PrepareReport, Tally, TokenLengths, counts_in_words, steps_of
 from qdl_engine.data.sampling import Candidate, candidate, sampled_from_all, sampled_from_stream
@@ -37,15 +38,7 @@ RecipeSettings = System1Settings | System2Settings
 
 _ROWS_TO_DETECT = 20
 _ROWS_TO_SEARCH = 10_000
-_BATCH_ROWS = 64
-_BATCH_CHARACTERS = 400_000
 _SECONDS_BETWEEN_EVENTS = 0.2
-
-
-class Tokenizer(Protocol):
-    """All that preparing asks of a tokenizer."""
-
-    def __call__(self, text: list[str], *, add_special_tokens: bool) -> Any: ...
 
 
 def prepare_system1_dataset(
@@ -244,33 +237,20 @@ def _within_length(
 ) -> Iterator[Candidate]:
     """The rows that fit `max_length`, measured as they are trained; `lengths` collects theirs."""
     unanswered = isinstance(settings, System1Settings) and settings.label
-    for batch in _batches(rows):
+    for batch in batches(rows):
         texts = [
             format_prompt(row.instruction, system, system_prompt=settings.system_prompt)
             + ("" if unanswered else format_completion(row.output))
             for row in batch
         ]
-        encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        for row, tokens in zip(batch, encoded, strict=True):
-            if len(tokens) > settings.max_length:
-                tally.drop("over max_length", row.place, f"{len(tokens):,} tokens: {row.instruction}")
+        counts = token_counts(texts, tokenizer, settings.max_length)
+        for row, (tokens, least) in zip(batch, counts, strict=True):
+            if tokens > settings.max_length:
+                detail = f"{'more than ' if least else ''}{tokens:,} tokens: {row.instruction}"
+                tally.drop("over max_length", row.place, detail)
             else:
-                lengths.append(len(tokens))
+                lengths.append(tokens)
                 yield row
-
-
-def _batches(rows: Iterator[Candidate]) -> Iterator[list[Candidate]]:
-    """Batches bounded in rows and in characters: a tokenizer needs some hundred bytes for each token."""
-    batch: list[Candidate] = []
-    size = 0
-    for row in rows:
-        batch.append(row)
-        size += len(row.instruction) + len(row.output)
-        if len(batch) >= _BATCH_ROWS or size >= _BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _dump(row: Candidate, system: str, *, first: bool) -> str:

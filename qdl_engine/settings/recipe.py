@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from qdl_engine.prompts import SYSTEM_PROMPTS
 from qdl_engine.settings.setting import Section, System, setting
 
 Fields = Literal["auto", "distilqwen", "omnithought", "alpaca", "qa", "messages", "mapping"]
+
+
+MAPPING_KEYS = ("instruction", "input", "output", "thought", "answer", "rv", "cd", "verified")
+"""What a mapping may name a column for."""
 
 
 class RecipeSettings(Section):
@@ -107,6 +111,14 @@ class RecipeSettings(Section):
     save_total_limit: int = setting(
         2, "Checkpoints kept for resuming.", unit="checkpoints", group="Evidence", ge=1, le=100
     )
+
+    @field_validator("mapping")
+    @classmethod
+    def _mapping_names_what_there_is(cls, mapping: dict[str, str]) -> dict[str, str]:
+        for key in mapping:
+            if key not in MAPPING_KEYS:
+                raise ValueError(f"unknown key {key}")
+        return mapping
 
 
 class System1Settings(RecipeSettings):

@@ -55,7 +55,8 @@ def random_value(info: FieldInfo, draw: random.Random) -> Any:
         return "".join(draw.choice("aé😀\"'\\#=\n\t[]{} ") for _ in range(draw.randrange(1, 20))) + "x"
     if info.kind == "mapping":
         return {
-            draw.choice(["instruction", "output", "a b", 'q"t']): "col.0" for _ in range(draw.randrange(4))
+            draw.choice(["instruction", "output", "thought"]): draw.choice(["col.0", "a b", 'q"t', "é#"])
+            for _ in range(draw.randrange(4))
         }
     if info.kind == "int":
         low, high = (0, 9) if info.key in RULED else (16, 100)
@@ -248,3 +249,23 @@ def test_every_number_is_finite() -> None:
         for value in ("inf", "nan", "1e400"):
             with pytest.raises(SettingsError, match=info.key):
                 set_value(LabSettings(), info.key, value)
+
+
+def test_an_unknown_key_of_a_mapping_is_refused_with_the_nearest(lab: Lab) -> None:
+    write(lab, '[system1]\nfields = "mapping"\nmapping = {instrction = "q"}\n')
+    (found,) = validate_file(lab.settings_file)
+    assert (found.key, found.nearest) == ("system1.mapping.instrction", "system1.mapping.instruction")
+    assert found.accepted.startswith("instruction, input, output")
+
+
+def test_a_value_where_a_table_belongs_is_said_in_words(lab: Lab) -> None:
+    write(lab, "system1 = 3\n")
+    (found,) = validate_file(lab.settings_file)
+    assert (found.key, found.message) == ("system1", "'3' is no table")
+    assert "[system1]" in found.accepted
+
+
+def test_a_byte_order_mark_is_no_mistake_and_comments_survive(lab: Lab) -> None:
+    write(lab, "\ufeff# mine\n[system1]\nrows = 3\n")
+    save_settings(lab, set_value(load_settings(lab), "system1.rows", "4"))
+    assert lab.settings_file.read_text() == "# mine\n[system1]\nrows = 4\n"
