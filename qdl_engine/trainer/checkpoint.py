@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from qdl_engine.outputs import previous_place
 
 SESSION_FILE = "session.json"
 """Beside the checkpoints: what they were trained on."""
+_TORCH_WRITER = ("inline_container", "PytorchStreamWriter")
 _PROBE = "What is 2 + 3?\n'\"\\ {{ x }} é 漢"
 """An instruction with what a template could stumble over."""
 
@@ -47,17 +50,32 @@ def publish(
     fresh = output_dir.with_name(f".{output_dir.name}.new-{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
-        model.to(dtype).save_pretrained(fresh)
-        tokenizer.save_pretrained(fresh)
-        write_json_atomic(fresh / RECORD_FILE, record | made_here())
-        verify(fresh, template)
-        _swap(fresh, output_dir)
-    except OSError as error:
-        raise RunError(
-            f"The checkpoint could not be written: {error}", f"Is there room for it at {output_dir.parent}?"
-        ) from error
+        with writing_to(output_dir.parent):
+            model.to(dtype).save_pretrained(fresh)
+            tokenizer.save_pretrained(fresh)
+            write_json_atomic(fresh / RECORD_FILE, record | made_here())
+            verify(fresh, template)
+            _swap(fresh, output_dir)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextmanager
+def writing_to(place: Path) -> Iterator[None]:
+    """Turn what the libraries raise for a full or read-only disk into what a person can mend.
+
+    Raises:
+        RunError: naming `place`.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # torch.save says so with the name of a file of its own source.
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in _TORCH_WRITER):
+            raise
+        raise RunError(
+            f"The checkpoint could not be written: {error}", f"Is there room for it at {place}?"
+        ) from error
 
 
 def verify(directory: Path, template: PromptTemplate) -> None:

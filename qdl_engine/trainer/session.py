@@ -21,7 +21,13 @@ from qdl_engine.easydistill.config import TrainConfig
 from qdl_engine.errors import RunError, SettingsError
 from qdl_engine.events import EventSink, make_event
 from qdl_engine.lab import read_json, write_json_atomic
-from qdl_engine.trainer.checkpoint import SESSION_FILE, clear_checkpoints, last_checkpoint, publish
+from qdl_engine.trainer.checkpoint import (
+    SESSION_FILE,
+    clear_checkpoints,
+    last_checkpoint,
+    publish,
+    writing_to,
+)
 from qdl_engine.trainer.device import find_device
 from qdl_engine.trainer.loop import LabTrainer
 from qdl_engine.trainer.plan import Plan, make_plan, trainer_arguments, wants_cpu
@@ -60,7 +66,8 @@ def run_session(config: TrainConfig, *, resume: bool, sink: EventSink, stop: Sto
     trainer = make_trainer(plan, student, progress)
     if stop.requested:
         return _stopped_before(notify, checkpoint)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    with writing_to(plan.checkpoints.parent):
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     _check_loss(progress, trainer)
     step, total = trainer.state.global_step, trainer.state.max_steps
     if stop.requested and step < total:

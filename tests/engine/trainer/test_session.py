@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Callable
@@ -143,6 +144,23 @@ def test_settings_that_do_not_go_together_end_with_code_two(make_lab: MakeLab, t
     assert run(tiny) == 2
     assert "training" in tiny.of("failed")[0]["message"]
     assert not tiny.of("started") and not tiny.output.exists()
+
+
+@pytest.mark.parametrize("save_steps", [2, 100000])
+def test_a_full_disk_is_named_and_leaves_no_half_student(make_lab: MakeLab, save_steps: int) -> None:
+    tiny = make_lab(max_steps=3, save_steps=save_steps)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    try:
+        assert run(tiny) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    failed = tiny.of("failed")[0]
+    assert failed["message"].startswith("The checkpoint could not be written:")
+    assert str(tiny.lab.root) in failed["hint"]
+    assert not tiny.output.exists() and not list(tiny.lab.root.glob(".*new*"))
 
 
 def test_every_held_out_row_counts_when_training_drops_its_last_batch(make_lab: MakeLab) -> None:
