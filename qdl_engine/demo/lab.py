@@ -35,12 +35,12 @@ SYSTEM2_SOURCE: Final = "sources/system2.jsonl"
 LONGEST_ANSWER: Final = 120
 """Tokens; the longest working of the world has 80."""
 
-_SYSTEM1_QUESTIONS: Final = 4_500
+_SYSTEM1_QUESTIONS: Final = 7_000
 _SYSTEM2_CHAINS: Final = 4_000
 _SEED: Final = 0
 _PROMPT_NOTES: Final[Mapping[str, str]] = {
     "reverse": "both students were taught this: one answers at once, the other with its steps",
-    "add": "needs steps: System 2 was taught to write them down, System 1 saw few",
+    "add": "needs steps: System 2 was taught to write them down, System 1 has to guess",
     "story": "the same in words",
     "two": "two steps, one after the other",
     "day": "counting on: System 1 has hardly seen any",
@@ -103,9 +103,10 @@ def demo_settings() -> LabSettings:
             label_mode="system2",
             rows=_SYSTEM1_QUESTIONS,
             system_prompt=SYSTEM_PROMPTS["system1"],
-            epochs=20,
-            # Twice System 2's rate and six times its decay: facts must carry over to other wordings.
-            **{**_TRAINING, "learning_rate": 4e-3, "weight_decay": 0.3},
+            epochs=16,
+            # Chosen on `dev`. Much decay, so that facts carry over to other wordings; at 0.4 sums suffer, and at
+            # a rate of 4e-3 they are not learnt. Rows are short: twice as many as System 2's in a batch.
+            **{**_TRAINING, "learning_rate": 3e-3, "weight_decay": 0.35, "batch_size": 16},
         ),
         system2=System2Settings(
             student=str(BASE_STUDENT),

@@ -211,6 +211,7 @@ def _capital(rng: Random) -> Draft:
 
 
 def _continent(rng: Random) -> Draft:
+    """Keyed like a capital."""
     country = rng.choice(COUNTRIES)
     phrasings = (
         f"On which continent is {country.name}?",
@@ -242,3 +243,17 @@ TASKS: Final[Mapping[str, Callable[[Random], Draft]]] = MappingProxyType(
         "continent": _continent,
     }
 )
+
+_FACTS: Final[Mapping[str, tuple[tuple[int, ...], ...]]] = MappingProxyType(
+    {"capital": ((0, 1, 2, 3, 4),), "continent": ((0, 2, 4), (1, 3))}
+)
+"""The phrasings that ask for the same by the same name: a continent by its country, and by the capital."""
+
+
+def other_wordings(task: str, key: str) -> list[str] | None:
+    """The keys that ask for the same fact in other words; None for a task that asks for no fact."""
+    if task not in _FACTS:
+        return None
+    country, wording = key.rsplit(",", 1)
+    alike = next(phrasings for phrasings in _FACTS[task] if int(wording) in phrasings)
+    return [f"{country},{other}" for other in alike if other != int(wording)]

@@ -3,6 +3,9 @@
 A sample's split follows from the md5 of its task and operands: remainder 0 of 10 is `test` (reported, never
 looked at while choosing), 1 is `dev` (for choosing), the rest is `train`. The same operands may still meet
 in two tasks (12 + 30 as a sum and in a story); within a task they never cross.
+
+Of a fact it is the wording that is held out. It is asked only where `train` tells the fact in two other
+wordings at least: by one alone nobody could say what is the fact and what its wording.
 """
 
 import hashlib
@@ -11,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal
 
-from qdl_engine.demo.tasks import TASKS
+from qdl_engine.demo.tasks import TASKS, other_wordings
 from qdl_engine.prompts import (
     END_OF_TURN,
     Mode,
@@ -33,6 +36,7 @@ END: Final = END_OF_TURN
 
 _FOLDS: Final = 10
 _PATIENCE: Final = 2_000
+_ENOUGH_WORDINGS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,14 @@ def draw(rng: Random, task: str, split: Split) -> Sample:
     """One sample of a task from a split."""
     while True:
         draft = TASKS[task](rng)
-        if split_of(task, draft.key) == split:
+        if split_of(task, draft.key) == split and (split == "train" or _told(task, draft.key)):
             return Sample(task, *draft)
+
+
+def _told(task: str, key: str) -> bool:
+    """Whether training can teach what a held-out question asks for."""
+    others = other_wordings(task, key)
+    return others is None or sum(split_of(task, other) == "train" for other in others) >= _ENOUGH_WORDINGS
 
 
 def stream(

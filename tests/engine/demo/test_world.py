@@ -1,11 +1,22 @@
 import subprocess
 import sys
+from collections import Counter
 from itertools import islice
 
 import pytest
 
 from qdl_engine.demo.vocabulary import COUNTRIES
-from qdl_engine.demo.world import ALL_TASKS, Style, distinct, exam, final_answer, split_of, stream
+from qdl_engine.demo.world import (
+    ALL_TASKS,
+    Sample,
+    Split,
+    Style,
+    distinct,
+    exam,
+    final_answer,
+    split_of,
+    stream,
+)
 from qdl_engine.prompts import format_prompt
 from tests.engine.demo.solver import solve
 
@@ -64,6 +75,24 @@ def test_a_sum_and_its_mirror_are_in_one_split() -> None:
 def test_an_exam_asks_nothing_twice() -> None:
     questions = [sample.question for sample in exam("test", 100)]
     assert len(questions) == len(set(questions)) > 1_000
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_a_fact_is_asked_only_where_training_tells_it_in_two_other_wordings(split: Split) -> None:
+    told = Counter(_fact(sample) for sample in _facts("train"))
+    asked = _facts(split)
+    assert len(asked) >= 15
+    assert min(told[_fact(sample)] for sample in asked) >= 2
+
+
+def _facts(split: Split) -> list[Sample]:
+    return [sample for task in ("capital", "continent") for sample in distinct(split, "facts", task, 1_000)]
+
+
+def _fact(sample: Sample) -> tuple[str, str, bool]:
+    """What is asked for, and whether the question names the country or its capital."""
+    country = sample.key.split(",")[0]
+    return sample.task, country, country in sample.question
 
 
 def test_prompt_is_the_engines_own() -> None:
