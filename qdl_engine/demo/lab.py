@@ -104,8 +104,8 @@ def demo_settings() -> LabSettings:
             rows=_SYSTEM1_QUESTIONS,
             system_prompt=SYSTEM_PROMPTS["system1"],
             epochs=16,
-            # Chosen on `dev`. Much decay, so that facts carry over to other wordings; at 0.4 sums suffer, and at
-            # a rate of 4e-3 they are not learnt. Rows are short: twice as many as System 2's in a batch.
+            # Chosen on `dev`. Much decay, so that facts carry over to other wordings; at 0.4 sums suffer.
+            # At a rate of 4e-3 those are not learnt. Rows are short: twice as many as System 2's in a batch.
             **{**_TRAINING, "learning_rate": 3e-3, "weight_decay": 0.35, "batch_size": 16},
         ),
         system2=System2Settings(
