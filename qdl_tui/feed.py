@@ -23,22 +23,29 @@ class RunView:
     student: str = ""
     """The student that a training starts from."""
 
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """Id, name, state, progress, loss, ETA and duration as text."""
+    def cells(self, name_width: int) -> tuple[str, ...]:
+        """Id, name in that many cells, state, progress, loss, ETA and duration as text."""
         summary = self.summary
         progress = "" if summary.progress is None else f"{summary.progress:.0%}"
         stage = summary.stage if self.run.active and summary.stage not in ("", self.run.kind) else ""
         eta = duration_text(summary.eta_seconds) if self.run.active else ""
         return (
             self.run.id,
-            self.run.name or what_it_is(self.run),
+            self.name_in(name_width),
             self.run.state,
             f"{stage} {progress}".strip(),
             number_text(summary.loss),
             eta,
             duration_text(self.run.seconds),
         )
+
+    def name_in(self, width: int) -> str:
+        """Its name, else what it does with which student; only what it does where both have no room.
+
+        The id beside it and the line below the table name the student too.
+        """
+        whole = self.run.name or what_it_is(self.run)
+        return whole if self.run.name or len(whole) <= width else self.run.kind
 
     def fits(self, wanted: str) -> bool:
         """Whether the run has each of the words."""

@@ -91,7 +91,7 @@ def _wrap(words: Sequence[str], width: int) -> list[str]:
 def head(run: Run, summary: RunSummary, place: str, width: int) -> tuple[str, str]:
     """What stands behind the state in the first line: id and name, then bar, ETA and place.
 
-    The bar shrinks first, then the name.
+    The bar shrinks first, then the name; a bar that has no room at all leaves its share alone.
     """
     eta = f"ETA {duration_text(summary.eta_seconds)}" if run.active and summary.eta_seconds else ""
     share = summary.progress
@@ -104,9 +104,9 @@ def head(run: Run, summary: RunSummary, place: str, width: int) -> tuple[str, st
         title += f" {name if len(name) < room else name[: room - 2] + '…'}"
     bar = ""
     if share is not None:
-        length = max(SHORTEST_BAR, min(LONGEST_BAR, width - fixed - (len(title) - len(run.id)) - 2))
+        length = min(LONGEST_BAR, width - fixed - (len(title) - len(run.id)) - 2)
         full = round(share * length)
-        bar = f"{'━' * full}{'─' * (length - full)} "
+        bar = f"{'━' * full}{'─' * (length - full)} " if length >= SHORTEST_BAR else ""
     return title, bar + "  ".join(tail)
 
 

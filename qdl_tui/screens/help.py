@@ -26,6 +26,10 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,question_mark,q,f1", "close", "Close", key_display="esc", id="help.close"),
         Binding("j,down", "scroll(1)", "Down", key_display="j", id="help.down"),
         Binding("k,up", "scroll(-1)", "Up", key_display="k", id="help.up"),
+        Binding("ctrl+d,pagedown,space", "scroll(10)", "Page down", show=False, id="help.page_down"),
+        Binding("ctrl+u,pageup", "scroll(-10)", "Page up", show=False, id="help.page_up"),
+        Binding("G,end", "scroll(9999)", "Last", show=False, id="help.last"),
+        Binding("g,home", "scroll(-9999)", "First", show=False, id="help.first"),
     ]
 
     def __init__(self, about: Screen[object]) -> None:

@@ -137,6 +137,7 @@ class RecipeScreen(FormScreen):
             self.query_one(FieldList).show_none()
             self.query_one("#field-help", Static).update(Content(printable(message.problem)))
             self._show_title()
+            self.refresh_bindings()
             return
         if self.draft is None:
             self.lab_app.draft = message.draft

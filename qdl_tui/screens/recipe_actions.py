@@ -13,9 +13,15 @@ from textual.message import Message
 from qdl_engine.status import SYSTEM_NAMES
 from qdl_tui.draft import ConfigView
 from qdl_tui.screens.dialogs import ChooseScreen
-from qdl_tui.screens.saving import SavingScreen
+from qdl_tui.screens.saving import UNREADABLE, SavingScreen
 
 ConfigUse = Literal["panel", "dialog", "copy", "copy command"]
+
+NEED_SETTINGS = (
+    *("save", "undo", "run", "data", "prepare", "preflight", "label", "mapping", "preset", "search"),
+    *("config", "copy_config", "copy_command"),
+)
+"""What a recipe offers once its settings are read."""
 
 
 @dataclass
@@ -70,6 +76,9 @@ class DraftScreen(SavingScreen):
             id="recipe.copy_command",
         ),
     ]  # fmt: skip
+
+    def why_not(self, action: str) -> str:
+        return UNREADABLE if self.unreadable and action in NEED_SETTINGS else super().why_not(action)
 
     def action_preset(self) -> None:
         from qdl_engine.presets import PRESETS

@@ -26,6 +26,10 @@ class DraftSaved(Message):
     then: tuple[str, ...] = ()
 
 
+UNREADABLE = "The settings cannot be read"
+"""What the keys say that need them; why, and what to do, stands on the screen."""
+
+
 def counted(changes: int) -> str:
     """`1 change`, `2 changes`."""
     return f"{changes} change{'' if changes == 1 else 's'}"
@@ -52,12 +56,17 @@ class SystemScreen(BaseScreen):
     later: Callable[[], object] | None = None
     """What waits for the settings."""
 
+    @property
+    def unreadable(self) -> bool:
+        """Whether there are no settings, and none are about to be there."""
+        return self.draft is None and not self.reading
+
     def settings_are_read(self, act: Callable[[], object]) -> bool:
         """Whether there are settings to work with; an action asked for too early is done once they are."""
         if self.draft is None and self.reading:
             self.later = act
         elif self.draft is None:
-            self.notify("The settings cannot be read")
+            self.notify(UNREADABLE)
         return self.draft is not None
 
 

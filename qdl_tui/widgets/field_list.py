@@ -42,6 +42,12 @@ class FieldList(NavList):
         self._fields: list[Field] = []
         self._draft: Draft | None = None
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """An empty list offers nothing to edit."""
+        if action in ("select", "default") and not self.options:
+            return None
+        return super().check_action(action, parameters)
+
     @property
     def keys(self) -> list[str]:
         """Of the settings that are listed."""

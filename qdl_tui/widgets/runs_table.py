@@ -60,10 +60,10 @@ class RunsTable(DataTable[Text]):
 
     def show_runs(self, views: Sequence[RunView], width: int) -> None:
         """Show these runs in this order, in a table of `width` cells."""
-        cells = {view.run.id: view.cells for view in views}
         with self.app.batch_update():
             if self._fit(width):
                 self.forget()
+            cells = {view.run.id: view.cells(self._widths.get("Name", 0)) for view in views}
             if list(cells) == list(self._shown):
                 self._update_cells(cells)
             else:

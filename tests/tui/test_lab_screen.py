@@ -51,6 +51,22 @@ async def test_the_help_lists_the_keys_of_the_screen(lab: Lab) -> None:
         assert app.screen is app.screen_stack[0]
 
 
+async def test_a_long_help_is_paged_and_gone_to_its_ends(lab: Lab) -> None:
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("5", "question_mark")
+        await settled(app, pilot)
+        scroll = app.screen.query_one("#keys-scroll")
+        seen = []
+        for key in ("pagedown", "pageup", "end", "home", "G", "g"):
+            await pilot.press(key)
+            await pilot.pause()
+            seen.append(scroll.scroll_y)
+        assert scroll.max_scroll_y > 10, "the help of the training is longer than a page"
+        assert seen == [10, 0, scroll.max_scroll_y, 0, scroll.max_scroll_y, 0]
+
+
 async def test_in_a_narrow_terminal_the_help_goes_on_under_its_own_column(lab: Lab) -> None:
     app = QdlApp(lab)
     async with app.run_test(size=(60, 20)) as pilot:

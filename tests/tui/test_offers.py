@@ -176,3 +176,24 @@ async def test_saving_and_undoing_are_offered_once_something_is_changed(lab: Lab
         await pilot.press("ctrl+z")
         await settled(app, pilot)
         assert "Save" not in footer(app)
+
+
+@pytest.mark.parametrize("text", [None, "[system1]\nrow = 5\n"])
+async def test_without_settings_a_recipe_offers_nothing_that_needs_them(lab: Lab, text: str | None) -> None:
+    if text is None:
+        lab.settings_file.unlink()
+    else:
+        lab.settings_file.write_text(text, encoding="utf-8")
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("2")
+        await settled(app, pilot)
+        assert footer(app).split() == ["?", "Help", "q", "Quit"]
+        await pilot.press("r")
+        await settled(app, pilot)
+        assert said(app) == ["The settings cannot be read"]
+        lab.settings_file.write_text("", encoding="utf-8")
+        app.screen.tick()  # type: ignore[attr-defined]
+        await settled(app, pilot)
+        assert "enter Edit" in footer(app) and "r Run" in footer(app)

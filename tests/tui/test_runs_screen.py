@@ -134,6 +134,20 @@ async def test_a_narrow_terminal_has_fewer_columns_and_cuts_none(lab: Lab) -> No
         assert " Name " in screen_text(app)
 
 
+async def test_what_a_run_does_is_said_shorter_where_it_would_be_cut(lab: Lab) -> None:
+    finished_run(lab)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        await pilot.press("4")
+        await settled(app, pilot)
+        row = screen_text(app).splitlines()[2]
+        assert row.split() == ["0001-train-system1", "train", "done", "100%", "0.600", "2:05"]
+        await pilot.resize_terminal(82, 24)
+        await settled(app, pilot)
+        assert "0001-train-system1    train System 1 done" in screen_text(app)
+
+
 async def test_scroll_and_cursor_stay_when_runs_come_and_go(lab: Lab) -> None:
     runs = [finished_run(lab) for _ in range(40)]
     app = QdlApp(lab)
