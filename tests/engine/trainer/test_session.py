@@ -124,14 +124,15 @@ def test_a_terminal_that_closes_asks_for_a_checkpoint_unless_told_to_go_on(make_
         if event["event"] == "metrics" and event["step"] == 5:
             os.kill(os.getpid(), signal.SIGHUP)
 
-    closed = make_lab(name="closed")
-    assert run(closed, on_event=hang_up) == STOPPED
-    assert Path(closed.of("stopped")[0]["path"]).is_dir()
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As `nohup` leaves it.
+    closed, kept = make_lab(name="closed"), make_lab(name="nohup", max_steps=6)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The tests themselves may run under `nohup`.
     try:
-        assert run(make_lab(name="nohup", max_steps=6), on_event=hang_up) == DONE
+        assert run(closed, on_event=hang_up) == STOPPED
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As `nohup` leaves it.
+        assert run(kept, on_event=hang_up) == DONE
     finally:
         signal.signal(signal.SIGHUP, before)
+    assert Path(closed.of("stopped")[0]["path"]).is_dir()
 
 
 @pytest.mark.parametrize(
