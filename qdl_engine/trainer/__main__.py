@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qdl_engine.easydistill.config import read_config
-from qdl_engine.errors import LabError
+from qdl_engine.errors import LabError, from_system
 from qdl_engine.events import Event, EventSink, append_event, make_event, no_sink
 from qdl_engine.trainer.stop import StopRequest
 
@@ -57,6 +57,9 @@ def train(config_path: Path, *, resume: bool = False, sink: EventSink = no_sink)
         except LabError as error:
             return _fail(sink, error.message, error.hint, error.exit_code)
         except Exception as error:  # noqa: BLE001 - the outermost frame: all goes to a file
+            known = from_system(error) if isinstance(error, OSError) else None
+            if known is not None:  # A file of words would find the disk just as full.
+                return _fail(sink, known.message, known.hint, known.exit_code)
             log = _write_traceback(config_path)
             cause = (str(error).strip().splitlines() or [""])[0]
             message = f"Training failed: {type(error).__name__}: {cause}"

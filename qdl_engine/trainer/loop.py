@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from peft import PeftModel
 from torch.utils.data import Sampler
 from trl import SFTTrainer
 
+from qdl_engine.trainer.checkpoint import writing_to
 from qdl_engine.trainer.rows import IGNORED, EpochSampler, UpstreamSampler
 from qdl_engine.trainer.steps import warmup_steps
 
@@ -108,6 +110,11 @@ class LabTrainer(SFTTrainer):  # type: ignore[misc]
 
     def create_model_card(self, *arguments: Any, **options: Any) -> None:
         """A model card that names nothing but TRL, at each checkpoint, is of no use."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Only around the writing: what a reporter or a loader raises has nothing to do with the disk.
+        with writing_to(Path(self.args.output_dir).parent):
+            super()._save_checkpoint(model, trial)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         if self._upstream_seed is not None:

@@ -26,7 +26,6 @@ from qdl_engine.trainer.checkpoint import (
     clear_checkpoints,
     last_checkpoint,
     publish,
-    writing_to,
 )
 from qdl_engine.trainer.device import find_device
 from qdl_engine.trainer.loop import LabTrainer
@@ -66,8 +65,7 @@ def run_session(config: TrainConfig, *, resume: bool, sink: EventSink, stop: Sto
     trainer = make_trainer(plan, student, progress)
     if stop.requested:
         return _stopped_before(notify, checkpoint)
-    with writing_to(plan.checkpoints.parent):
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     _check_loss(progress, trainer)
     step, total = trainer.state.global_step, trainer.state.max_steps
     if stop.requested and step < total:

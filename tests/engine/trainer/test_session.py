@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -162,6 +163,29 @@ def test_a_full_disk_is_named_and_leaves_no_half_student(make_lab: MakeLab, save
     assert failed["message"].startswith("The checkpoint could not be written:")
     assert str(tiny.lab.root) in failed["hint"]
     assert not tiny.output.exists() and not list(tiny.lab.root.glob(".*new*"))
+
+
+@pytest.mark.parametrize(
+    ("place", "error", "words"),
+    [
+        ("RowCollator.__call__", ConnectionError("no route"), "Training failed: ConnectionError"),
+        ("ProgressCallback.on_log", TimeoutError("the tracker is silent"), "Training failed: TimeoutError"),
+        ("ProgressCallback.on_save", OSError(errno.ENOSPC, "No space left on device"), "No space left"),
+    ],
+)
+def test_what_fails_beside_the_writing_of_a_checkpoint_is_not_called_that(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, place: str, error: OSError, words: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(f"qdl_engine.trainer.session.{place}", fail)
+    tiny = make_lab(max_steps=3, save_steps=2)
+    assert run(tiny) == 1
+    failed = tiny.of("failed")[0]
+    assert failed["message"].startswith(words)
+    assert "checkpoint" not in failed["message"] and "room for it" not in failed["hint"]
+    assert not tiny.output.exists()
 
 
 def test_every_held_out_row_counts_when_training_drops_its_last_batch(make_lab: MakeLab) -> None:
