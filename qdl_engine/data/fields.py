@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qdl_engine.data.chain import Chain, Drop, as_level, as_verdict
+from qdl_engine.data.columns import at_path
 from qdl_engine.errors import DataError, SettingsError
 from qdl_engine.prompts import THINK_CLOSE, THINK_OPEN, split_completion
 from qdl_engine.settings.recipe import MAPPING_KEYS
@@ -176,22 +177,6 @@ def _content(turn: Row) -> str:
             raise _Broken("content holds something that is no text")
         return "".join(part["text"] for part in content)
     return _text({"content": content}, "content")
-
-
-def at_path(row: Any, path: str) -> Any:
-    """The value at a dotted path (`reasoning.0.thought`); None when the path leads nowhere."""
-    if isinstance(row, Mapping) and path in row:
-        return row[path]
-    for part in path.split("."):
-        if isinstance(row, Mapping):
-            row = row.get(part)
-        elif (
-            isinstance(row, Sequence) and not isinstance(row, str) and part.isdigit() and int(part) < len(row)
-        ):
-            row = row[int(part)]
-        else:
-            return None
-    return row
 
 
 def mapped(mapping: Mapping[str, str]) -> Schema:

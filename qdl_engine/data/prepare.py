@@ -18,8 +18,10 @@ from typing import Any, TextIO
 
 from qdl_engine.checkpoints import hub_reachable, load_error
 from qdl_engine.data.chain import Drop
+from qdl_engine.data.columns import has_path
 from qdl_engine.data.fields import Schema, chains_of, choose_schema
 from qdl_engine.data.files import array_file, copy_atomic, load_rows, preview_rows
+from qdl_engine.data.mapping import check_mapping
 from qdl_engine.data.measure import Tokenizer, batches, token_counts
 from qdl_engine.data.provenance import digest, provenance
 from qdl_engine.data.report import PrepareReport, Tally, TokenLengths, counts_in_words, steps_of
@@ -37,6 +39,7 @@ __all__ = ["load_rows", "prepare_system1_dataset", "prepare_system2_dataset", "p
 RecipeSettings = System1Settings | System2Settings
 
 _ROWS_TO_DETECT = 20
+_ROWS_TO_FIND_COLUMNS = 1_000
 _ROWS_TO_SEARCH = 10_000
 _SECONDS_BETWEEN_EVENTS = 0.2
 
@@ -126,10 +129,13 @@ def _prepare(
             on_event(make_event("note", message=f"Opening {source.name}"))
         tally, lengths = Tally(), array("L")
         rows = source.read()
-        first, known = _first_rows(rows)
+        mapped = settings.mapping.values() if settings.fields in ("auto", "mapping") else ()
+        first, known = _first_rows(rows, mapped)
         if not known:
             raise _nothing_readable(system, source, tally, first)
         fields, schema = choose_schema(settings.fields, settings.mapping, known, source=source.name)
+        if fields == "mapping":
+            check_mapping(settings.mapping, known, source=source.name, answered=not _unanswered(settings))
         tokenizer = tokenizer or load_tokenizer(lab, settings.student)
         candidates = _candidates(_watched(concatenate(first, rows), tally, on_event), schema, settings, tally)
         ordered = _sampled(source, candidates, settings, lab.data, tally)
@@ -161,15 +167,22 @@ def _prepare(
     return report
 
 
-def _first_rows(rows: Iterator[SourceRow]) -> tuple[list[SourceRow], list[dict[str, Any]]]:
-    """The first rows, and those of them that have columns to recognise a schema by."""
+def _first_rows(
+    rows: Iterator[SourceRow], columns: Iterable[str]
+) -> tuple[list[SourceRow], list[dict[str, Any]]]:
+    """The first rows, and those of them that have columns to recognise a schema by.
+
+    They are more while one of `columns`, of a mapping, has not come: JSON may leave out what a row lacks.
+    """
     first: list[SourceRow] = []
     known: list[dict[str, Any]] = []
+    unseen = list(filter(None, columns))
     for row in islice(rows, _ROWS_TO_SEARCH):
         first.append(row)
         if isinstance(row.value, dict):
             known.append(row.value)
-        if len(known) == _ROWS_TO_DETECT:
+            unseen = [path for path in unseen if not has_path(row.value, path)]
+        if len(known) >= (_ROWS_TO_FIND_COLUMNS if unseen else _ROWS_TO_DETECT):
             break
     return first, known
 
@@ -217,7 +230,7 @@ def _sampled(
     source: Source, rows: Iterator[Candidate], settings: RecipeSettings, directory: Path, tally: Tally
 ) -> Iterator[Candidate]:
     # Where the teacher writes the answers, two rows with one instruction are the same row.
-    by_instruction = isinstance(settings, System1Settings) and settings.label
+    by_instruction = _unanswered(settings)
     if source.streamed:
         return sampled_from_stream(
             rows, wanted=settings.rows, seed=settings.seed, by_instruction=by_instruction, tally=tally
@@ -225,6 +238,11 @@ def _sampled(
     return sampled_from_all(
         rows, seed=settings.seed, by_instruction=by_instruction, directory=directory, tally=tally
     )
+
+
+def _unanswered(settings: RecipeSettings) -> bool:
+    """Whether the teacher is yet to write the answers."""
+    return isinstance(settings, System1Settings) and settings.label
 
 
 def _within_length(
@@ -236,7 +254,7 @@ def _within_length(
     lengths: array[int],
 ) -> Iterator[Candidate]:
     """The rows that fit `max_length`, measured as they are trained; `lengths` collects theirs."""
-    unanswered = isinstance(settings, System1Settings) and settings.label
+    unanswered = _unanswered(settings)
     for batch in batches(rows):
         texts = [
             format_prompt(row.instruction, system, system_prompt=settings.system_prompt)

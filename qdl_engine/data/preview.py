@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from qdl_engine.data.chain import Drop
+from qdl_engine.data.columns import columns_of
 from qdl_engine.data.fields import chains_of, choose_schema
 from qdl_engine.data.files import load_rows, prepared_file
 from qdl_engine.data.sampling import candidate
@@ -26,7 +27,6 @@ RecipeSettings = System1Settings | System2Settings
 
 HEAD_ROWS = 20
 """Rows of a source that are read to recognise its columns; preparing looks at as many."""
-_DEEPEST_COLUMN = 3
 _RANGE = re.compile(r"(?P<low>\d(?:\.\d+)?)?(?P<to>-|\.\.)?(?P<high>\d(?:\.\d+)?)?")
 
 
@@ -148,7 +148,7 @@ class SourceHead:
         """Column or dotted path to its first value that is not empty, on one line."""
         found: dict[str, str] = {}
         for value in self.values:
-            for path, item in _columns(value, 1):
+            for path, item in columns_of(value):
                 if not found.get(path):
                     found[path] = one_line(item if isinstance(item, str) else _dump(item), 200)
         return found
@@ -169,19 +169,6 @@ def _plain(row: SourceRow) -> dict[str, Any]:
 
 def _dump(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _columns(value: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    """Every column, and the paths into a nested one; of a list only the first element."""
-    items: Sequence[tuple[str, Any]] = ()
-    if isinstance(value, Mapping):
-        items = [(str(key), item) for key, item in value.items()]
-    elif isinstance(value, list) and value:
-        items = [("0", value[0])]
-    for name, item in items:
-        yield name, item
-        if depth < _DEEPEST_COLUMN:
-            yield from ((f"{name}.{path}", inner) for path, inner in _columns(item, depth + 1))
 
 
 def read_head(lab: Lab, recipe: RecipeSettings, count: int = HEAD_ROWS) -> SourceHead:

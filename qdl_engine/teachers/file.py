@@ -11,6 +11,7 @@ from pathlib import Path
 
 from qdl_engine.data.chain import Chain, Drop
 from qdl_engine.data.fields import chains_of, choose_schema
+from qdl_engine.data.mapping import check_mapping
 from qdl_engine.data.sources import check_regular, read_file
 from qdl_engine.decoding import Reason, Stopped
 from qdl_engine.errors import DataError
@@ -47,7 +48,7 @@ class FileTeacher:
         rows = read_file(self.path)
         head = list(itertools.islice(rows, ROWS_TO_DETECT))
         whole = [row.value for row in head if isinstance(row.value, Mapping)]
-        _, schema = choose_schema(self.fields, self.mapping, whole, source=str(self.path))
+        fields, schema = choose_schema(self.fields, self.mapping, whole, source=str(self.path))
         answers: dict[str, TeacherAnswer] = {}
         self._other_answers = 0
         self._broken = []
@@ -62,6 +63,8 @@ class FileTeacher:
                     self._other_answers += first != answer
         answers.pop("", None)
         if not answers:
+            if fields == "mapping":
+                check_mapping(self.mapping, whole, source=str(self.path))
             raise DataError(
                 f"No answers in {self.path}", "Name its columns: teacher.fields and teacher.mapping."
             )
