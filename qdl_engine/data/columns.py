@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -57,3 +59,20 @@ def columns_of(value: Any, depth: int = 1) -> Iterator[tuple[str, Any]]:
         yield name, item
         if depth < _DEEPEST:
             yield from ((f"{name}.{path}", inner) for path, inner in columns_of(item, depth + 1))
+
+
+def lists_of_objects(row: Mapping[str, Any]) -> list[str]:
+    """The columns that hold a list of nothing but objects, which may be rows themselves."""
+    return [
+        name
+        for name, value in row.items()
+        if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value)
+    ]
+
+
+def unwrapping(names: Sequence[str], place: str) -> str:
+    """How to get at the rows that are wrapped in an object, under one of `names`."""
+    name = names[0]
+    path = f".{name}" if name.isascii() and name.isidentifier() else f".[{json.dumps(name)}]"
+    which = "that" if len(names) == 1 else "one of them"
+    return f"If {which} holds the rows, unwrap it: jq {shlex.quote(path)} {shlex.quote(place)} > rows.json"

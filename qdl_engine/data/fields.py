@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qdl_engine.data.chain import Chain, Drop, as_level, as_verdict
-from qdl_engine.data.columns import at_path
+from qdl_engine.data.columns import at_path, lists_of_objects, unwrapping
 from qdl_engine.errors import DataError, SettingsError
 from qdl_engine.prompts import THINK_CLOSE, THINK_OPEN, split_completion
 from qdl_engine.settings.recipe import MAPPING_KEYS
@@ -234,10 +234,12 @@ def detect_schema(rows: Sequence[Row], *, source: str) -> str:
     if "question" in columns:
         return "qa"
     found = ", ".join(sorted(columns)[:12]) or "none"
-    raise DataError(
-        f"No named schema fits the columns of {source}: {found}",
-        'Set fields = "mapping" and name your columns: mapping = {instruction = "...", output = "..."}',
-    )
+    hint = 'Set fields = "mapping" and name your columns: mapping = {instruction = "...", output = "..."}'
+    wrapped = lists_of_objects(rows[0]) if len(rows) == 1 else []
+    if wrapped:
+        hold = "holds a list of objects" if len(wrapped) == 1 else "hold lists of objects"
+        hint = f"{' and '.join(wrapped)} {hold}. {unwrapping(wrapped, source)}\n{hint}"
+    raise DataError(f"No named schema fits the columns of {source}: {found}", hint)
 
 
 def choose_schema(

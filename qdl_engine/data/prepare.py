@@ -284,6 +284,9 @@ def _whole(level: float | None) -> float | None:
 
 def _no_data(system: str, source: Source, tally: Tally, more: str = "") -> DataError:
     name = "System 2" if system == "system2" else "System 1"
+    if not more and tally.units and tally.examples["broken"] and tally.counts["broken"] == tally.units:
+        example = tally.examples["broken"][0]
+        more = f"{example.place.capitalize()}: {example.detail}."
     return DataError(
         f"No data for {name} distillation", f"{source.name}: {counts_in_words(tally)} {more}".rstrip()
     )

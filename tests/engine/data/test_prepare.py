@@ -203,6 +203,22 @@ def test_no_rows_for_system1_says_where_they_went(lab: Lab, tmp_path: Path) -> N
     assert "empty: 3" in error.value.hint
 
 
+def test_rows_that_are_all_broken_say_what_is_wrong_with_the_first(lab: Lab, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "r.jsonl", [{"instruction": ["a", "b"], "output": ["c", "d"]}])
+    with pytest.raises(DataError) as error:
+        prepare_system1_dataset(lab, system1(source), tokenizer=WORDS)
+    assert error.value.hint.endswith("broken: 1. Line 1: instruction is list, not text.")
+
+
+def test_a_wrapper_on_one_line_is_told_how_to_unwrap(lab: Lab, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "r.json", [{"version": 1, "data": [{"instruction": "a"}]}])
+    with pytest.raises(DataError, match="No named schema fits the columns") as error:
+        prepare_system1_dataset(lab, system1(source), tokenizer=WORDS)
+    assert f"data holds a list of objects. If that holds the rows, unwrap it: jq .data {source}" in str(
+        error.value
+    )
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "not json at all\nnor this\n", "[]", "[1, 2]"])
 def test_a_file_without_rows_is_no_data(lab: Lab, tmp_path: Path, text: str) -> None:
     source = tmp_path / "r.json"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qdl_engine.data import sources
+from qdl_engine.data import json_rows
 from qdl_engine.data.sources import find_local, is_heavy, open_source, read_file
 from qdl_engine.errors import DataError
 from qdl_engine.lab import Lab
@@ -53,7 +54,7 @@ def test_an_empty_array_has_no_rows(tmp_path: Path) -> None:
 def test_the_array_reader_reads_what_json_reads_at_any_chunk_size(
     tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_CHUNK", chunk)
+    monkeypatch.setattr(json_rows, "_CHUNK", chunk)
     draw = random.Random(chunk)
     for _ in range(40):
         array = [_random_value(draw, 3) for _ in range(draw.randrange(6))]
@@ -191,3 +192,53 @@ def test_a_directory_laid_out_like_a_snapshot_of_the_hub(tmp_path: Path) -> None
     with pytest.raises(DataError) as caught:
         list(open_source(Lab.at(tmp_path), str(tmp_path / "empty"), split="train", seed=1).read())
     assert "directory" in caught.value.message and "JSON Lines or Parquet" in caught.value.hint
+
+
+ROW = '{\n "instruction": "a",\n "output": "b"\n}\n'
+WRAPPED = '{"version": 1,\n "data": [\n  {"instruction": "a"},\n  {"instruction": "b"}\n ]\n}'
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "hint"),
+    [
+        (ROW, "one JSON object over 4 lines", "jq -c . "),
+        ('\ufeff\n{"messages":\n[{"role": "user"}]}', "one JSON object over 2 lines", "jq -c . "),
+        (ROW * 2, "JSON objects one after another, each over several lines", "jq -c . "),
+        (WRAPPED, 'one JSON object, with a list of objects under "data"', "jq .data "),
+        (
+            '{"tr ain": [{"q": 1}],\n"test": [{"q": 1}], "n": [1]}',
+            'with lists of objects under "tr ain" and "test"',
+            "If one of them holds the rows, unwrap it: jq '.[\"tr ain\"]' ",
+        ),
+        ('{"1": {"q": 1},\n"2": {"q": 2}}', "one JSON object over 2 lines", "Accepted: one object on each"),
+        ('{"data": [\n' + '{"q": 1},\n' * 12_000, 'a list of objects under "data"', "jq .data "),
+    ],
+)
+def test_one_object_where_rows_are_wanted_is_told_from_broken_rows(
+    tmp_path: Path, text: str, words: str, hint: str
+) -> None:
+    for path in (write(tmp_path / "a.json", text), write(tmp_path / "a b.gz", gzip.compress(text.encode()))):
+        with pytest.raises(DataError) as refused:
+            read_file(path)
+        assert refused.value.message.startswith(f"Cannot read {path}: ") and words in refused.value.message
+        assert hint in refused.value.hint and "one JSON array of objects" in refused.value.hint
+        assert shlex.quote(str(path)) in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "sound"),
+    [
+        ('{"a": 1}', 1),
+        ('{"data": [{"a": 1}]}\n', 1),
+        ('{"a": 1,\n"b": 2}\n{"a": 3}\n{"a": 4}\n', 2),
+        ('{"a": 1\n{"a": 2}\n', 1),
+        ('{"a": 1,\n}\n{"a": 2}\n', 1),
+        ('{"a": 1\n"b": 2}\n{"a": 3}\n', 1),
+        ("{\n", 0),
+        ("{", 0),
+    ],
+)
+def test_json_lines_with_a_row_broken_are_still_json_lines(tmp_path: Path, text: str, sound: int) -> None:
+    rows = list(read_file(write(tmp_path / "a.json", text)))
+    assert sum(isinstance(row.value, dict) for row in rows) == sound
+    assert len(rows) == len(text.splitlines())
