@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual import on, work
-from textual.app import App
 from textual.binding import Binding
 from textual.events import Event, Key
 from textual.worker import Worker, WorkerState
@@ -17,6 +16,7 @@ from textual.worker import Worker, WorkerState
 from qdl_engine.errors import LabError, from_system
 from qdl_engine.lab import write_text_atomic
 from qdl_engine.text import printable
+from qdl_tui.keys_in_turn import KeysInTurnApp
 from qdl_tui.messages import Said, TextCopied
 from qdl_tui.state import log_file
 
@@ -33,7 +33,7 @@ MOST_KEPT = 100
 """So many messages can be read again."""
 
 
-class TellingApp(App[None]):
+class TellingApp(KeysInTurnApp):
     """An app that shows no traceback: it goes to a file, and the file is named."""
 
     BINDINGS = [

@@ -1,0 +1,74 @@
+"""Keys (and what is pasted) that arrive together are handled one after the other, each by what the one before it opened."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+
+from textual import events
+from textual.app import App
+from textual.dom import DOMNode
+from textual.message_pump import MessagePump
+
+LONGEST_TURN = 0.5
+"""Seconds after which the next key is handled all the same: a handler may wait for something itself."""
+
+
+class KeysInTurnApp(App[None]):
+    """An app that takes type-ahead.
+
+    Textual hands a key to what has the focus when the key is read, and goes on to the next. Over a slow link
+    keys come in one packet: of `enter 5 0 0`, the digits would go to the list and not into the editor that
+    `enter` is about to open, and `5` would show another screen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting_keys: deque[events.Key | events.Paste] = deque()
+        self._turn = 0
+        self._in_turn = False
+
+    async def on_event(self, event: events.Event) -> None:
+        if not isinstance(event, events.Key | events.Paste) or event.is_forwarded:
+            await super().on_event(event)
+        elif self._in_turn:
+            self._waiting_keys.append(event)
+            if len(self._waiting_keys) == 1:
+                self._end_turn_in_time()
+        else:
+            await self._hand_on(event)
+
+    async def _hand_on(self, key: events.Key | events.Paste) -> None:
+        self._in_turn = True
+        self._turn += 1
+        await super().on_event(key)
+        # What a key does takes up to two ways to the app: a widget's message to its screen, and the screen's
+        # change of focus. The callbacks are the last in every queue on the way.
+        await self._follow(self._turn, chain(self._way_up(), self._way_up()))
+
+    def _way_up(self) -> Iterator[MessagePump]:
+        """What handles a key now, from the focus up to the app."""
+        handler: DOMNode = self.focused or self.screen
+        yield from handler.ancestors_with_self
+
+    async def _follow(self, turn: int, way: Iterator[MessagePump]) -> None:
+        """Go on along the way, once whoever is asked now has done what was in its queue."""
+        if turn != self._turn:
+            return
+        if not any(handler.call_later(self._follow, turn, way) for handler in way):
+            await self._end_turn(turn)
+
+    async def _end_turn(self, turn: int) -> None:
+        if turn != self._turn:
+            return
+        self._in_turn = False
+        if self._waiting_keys:
+            await self._hand_on(self._waiting_keys.popleft())
+        if self._waiting_keys:
+            self._end_turn_in_time()
+
+    def _end_turn_in_time(self) -> None:
+        """A widget may wait for something, or be gone with what was in its queue."""
+        self.set_timer(LONGEST_TURN, partial(self._end_turn, self._turn))

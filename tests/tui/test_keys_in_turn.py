@@ -1,0 +1,86 @@
+"""Keys that come in one packet, as over a slow link, do what they do one by one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.widgets import Input, Static
+
+from qdl_engine.lab import Lab
+from qdl_tui.app import QdlApp
+from qdl_tui.keys_in_turn import KeysInTurnApp
+from tests.tui.conftest import finished_run
+from tests.tui.screen import screen_text, settled
+
+NAMES = {
+    "/": ("slash", "/"),
+    "&": ("ampersand", "&"),
+    "\r": ("enter", "\r"),
+    "\x15": ("ctrl+u", None),
+    "\x13": ("ctrl+s", None),
+}
+
+
+def typed_ahead(app: KeysInTurnApp, keys: str) -> None:
+    """All at once, before the first of them is handled."""
+    for key in keys:
+        app.post_message(events.Key(*NAMES.get(key, (key, key))))
+
+
+async def test_what_a_key_opens_gets_the_keys_behind_it(lab: Lab) -> None:
+    finished_run(lab)
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        typed_ahead(app, "2")
+        await settled(app, pilot)
+        typed_ahead(app, "/rows\r\r\x1525\r")
+        await settled(app, pilot)
+        assert app.draft is not None and app.draft.current.system1.rows == 25
+        assert "[2 System 1]" in screen_text(app), "no digit went past the editor"
+        typed_ahead(app, "4")
+        await settled(app, pilot)
+        typed_ahead(app, "/")
+        app.post_message(events.Paste("absent"))
+        typed_ahead(app, "\r")
+        await settled(app, pilot)
+        assert "[4 Runs]" in screen_text(app) and "absent" in screen_text(app)
+
+
+class Holding(Input):
+    """Holds a key for as long as it likes."""
+
+    async def on_key(self) -> None:
+        await self.app.query_one(Gate).opened.wait()
+
+
+class Gate(Static):
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = asyncio.Event()
+
+
+class HeldUp(KeysInTurnApp):
+    BINDINGS = [Binding("f5", "open", "Open", priority=True)]
+
+    def compose(self) -> ComposeResult:
+        yield Holding()
+        yield Gate()
+
+    def action_open(self) -> None:
+        self.query_one(Gate).opened.set()
+
+
+async def test_a_widget_that_waits_does_not_hold_up_the_keyboard() -> None:
+    app = HeldUp()
+    async with app.run_test() as pilot:
+        app.query_one(Holding).focus()
+        await pilot.pause()
+        app.post_message(events.Key("w", "w"))
+        app.post_message(events.Key("f5", None))
+        await app.query_one(Gate).opened.wait()
+        await pilot.pause()
+        assert app.query_one(Holding).value == "w"
