@@ -22,6 +22,8 @@ LONGEST_HUB_ID = 200
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
 FINGERPRINT_BYTES = 1 << 20
 HUB_SECONDS = 5.0
+_A_FILE = "a file, not a checkpoint directory"
+_NEITHER = "neither a directory nor a hub id"
 
 
 def find_checkpoint(name: str, role: Role) -> str:
@@ -45,12 +47,39 @@ def find_checkpoint(name: str, role: Role) -> str:
             raise invalid_model(name, role, "the directory has no tokenizer")
         return str(directory)
     if os.path.isfile(directory):
-        raise invalid_model(name, role, "a file, not a checkpoint directory")
-    if name.startswith((".", "~")) or directory.is_absolute() or name.count("/") > 1 or name.endswith("/"):
+        raise invalid_model(name, role, _A_FILE)
+    if _can_only_be_a_path(name):
         raise not_found(name)
-    if len(name) > LONGEST_HUB_ID or not HUB_ID.fullmatch(name):
-        raise invalid_model(name, role, "neither a directory nor a hub id")
+    if not _can_be_a_hub_id(name):
+        raise invalid_model(name, role, _NEITHER)
     return name
+
+
+def check_place(name: str, role: Role, root: Path) -> None:
+    """Refuse a model that is meant as a path and is no directory, seen from `root`; a hub id may be one.
+
+    Raises:
+        ModelError: `Invalid student model: <name>`, with the reason.
+    """
+    place = root / Path(name).expanduser()
+    if os.path.isdir(place):
+        return
+    if os.path.isfile(place):
+        raise invalid_model(name, role, _A_FILE)
+    if _can_only_be_a_path(name):
+        where = "" if Path(name).expanduser().is_absolute() else f" in {root}"
+        raise invalid_model(name, role, f"there is no such directory{where}")
+    if not _can_be_a_hub_id(name):
+        raise invalid_model(name, role, _NEITHER)
+
+
+def _can_only_be_a_path(name: str) -> bool:
+    absolute = Path(name).expanduser().is_absolute()
+    return absolute or name.startswith((".", "~")) or name.count("/") > 1 or name.endswith("/")
+
+
+def _can_be_a_hub_id(name: str) -> bool:
+    return len(name) <= LONGEST_HUB_ID and HUB_ID.fullmatch(name) is not None
 
 
 def not_found(name: str) -> ModelError:

@@ -7,7 +7,6 @@ is read only as far as the rows asked for need.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from array import array
 from collections.abc import Iterable, Iterator
@@ -16,13 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from qdl_engine.checkpoints import hub_reachable, load_error
 from qdl_engine.data.chain import Drop
 from qdl_engine.data.columns import has_path
 from qdl_engine.data.fields import Schema, chains_of, choose_schema
 from qdl_engine.data.files import array_file, copy_atomic, load_rows, preview_rows
 from qdl_engine.data.mapping import check_mapping
-from qdl_engine.data.measure import Tokenizer, batches, token_counts
+from qdl_engine.data.measure import Tokenizer, batches, load_tokenizer, token_counts
 from qdl_engine.data.provenance import digest, provenance
 from qdl_engine.data.report import PrepareReport, Tally, TokenLengths, counts_in_words, steps_of
 from qdl_engine.data.sampling import Candidate, candidate, sampled_from_all, sampled_from_stream
@@ -93,27 +91,6 @@ def prepare_system2_dataset(
     home = as_lab(lab)
     recipe = settings_of(home, settings, "system2").system2
     return _prepare(home, recipe, [home.omnithought_cot], tokenizer, on_event)
-
-
-def load_tokenizer(lab: Lab, student: str) -> Tokenizer:
-    """The student's own tokenizer, from a directory (in the lab or here) or from the hub.
-
-    Raises:
-        ModelError: when `student` has none.
-    """
-    from transformers import AutoTokenizer
-
-    local = lab.root / Path(student).expanduser()
-    place = str(local) if local.is_dir() else student
-    reachable = Path(place).is_dir() or hub_reachable()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=not reachable)
-    except (OSError, ValueError, KeyError) as cause:
-        raise load_error(student, "student", cause, reachable=reachable) from cause
-    # It only warns about longer texts; here `max_length` is the limit, and longer rows are counted.
-    tokenizer.model_max_length = sys.maxsize
-    loaded: Tokenizer = tokenizer
-    return loaded
 
 
 def _prepare(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -125,7 +126,7 @@ def student_reference(lab: Lab, student: str) -> str:
     """A local directory as an absolute path, anything else (a hub id) as it is."""
     for base in (lab.root, Path.cwd()):
         candidate = base / Path(student).expanduser()
-        if candidate.is_dir():
+        if os.path.isdir(candidate):  # `Path` raises for a name too long to be one.
             return str(candidate.absolute())
     return student
 

@@ -261,6 +261,36 @@ def test_a_student_without_a_tokenizer_is_named(lab: Lab, tmp_path: Path) -> Non
     with pytest.raises(ModelError) as error:
         prepare_system1_dataset(lab, system1(source, student=str(tmp_path / "nothing")))
     assert error.value.message == f"Invalid student model: {tmp_path / 'nothing'}"
+    assert error.value.hint.startswith("The directory is empty. One that works: Qwen/")
+    (tmp_path / "nothing" / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="The directory has no tokenizer"):
+        prepare_system1_dataset(lab, system1(source, student=str(tmp_path / "nothing")))
+
+
+@pytest.mark.parametrize(
+    ("student", "reason"),
+    [
+        ("./nope", "There is no such directory in {lab}."),
+        ("some/where/nope", "There is no such directory in {lab}."),
+        ("nope/", "There is no such directory in {lab}."),
+        ("/nope", "There is no such directory."),
+        ("~/no/such/student", "There is no such directory."),
+        ("./qdl.toml", "A file, not a checkpoint directory."),
+        ("no such", "Neither a directory nor a hub id."),
+        ("n" * 5000, "Neither a directory nor a hub id."),
+    ],
+)
+def test_a_student_that_is_a_path_to_nowhere_is_not_looked_for_at_the_hub(
+    lab: Lab, tmp_path: Path, student: str, reason: str
+) -> None:
+    lab.create_directories()
+    lab.settings_file.write_text("")
+    source = write_lines(tmp_path / "r.jsonl", [{"instruction": "a", "output": "b"}])
+    with pytest.raises(ModelError) as error:
+        prepare_system1_dataset(lab, system1(source, student=student))
+    assert error.value.message == f"Invalid student model: {student}"
+    assert error.value.hint.startswith(reason.format(lab=lab.root) + " One that works: Qwen/")
+    assert "network" not in error.value.hint
 
 
 def _hold(root: str, ready: Any, release: Any) -> None:
