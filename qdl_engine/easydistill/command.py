@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qdl_engine.checkpoints import check_place
 from qdl_engine.easydistill.config import TrainConfig, check_config, new_config_id, read_config
 from qdl_engine.easydistill.find import CHECKOUT, HOME, TRAIN_SCRIPT, find_easydistill
 from qdl_engine.easydistill.version1.work import SESSION
@@ -195,12 +196,14 @@ def run_easy_distill(
 
     Raises:
         SettingsError: when the config cannot be trained, before anything is started.
+        ModelError: when its student is meant as a path and is no directory; nothing is started either.
         RunError: when the run failed; with the run's own message and hint.
     """
     given = None if lab is None else as_lab(lab)
     checked = _read(config, given)
     home = given or _home_of(checked)
     settings = _runtime(runtime)
+    check_place(checked.student, "student", checked.path.parent)
     command = build_command(checked.path, settings)
     run = create_run(
         home, "train", system=checked.extras.system, argv=command.argv, env=command.env, cwd=command.cwd,

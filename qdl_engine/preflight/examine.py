@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qdl_engine.checkpoints import check_place
 from qdl_engine.easydistill.config import student_reference
 from qdl_engine.errors import DataError
 from qdl_engine.lab import Lab
@@ -38,6 +39,7 @@ def examine(
     """
     recipe = settings.recipe(system)
     student = student_reference(lab, recipe.student)
+    check_place(student, "student", lab.root)
     shape = read_shape(student, "student", ask_hub=ask_hub)
     hardware = _hardware(settings, device)
     rows = load_rows(lab, settings, system)

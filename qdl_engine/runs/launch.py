@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+from qdl_engine.checkpoints import check_place
 from qdl_engine.easydistill.version1.work import NAME, OUTPUT, last_weights
 from qdl_engine.errors import LabBusyError, RunError
 from qdl_engine.events import EventSink, no_sink
@@ -253,10 +255,15 @@ def start_job(lab: Lab, arguments: Sequence[str], *, name: str = "", note: str =
 
     The run of `train` prepares what is missing and then becomes the runtime itself, so that there is one run,
     one process and one log for the whole of it.
+
+    Raises:
+        ModelError: when the student of a training is meant as a path and is no directory: no run is made.
     """
     kind = arguments[0]
     system = next((argument for argument in arguments[1:] if argument in SYSTEMS), None)
     trains = kind == "train" and system is not None
+    if trains and system:
+        _refuse_student(lab, system, arguments)
     run = create_run(
         lab,
         kind,
@@ -275,3 +282,13 @@ def start_job(lab: Lab, arguments: Sequence[str], *, name: str = "", note: str =
         # A job that was refused, or had no room on the disk, is no run: leave no trace of it in the list.
         delete_run(run)
         raise
+
+
+def _refuse_student(lab: Lab, system: str, arguments: Sequence[str]) -> None:
+    """At once what the run would say minutes later; it takes relative paths from the lab, where it works."""
+    from qdl_engine.toml import apply_overrides, load_settings
+
+    overrides = [word for before, word in pairwise(arguments) if before == "--set"]
+    settings = apply_overrides(load_settings(lab), overrides)
+    recipe = settings.system1 if system == "system1" else settings.system2
+    check_place(recipe.student, "student", lab.root)

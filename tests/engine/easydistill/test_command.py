@@ -10,8 +10,9 @@ import pytest
 
 from qdl_engine.distill import distill_system1
 from qdl_engine.easydistill.command import build_command, check_runtime, locate, run_easy_distill
+from qdl_engine.easydistill.config import write_system1_config
 from qdl_engine.easydistill.find import find_easydistill
-from qdl_engine.errors import SettingsError
+from qdl_engine.errors import ModelError, SettingsError
 from qdl_engine.lab import Lab
 from qdl_engine.settings import LabSettings, RuntimeSettings
 from qdl_engine.user_settings import EasyDistillRecord, UserSettings, save_user_settings
@@ -136,3 +137,14 @@ def test_what_the_runtime_cannot_do_is_refused_before_any_data(tmp_path: Path) -
             distill_system1(values, lab=lab)
     assert not list(lab.data.iterdir()) and not list(lab.runs.iterdir())
     check_runtime(LabSettings(), "system1")
+
+
+@pytest.mark.parametrize("student", ["/nope", "./nope", "nope/"])
+def test_a_config_whose_student_is_a_path_to_nowhere_starts_nothing(tmp_path: Path, student: str) -> None:
+    lab = Lab.at(tmp_path / "lab")
+    lab.create_directories()
+    lab.train_labeled.write_text('[{"instruction": "a", "output": "b"}]')
+    config = write_system1_config(lab, {"student": student})
+    with pytest.raises(ModelError, match=f"Invalid student model: {student}\nThere is no such directory"):
+        run_easy_distill(config, lab=lab)
+    assert not list(lab.runs.iterdir())

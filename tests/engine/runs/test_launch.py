@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.errors import LabBusyError, RunError
+from qdl_engine.errors import LabBusyError, ModelError, RunError
 from qdl_engine.lab import Lab
 from qdl_engine.runs.edit import delete_run
-from qdl_engine.runs.launch import resume_run, start_run, stop_run, wait_for
+from qdl_engine.runs.launch import resume_run, start_job, start_run, stop_run, wait_for
 from qdl_engine.runs.process import belongs, identity_of, is_alive
 from qdl_engine.runs.reader import loss_history
 from qdl_engine.runs.store import (
@@ -340,6 +340,34 @@ def test_a_run_of_a_copied_lab_never_writes_into_the_lab_it_came_from(lab: Lab, 
     copy = Lab.at(shutil.copytree(lab.root, tmp_path / "copy"))
     with pytest.raises(RunError, match="another lab"):
         resume_run(list_runs(copy)[0])
+
+
+@pytest.mark.parametrize(
+    ("system", "student", "reason"),
+    [
+        ("system1", "/nope", "There is no such directory."),
+        ("system2", "./nope", "There is no such directory in "),
+        ("system1", "{lab}/qdl.toml", "A file, not a checkpoint directory."),
+    ],
+)
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_student_that_is_no_directory_is_refused_before_there_is_a_run(
+    lab: Lab, system: str, student: str, reason: str, saved: bool
+) -> None:
+    student = student.format(lab=lab.root)
+    lab.settings_file.write_text(f'[{system}]\nstudent = "{student}"\n' if saved else "", encoding="utf-8")
+    overrides = [] if saved else ["--set", f"{system}.rows=3", "--set", f"{system}.student={student}"]
+    with pytest.raises(ModelError) as refused:
+        start_job(lab, ["train", system, *overrides])
+    assert refused.value.message == f"Invalid student model: {student}"
+    assert refused.value.hint.startswith(reason) and "One that works: Qwen/" in refused.value.hint
+    assert list_runs(lab) == [] and not list(lab.configs.iterdir())
+
+
+def test_what_trains_no_student_is_started_whatever_the_student_is(lab: Lab) -> None:
+    lab.settings_file.write_text('[system1]\nstudent = "/nope"\n', encoding="utf-8")
+    run = wait_for(start_job(lab, ["label"]), poll=0.02, timeout=PATIENCE)
+    assert run.state == "failed" and "Invalid student" not in run.message
 
 
 def test_a_run_is_started_once(make_run: MakeRun) -> None:
