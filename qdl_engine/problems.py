@@ -12,6 +12,9 @@ from qdl_engine.errors import SettingsError
 from qdl_engine.field_info import all_fields, field_info, sections
 from qdl_engine.settings.recipe import MAPPING_KEYS
 
+LONGEST_LIST = 120
+"""Characters of what is accepted that are told in a narrow place."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -30,6 +33,18 @@ class Problem:
         if self.nearest:
             parts.append(f"Did you mean {self.nearest}?")
         return " ".join(parts)
+
+    @property
+    def cause_first(self) -> str:
+        """The same for a narrow place: cause, cure and last the file; a long list is only referred to."""
+        parts = [f"{self.key}: {self.message}." if self.key else f"{self.message}."]
+        if self.nearest:
+            parts.append(f"Did you mean {self.nearest}?")
+        elif len(self.accepted) > LONGEST_LIST:
+            parts.append("qdl config validate lists what is accepted.")
+        elif self.accepted:
+            parts.append(f"Accepted: {self.accepted.rstrip('.')}.")
+        return " ".join([*parts, f"In {self.file}"])
 
 
 def settings_error(problems: list[Problem]) -> SettingsError:

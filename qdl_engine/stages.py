@@ -73,7 +73,12 @@ def labels_stage(lab: Lab, labelled: bool, report: Mapping[str, Any]) -> Stage:
             return Stage("labels", "missing", "of other rows than the data")
         if not record and is_same(lab.train_labeled, report.get("digest")):
             return Stage("labels", "missing", "the data's own, teacher not asked")
-    return Stage("labels", "ready", f"by the teacher, {size_text(lab.train_labeled.stat().st_size)}")
+    labelling = _read_json(lab.label_report)
+    kept = labelling.get("kept")
+    # One that spent its budget, or kept no answer, left the labels as they were.
+    if not isinstance(kept, int) or not kept or labelling.get("left"):
+        return Stage("labels", "ready", f"by the teacher, {size_text(lab.train_labeled.stat().st_size)}")
+    return Stage("labels", "ready", f"{kept:,} rows by the teacher")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

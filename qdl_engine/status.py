@@ -108,13 +108,18 @@ class MachineStatus:
     """The EasyDistill that was checked, in a few words; empty when none was."""
 
 
-def lab_status(lab: Lab) -> LabStatus:
-    """Read where `lab` stands. Cheap enough to call once a second: JSON heads, file sizes, run records."""
+def lab_status(lab: Lab, *, check: bool = True) -> LabStatus:
+    """Read where `lab` stands: JSON heads, file sizes, run records, and with `check` each setting.
+
+    Without, it is cheap enough to call once a second.
+    """
     if not lab.settings_file.is_file():
         return LabStatus(str(lab.root), exists=False)
     from qdl_engine.runs.store import list_runs
 
     settings, problems = _raw_settings(lab)
+    if check and not problems:
+        problems = _settings_problems(lab)
     runs = list_runs(lab)
     systems = tuple(_system_status(lab, system, settings, runs) for system in SYSTEMS)
     return LabStatus(
@@ -129,14 +134,23 @@ def lab_status(lab: Lab) -> LabStatus:
 
 def _raw_settings(lab: Lab) -> tuple[dict[str, Any], list[str]]:
     """`qdl.toml` as plain tables: the settings models would cost 0.1 s before the first paint."""
-    text = ""
+    file, text = lab.settings_file, ""
     try:
-        text = lab.settings_file.read_text(encoding="utf-8")
+        # A byte order mark is how some editors begin a file.
+        text = file.read_text(encoding="utf-8-sig")
         return tomllib.loads(text), []
     except tomllib.TOMLDecodeError as broken:
-        return {}, [toml_error(lab.settings_file, text, broken).message]
+        error = toml_error(file, text, broken)
+        return {}, [f"{error.message.removeprefix(f'{file}: ')}. {error.hint} In {file}"]
     except (OSError, UnicodeDecodeError) as broken:
-        return {}, [f"{lab.settings_file}: {broken}"]
+        return {}, [f"{file}: {broken}"]
+
+
+def _settings_problems(lab: Lab) -> list[str]:
+    """What the settings models refuse, each with its cure."""
+    from qdl_engine.toml import validate_file
+
+    return [problem.cause_first for problem in validate_file(lab.settings_file)]
 
 
 def _system_status(lab: Lab, system: str, settings: dict[str, Any], runs: list[Run]) -> SystemStatus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -46,6 +47,23 @@ def step_lines(steps: Sequence[Step], width: int) -> list[Content]:
         Content.assemble(f"{label:{column}}", (command, "dim"))
         for label, command in zip(labels, typed, strict=True)
     ]
+
+
+def problem_lines(problems: Sequence[str], width: int, rows: int) -> list[str]:
+    """What is wrong with the settings in at most `rows` lines; those left out are counted.
+
+    A problem that has no room is left out whole, but for the first.
+    """
+    lines: list[str] = []
+    for place, problem in enumerate(problems):
+        left = len(problems) - place
+        more = textwrap.wrap(f"{left} more: qdl config validate shows all", width)
+        wrapped = textwrap.wrap(" ".join(printable(problem).split()), width)
+        room = rows - len(lines) - (len(more) if left > 1 else 0)
+        if lines and len(wrapped) > room:
+            return lines + more
+        lines += wrapped if len(wrapped) <= room or not lines else wrapped[:room]
+    return lines
 
 
 def command_of(key: str, steps: dict[str, Step]) -> str:

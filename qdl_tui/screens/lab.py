@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from textual import on, work
@@ -15,35 +15,26 @@ from textual.widgets import OptionList, Static
 
 from qdl_engine.lab import Lab
 from qdl_engine.status import (
-    STAGE_NAMES,
-    SYSTEM_NAMES,
     LabStatus,
     MachineStatus,
-    Stage,
     Step,
     lab_status,
     machine_status,
     size_text,
 )
 from qdl_engine.text import printable
-from qdl_tui.lab_view import command_of, last_comparison, step_lines, what_it_does
+from qdl_tui.draft import file_stamp
+from qdl_tui.lab_view import command_of, last_comparison, problem_lines, step_lines, what_it_does
 from qdl_tui.messages import LabCreated, MachineRead, StatusRead
 from qdl_tui.screens.base import BaseScreen
 from qdl_tui.widgets.nav_list import NavList
+from qdl_tui.widgets.stage_table import StageTable
 
 ANOTHER = "another directory…"
-STAGE_LOOKS = {
-    "ready": ("✓", "$success"),
-    "stale": ("!", "$warning"),
-    "missing": ("·", "$text-muted"),
-    "running": ("▶", "$primary"),
-    "failed": ("✗", "$error"),
-    "skipped": ("-", "$text-muted"),
-}
-
-
 MACHINE_TICKS = 5
 """GPU and disk are looked at each time the lab has been looked at so often: nvidia-smi costs a process."""
+OTHER_ROWS = 16
+"""Rows of a troubled lab screen that are not its problems': bars, stages, three steps and what heads them."""
 
 
 @dataclass
@@ -52,40 +43,6 @@ class ComparisonRead(Message):
 
     lab: Lab
     text: str
-
-
-class StageTable(Static):
-    """Two columns of stages, one for each student, as wide as the terminal lets them be."""
-
-    status: LabStatus | None = None
-
-    def __init__(self) -> None:
-        super().__init__(markup=False, id="stages")
-
-    def show_status(self, status: LabStatus) -> None:
-        if status != self.status:
-            self.status = status
-            self.on_resize()
-
-    def on_resize(self) -> None:
-        status = self.status
-        if status is None or not status.systems:
-            return
-        column = max(20, min(48, (self.size.width - 12) // 2))
-        heads = "".join(f"{SYSTEM_NAMES[system.system]:{column}}" for system in status.systems)
-        lines = [Content.assemble(" " * 12, (heads.rstrip(), "bold $accent"))]
-        for name in STAGE_NAMES:
-            cells = [self._cell(system.stage(name), column) for system in status.systems]
-            lines.append(Content.assemble(f"{name:12}", *cells))
-        lines += [Content.styled(printable(problem), "$error") for problem in status.problems]
-        self.update(Content("\n").join(lines))
-
-    def _cell(self, stage: Stage, width: int) -> Content:
-        sign, colour = STAGE_LOOKS[stage.state]
-        detail = printable(_detail(stage, width - 3))
-        if len(detail) > width - 3:
-            detail = f"{detail[: width - 4]}…"
-        return Content.assemble((f"{sign} ", colour), f"{detail:{width - 2}}")
 
 
 class StepList(NavList):
@@ -119,10 +76,13 @@ class LabHomeScreen(BaseScreen):
         self.status: LabStatus | None = None
         self._steps: dict[str, Step] = {}
         self._ticks = 0
+        self._checked: tuple[object, tuple[str, ...]] = (None, ())
+        """Which state of `qdl.toml` was checked last, and what is wrong with it."""
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", markup=False, id="where")
         yield StageTable()
+        yield Static("", markup=False, id="problems")
         yield Static("", markup=False, id="next-title")
         yield StepList(id="steps")
         yield Static("", markup=False, id="does")
@@ -146,7 +106,15 @@ class LabHomeScreen(BaseScreen):
     @work(thread=True, exclusive=True, group="status", exit_on_error=False)
     def read_status(self) -> None:
         lab = self.lab
-        self.post_message(StatusRead(lab, lab_status(lab)))
+        state = (lab, file_stamp(lab))
+        # Checking takes a library that the first paint does not wait for.
+        check = self.status is not None and state != self._checked[0]
+        status = lab_status(lab, check=check)
+        if check:
+            self._checked = state, status.problems
+        elif state == self._checked[0]:
+            status = replace(status, problems=self._checked[1])
+        self.post_message(StatusRead(lab, status))
 
     @work(thread=True, exclusive=True, group="machine", exit_on_error=False)
     def read_machine(self) -> None:
@@ -158,13 +126,15 @@ class LabHomeScreen(BaseScreen):
     def show_status(self, message: StatusRead) -> None:
         if message.lab != self.lab or message.status == self.status:
             return
-        if self.status is None:
-            # GPU and disk come after what the first paint waits for: threads share one interpreter.
+        first, self.status = self.status is None, message.status
+        if first:
+            # These come after what the first paint waits for: threads share one interpreter.
             self.read_machine()
-        self.status = message.status
+            self.read_status()
         self.set_class(not message.status.exists, "empty")
         if message.status.exists:
             self.query_one(StageTable).show_status(message.status)
+            self._show_problems(message.status)
             self._show_steps(message.status)
         else:
             self._show_beginnings()
@@ -176,8 +146,15 @@ class LabHomeScreen(BaseScreen):
         lines = step_lines(status.steps, self.size.width - 2)
         self.query_one(NavList).show_options(list(zip(self._steps, lines, strict=True)))
 
+    def _show_problems(self, status: LabStatus) -> None:
+        """In full where there is room: what is only good to know gives way to it."""
+        self.set_class(bool(status.problems), "troubled")
+        lines = problem_lines(status.problems, self.size.width - 2, max(2, self.size.height - OTHER_ROWS))
+        self.query_one("#problems", Static).update(Content.styled("\n".join(lines), "$error"))
+
     def on_resize(self) -> None:
         if self.status is not None and self.status.exists:
+            self._show_problems(self.status)
             self._show_steps(self.status)
 
     def _show_beginnings(self) -> None:
@@ -280,18 +257,6 @@ class LabHomeScreen(BaseScreen):
     @on(LabCreated)
     def lab_created(self, message: LabCreated) -> None:
         self.lab_app.open_lab(message.lab)
-
-
-def _detail(stage: Stage, width: int) -> str:
-    """A stage in words; which settings the data do not have matters more than the sentence around them."""
-    if not stage.changed or len(stage.detail) <= width:
-        return stage.detail
-    keys = [difference.key for difference in stage.changed]
-    texts = [f"prepared with other {', '.join(keys)}"]
-    for shown in range(len(keys), 0, -1):
-        rest = f" and {len(keys) - shown} more" if shown < len(keys) else ""
-        texts.append(f"with other {', '.join(keys[:shown])}{rest}")
-    return next((text for text in texts if len(text) <= width), f"with {len(keys)} other settings")
 
 
 def machine_text(machine: MachineStatus) -> str:

@@ -78,6 +78,13 @@ def test_labels_are_a_step_only_where_the_recipe_asks_for_them(lab: Lab) -> None
     assert next_command(lab) == ("train", "system1")
     write_json_atomic(lab.labels_record, {"instructions": digest(lab.train_instructions)})
     assert next_command(lab) == ("train", "system1")
+    for report, detail in (
+        ({"kept": 1234, "left": 0}, "1,234 rows by the teacher"),
+        ({"kept": 7, "left": 3}, "by the teacher, 3 B"),
+        ({"kept": 0}, "by the teacher, 3 B"),
+    ):
+        write_json_atomic(lab.label_report, report)
+        assert lab_status(lab).systems[0].stage("labels").detail == detail
     write_json_atomic(lab.train_instructions, [{"instruction": "another"}])
     assert lab_status(lab).systems[0].stage("labels").detail == "of other rows than the data"
     assert next_command(lab) == ("label",)
@@ -201,8 +208,22 @@ def test_a_failed_run_is_shown_with_its_reason_and_can_be_tried_again(lab: Lab) 
 def test_a_broken_settings_file_is_a_problem_not_a_crash(lab: Lab) -> None:
     lab.settings_file.write_text("rows = [", encoding="utf-8")
     status = lab_status(lab)
-    assert len(status.problems) == 1
+    what = "not valid TOML: it ends in the middle of a value. Close what was opened: a quote, ] or }."
+    assert status.problems == (f"{what} In {lab.settings_file}",)
     assert str(lab.settings_file) in report_text(status)
+    lab.settings_file.write_text("\ufeff[system1]\nlabel = true\n", encoding="utf-8")
+    assert not lab_status(lab).problems
+
+
+def test_what_is_wrong_with_a_setting_is_said_with_its_cure_and_the_file_last(lab: Lab) -> None:
+    lab.settings_file.write_text("[system1]\nrowz = 3\nepochs = -1\n[system2]\nqqqq = 1\n", encoding="utf-8")
+    file = f"In {lab.settings_file}"
+    assert sorted(lab_status(lab).problems) == [
+        f"system1.epochs: '-1' is not accepted. Accepted: number, above 0, at most 1,000. {file}",
+        f"system1.rowz: unknown key. Did you mean system1.rows? {file}",
+        f"system2.qqqq: unknown key. qdl config validate lists what is accepted. {file}",
+    ]
+    assert not lab_status(lab, check=False).problems
 
 
 def test_the_easydistill_that_was_checked_is_of_the_machine(

@@ -12,10 +12,11 @@ from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.runs.launch import wait_for
 from qdl_engine.runs.store import refresh_run, save_run
-from qdl_engine.status import Step
+from qdl_engine.status import Stage, Step
 from qdl_tui.app import QdlApp
 from qdl_tui.lab_view import step_lines
 from qdl_tui.state import UserState, load_state
+from qdl_tui.widgets.stage_table import stage_text
 from tests.tui.conftest import finished_run
 from tests.tui.screen import check_golden, screen_text, settled
 
@@ -78,6 +79,18 @@ async def test_in_a_narrow_terminal_the_help_goes_on_under_its_own_column(lab: L
         assert lines[place + 1].index("JSON") == lines[place].index("Write")
 
 
+def test_a_config_without_room_keeps_what_tells_it_from_others() -> None:
+    stage = Stage("config", "ready", "kd_black_box_0001-train-system1.json")
+    assert [stage_text(stage, width) for width in (36, 35, 20)] == [
+        stage.detail,
+        "…0001-train-system1.json",
+        "…0001-train-system1",
+    ]
+    assert (
+        stage_text(Stage("config", "missing", "written when training starts"), 20) == "when training starts"
+    )
+
+
 def test_a_step_is_one_line_and_its_command_is_whole_or_not_there() -> None:
     steps = [Step("Watch train", ("attach", "0001-train-system1")), Step("Compare", ("compare",))]
     for width in range(12, 60):
@@ -93,6 +106,23 @@ async def test_below_60x20_it_says_what_it_needs(lab: Lab) -> None:
         await settled(app, pilot)
         assert "needs 60x20" in screen_text(app)
         assert "Next step" not in screen_text(app)
+
+
+async def test_a_wrong_setting_is_told_with_its_cure_until_it_is_mended(lab: Lab) -> None:
+    good = lab.settings_file.read_text(encoding="utf-8")
+    lab.settings_file.write_text("[system1]\nrowz = 3\nepochs = -1\nqqqq = 1\nseeed = 1\n", encoding="utf-8")
+    app = QdlApp(lab)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await settled(app, pilot)
+        await settled(app, pilot)
+        told = " ".join(screen_text(app).split())
+        assert "system1.epochs: '-1' is not accepted. Accepted: number, above 0, at most 1,000. In " in told
+        assert "qdl.toml 3 more: qdl config validate shows all" in told
+        assert "Prepare the data of System 2" in told
+        lab.settings_file.write_text(good, encoding="utf-8")
+        app.screen.tick()  # type: ignore[attr-defined]
+        await settled(app, pilot)
+        assert "epochs" not in screen_text(app) and "disk" in screen_text(app)
 
 
 async def test_the_theme_is_remembered_and_so_is_the_lab(lab: Lab) -> None:
