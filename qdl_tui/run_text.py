@@ -91,13 +91,18 @@ def _wrap(words: Sequence[str], width: int) -> list[str]:
 def head(run: Run, summary: RunSummary, place: str, width: int) -> tuple[str, str]:
     """What stands behind the state in the first line: id and name, then bar, ETA and place.
 
-    The bar shrinks first, then the name; a bar that has no room at all leaves its share alone.
+    The bar shrinks first, then the name; a bar that has no room at all leaves its share alone. The place,
+    such as `1 of 6`, says that it is the run's where that costs neither.
     """
     eta = f"ETA {duration_text(summary.eta_seconds)}" if run.active and summary.eta_seconds else ""
     share = summary.progress
     tail = [part for part in ("" if share is None else f"{share:.0%}", eta, place) if part]
     fixed = len(run.id) + sum(len(part) + 2 for part in tail)
     name = printable(run.name)
+    least = len(name) + 1 + (0 if share is None else LONGEST_BAR + 2)
+    if place and fixed + least + len("run ") <= width:
+        tail[-1] = f"run {place}"
+        fixed += len("run ")
     room = width - fixed - (0 if share is None else SHORTEST_BAR + 2)
     title = run.id
     if name and room >= 8:

@@ -271,6 +271,7 @@ async def test_where_the_bar_has_no_room_its_share_stands_alone_on_one_line(lab:
     title, rest = head(run, summary, "1 of 6", room)
     assert (title, rest) == (run.id, "17%  ETA 6:29  1 of 6")
     assert head(run, summary, "1 of 6", room + 4)[1] == "━───── 17%  ETA 6:29  1 of 6"
+    assert head(run, summary, "1 of 6", 78)[1].endswith(" 17%  ETA 6:29  run 1 of 6")
 
 
 async def test_without_runs_it_says_where_to_start_one(lab: Lab) -> None:
