@@ -85,6 +85,12 @@ class BaseScreen(Screen[None]):
         """The key of an action as it is mapped now, for texts that name it."""
         return key_of(self, binding_id)
 
+    def with_way_out(self, problem: str) -> str:
+        """Why there are no settings; where there is no lab, with the key that leads to making one."""
+        if not problem or self.lab.settings_file.is_file():
+            return problem
+        return f"{problem}\nOr press {self.key_of('app.lab')}: the lab screen makes one"
+
     def lab_opened(self) -> None:
         """Another lab than last time: forget what was shown."""
 

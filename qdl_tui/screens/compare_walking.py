@@ -97,7 +97,8 @@ class WalkingScreen(CompareActionsScreen):
             return
         first = self.setting is None and not self.known
         before = self.setting.prompts if self.setting is not None else ()
-        self.setting, self.problem, self.votes = message.setting, message.problem, message.votes
+        self.setting, self.votes = message.setting, message.votes
+        self.problem = self.with_way_out(message.problem)
         if first:
             for kept in reversed(message.recent):
                 self.known |= shown_by_prompt(kept)

@@ -135,7 +135,8 @@ class RecipeScreen(FormScreen):
         if message.draft is None:
             self.fields = {}
             self.query_one(FieldList).show_none()
-            self.query_one("#field-help", Static).update(Content(printable(message.problem)))
+            why = self.with_way_out(message.problem)
+            self.query_one("#field-help", Static).update(Content(printable(why)))
             self._show_title()
             self.refresh_bindings()
             return

@@ -38,6 +38,10 @@ async def test_a_missing_model_says_why(lab: Lab) -> None:
         await pilot.press("right_square_bracket")
         await pilot.pause()
         assert "Prompt 1/2" in screen_text(app)
+        lab.settings_file.unlink()
+        app.screen.tick()  # type: ignore[attr-defined]
+        await settled(app, pilot)
+        assert "Or press 1: the lab" in screen_text(app)
 
 
 async def test_an_answer_is_drawn_with_its_reasoning_folded_or_open(lab: Lab) -> None:
