@@ -49,7 +49,7 @@ def find_checkpoint(name: str, role: Role) -> str:
     if os.path.isfile(directory):
         raise invalid_model(name, role, _A_FILE)
     if _can_only_be_a_path(name):
-        raise not_found(name)
+        raise not_found(name, role)
     if not _can_be_a_hub_id(name):
         raise invalid_model(name, role, _NEITHER)
     return name
@@ -82,8 +82,12 @@ def _can_be_a_hub_id(name: str) -> bool:
     return len(name) <= LONGEST_HUB_ID and HUB_ID.fullmatch(name) is not None
 
 
-def not_found(name: str) -> ModelError:
-    return ModelError(f"Model not found at {name}", "Train it first, or give the directory of a checkpoint.")
+def not_found(name: str, role: Role) -> ModelError:
+    cures = {
+        "student": "Train it first, or give the directory of a checkpoint.",
+        "teacher": "Set teacher.model to the directory of a checkpoint, or to a model's name on the hub.",
+    }
+    return ModelError(f"Model not found at {name}", cures[role])
 
 
 def looks_like_path(name: str) -> bool:

@@ -208,7 +208,7 @@ def _load(path: str | Path, role: Role, quantization: Quantization, device: str)
     name = str(path)
     if isinstance(path, Path) and not path.expanduser().exists():
         # A path is never meant as a hub id.
-        raise not_found(name)
+        raise not_found(name, role)
     place = find_checkpoint(name, role)
     import torch
     from safetensors import SafetensorError
@@ -243,7 +243,7 @@ def _load(path: str | Path, role: Role, quantization: Quantization, device: str)
         ) from missing
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as broken:
         if looks_like_path(name):
-            raise not_found(name) from broken
+            raise not_found(name, role) from broken
         raise load_error(name, role, broken, reachable=reachable) from broken
     if loading["missing_keys"]:
         # transformers would go on with random numbers in their place.

@@ -83,6 +83,11 @@ class TestLoading:
         with pytest.raises(ModelError) as caught:
             load_student(tmp_path / "gone")
         assert caught.value.message == f"Model not found at {tmp_path / 'gone'}"
+        assert caught.value.hint == "Train it first, or give the directory of a checkpoint."
+        with pytest.raises(ModelError) as caught:
+            load_teacher(str(tmp_path / "gone"))
+        assert caught.value.message == f"Model not found at {tmp_path / 'gone'}"
+        assert caught.value.hint.startswith("Set teacher.model to the directory of a checkpoint")
 
     @pytest.mark.parametrize("name", ["no model at all", "an/unlikely!name"])
     def test_a_name_that_can_be_no_model(self, name: str) -> None:
