@@ -49,13 +49,14 @@ def help_text(field: Field, draft: Draft, *, whole: bool = False) -> Content:
     info = field.info
     saved, value, default = draft.saved_text(field.key), draft.text(field.key), value_text(info.default)
     rows = [
-        ("value", printable(value) if whole and value != default else ""),
         ("unit", info.unit),
         ("accepts", info.bounds_text),
         ("default", printable(default) or "(empty)"),
         ("saved", (printable(saved) or "(empty)") if draft.is_changed(field.key) else ""),
         ("unused", _unused(field, draft)),
         ("keys", _keys(field)),
+        # The last: a long one leaves no room behind it.
+        ("value", printable(value) if whole and value != default else ""),
     ]
     lines = [Content.styled(field.key, "bold $accent"), Content(info.help), Content("")]
     lines += [Content.assemble((f"{name:9}", "$text-muted"), value) for name, value in rows if value]

@@ -42,6 +42,9 @@ class PromptInput(LineInput):
     def action_clear_all(self) -> None:
         self.value = ""
 
+    def in_one_line(self, text: str) -> str:
+        return _in_one_line(text)
+
 
 class WalkingScreen(CompareActionsScreen):
     """A screen with one prompt of several at hand."""
@@ -134,7 +137,7 @@ class WalkingScreen(CompareActionsScreen):
     def current_prompt(self) -> str:
         """The prompt on show: the one walked to, unless it was edited."""
         value = self.query_one(PromptInput).value
-        return self._prompt if value == _in_one_line(self._prompt) else value.strip()
+        return self._prompt if value == _in_one_line(self._prompt) else _as_typed(value)
 
     @on(Input.Changed, "#prompt")
     def prompt_changed(self) -> None:
@@ -173,3 +176,8 @@ class WalkingScreen(CompareActionsScreen):
 def _in_one_line(prompt: str) -> str:
     """A prompt as the input shows it: its line breaks and control characters as pictures."""
     return printable(prompt).replace("\n", "␊").replace("\t", "␉")
+
+
+def _as_typed(line: str) -> str:
+    """The prompt behind an edited line: its pictures of line breaks and tabs are these again."""
+    return line.replace("␊", "\n").replace("␉", "\t").strip()

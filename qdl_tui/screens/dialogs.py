@@ -7,6 +7,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.events import Paste
 from textual.screen import ModalScreen, ScreenResultType
 from textual.widgets import Input, OptionList, Static
 
@@ -150,6 +151,17 @@ class LineInput(Input):
     def __init__(self, value: str = "", *, id: str | None = None, placeholder: str = "") -> None:  # noqa: A002
         super().__init__(value, id=id, placeholder=placeholder, select_on_focus=False)
         self.cursor_blink = False
+
+    def in_one_line(self, text: str) -> str:
+        """Text of several lines as this line takes it."""
+        return printable(text).replace("\n", " ").replace("\t", " ")
+
+    def _on_paste(self, event: Paste) -> None:
+        """Take all of it: Textual's own input drops what is behind the first line without a word."""
+        event.prevent_default()
+        event.stop()
+        lines = event.text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+        self.replace(self.in_one_line(lines), *self.selection)
 
 
 class AskScreen(ModalScreen[str]):

@@ -143,3 +143,7 @@ class ValueInput(LineInput):
     """The value being typed: checked at every key."""
 
     BINDINGS = [Binding("escape", "screen.leave_edit", "Back", key_display="esc", id="form.back")]
+
+    def in_one_line(self, text: str) -> str:
+        """A line break as it is typed here."""
+        return super().in_one_line(text.replace("\n", "\\n"))

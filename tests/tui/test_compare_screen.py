@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from textual.events import Paste
 
 from qdl_engine.comparison import Answer, list_comparisons, load_comparison
 from qdl_engine.lab import Lab
@@ -38,8 +39,14 @@ async def test_a_missing_model_says_why(lab: Lab) -> None:
         await pilot.press("right_square_bracket")
         await pilot.pause()
         assert "Prompt 1/2" in screen_text(app)
+        await pilot.press("i", "ctrl+u")
+        app.post_message(Paste("Add:\n\t1\n\t2\n"))
+        await settled(app, pilot)
+        assert "Add:␊␉1␊␉2" in screen_text(app)
+        assert isinstance(app.screen, CompareScreen)
+        assert app.screen.current_prompt() == "Add:\n\t1\n\t2"
         lab.settings_file.unlink()
-        app.screen.tick()  # type: ignore[attr-defined]
+        app.screen.tick()
         await settled(app, pilot)
         assert "Or press 1: the lab" in screen_text(app)
 

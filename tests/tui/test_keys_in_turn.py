@@ -44,10 +44,10 @@ async def test_what_a_key_opens_gets_the_keys_behind_it(lab: Lab) -> None:
         typed_ahead(app, "4")
         await settled(app, pilot)
         typed_ahead(app, "/")
-        app.post_message(events.Paste("absent"))
+        app.post_message(events.Paste("\r\nabsent\rfor\x1b\r\n"))
         typed_ahead(app, "\r")
         await settled(app, pilot)
-        assert "[4 Runs]" in screen_text(app) and "absent" in screen_text(app)
+        assert "[4 Runs]" in screen_text(app) and "absent for␛ " in screen_text(app)
 
 
 class Holding(Input):

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from textual.events import Paste
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -422,6 +423,13 @@ async def test_a_value_that_its_line_cuts_is_shown_whole_beside_it(lab: Lab) -> 
         await open_recipe(app, pilot, "slash", *"system1.system_prompt", "enter")
         side = str(app.screen.query_one("#field-help").render())
         assert words in side
+        await pilot.press("enter", "ctrl+u")
+        app.post_message(Paste("Be brief.\nBe kind.\n"))
+        await settled(app, pilot)
+        assert "Be brief.\\nBe kind." in screen_text(app)
+        await press_each(app, pilot, "enter")
+        assert app.draft is not None
+        assert app.draft.current.system1.system_prompt == "Be brief.\nBe kind."
         await open_recipe(app, pilot, "escape", "slash", *"system1.rows", "enter")
         assert "value " not in str(app.screen.query_one("#field-help").render())
 
