@@ -37,6 +37,8 @@ class Stage:
     """In words what is there, so that no meaning hangs on a colour or a sign."""
     changed: tuple[Difference, ...] = ()
     """The settings that are not those that the data were prepared with."""
+    why: str = ""
+    """Of one that failed: what happened and what to do about it, whole."""
 
 
 def read_report(lab: Lab, system: str) -> dict[str, Any]:
@@ -105,7 +107,7 @@ def run_stage(lab: Lab, system: str, trainings: list[Run]) -> Stage:
     if latest is not None and latest.state in ACTIVE_STATES:
         return Stage("run", "running", running_text("training", latest))
     if latest is not None and latest.state in BAD_STATES:
-        return Stage("run", "failed", _how_it_ended(latest))
+        return _failed("run", latest)
     checkpoint = lab.checkpoint(system)
     maker = trained_by(checkpoint) if checkpoint_ready(checkpoint) else None
     if maker is not None and maker not in (run.id for run in trainings):
@@ -124,7 +126,7 @@ def job_stage(name: str, run: Run | None) -> Stage | None:
             name, "running", running_text({"prepare": "preparing", "label": "labelling"}[run.kind], run)
         )
     if run.state in BAD_STATES:
-        return Stage(name, "failed", _how_it_ended(run))
+        return _failed(name, run)
     return None
 
 
@@ -178,7 +180,14 @@ def size_text(size: int) -> str:
     return f"{value:.1f} TB"
 
 
-def _how_it_ended(run: Run) -> str:
+def _failed(name: str, run: Run) -> Stage:
     """`failed: Out of memory`; the state once where the message begins with it."""
     message = run.message or run.id
-    return message if message.lower().startswith(run.state) else f"{run.state}: {message}"
+    said = message if message.lower().startswith(run.state) else f"{run.state}: {message}"
+    return Stage(name, "failed", said, why=sentences(said, run.hint))
+
+
+def sentences(message: str, hint: str) -> str:
+    """A message and what to do about it, as sentences that do not run into each other."""
+    stop = "" if not hint or message.endswith((".", "!", "?", ":")) else "."
+    return f"{message}{stop} {hint}".strip()

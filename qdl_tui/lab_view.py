@@ -10,11 +10,13 @@ from textual.content import Content
 
 from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab
-from qdl_engine.status import Step
+from qdl_engine.status import SYSTEM_NAMES, LabStatus, Step
 from qdl_engine.text import one_line, printable
 
 GAP = 3
 """Cells between a step and its command, where there is room."""
+LONGEST_DETAIL = 30
+"""Characters of a stage that the table shows on 80 columns."""
 DOES = {
     "prepare": "Filters and measures the rows of the source; reports what was dropped.",
     "label": "Asks the teacher for each answer; goes on at the row where it stopped.",
@@ -49,16 +51,27 @@ def step_lines(steps: Sequence[Step], width: int) -> list[Content]:
     ]
 
 
-def problem_lines(problems: Sequence[str], width: int, rows: int) -> list[str]:
-    """What is wrong with the settings in at most `rows` lines; those left out are counted.
+def troubles(status: LabStatus) -> list[str]:
+    """What is wrong with the settings, then what failed, where the table has no room to say it whole."""
+    failed = [
+        f"{SYSTEM_NAMES[system.system]}, {stage.name} {stage.why}"
+        for system in status.systems
+        for stage in system.stages
+        if stage.why and (len(stage.detail) > LONGEST_DETAIL or stage.why != stage.detail)
+    ]
+    return [*status.problems, *failed]
 
-    A problem that has no room is left out whole, but for the first.
+
+def trouble_lines(told: Sequence[str], width: int, rows: int, all_of_it: str) -> list[str]:
+    """Troubles in at most `rows` lines; those left out are counted.
+
+    A trouble that has no room is left out whole, but for the first.
     """
     lines: list[str] = []
-    for place, problem in enumerate(problems):
-        left = len(problems) - place
-        more = textwrap.wrap(f"{left} more: qdl config validate shows all", width)
-        wrapped = textwrap.wrap(" ".join(printable(problem).split()), width)
+    for place, trouble in enumerate(told):
+        left = len(told) - place
+        more = textwrap.wrap(f"{left} more: {all_of_it}", width)
+        wrapped = textwrap.wrap(" ".join(printable(trouble).split()), width)
         room = rows - len(lines) - (len(more) if left > 1 else 0)
         if lines and len(wrapped) > room:
             return lines + more

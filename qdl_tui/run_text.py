@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from qdl_engine.runs.reader import RunSummary
 from qdl_engine.runs.store import Run
-from qdl_engine.status import size_text
+from qdl_engine.stages import sentences, size_text
 from qdl_engine.text import money_text, printable
 from qdl_tui.feed import duration_text, number_text
 
@@ -113,6 +113,11 @@ def head(run: Run, summary: RunSummary, place: str, width: int) -> tuple[str, st
         full = round(share * length)
         bar = f"{'━' * full}{'─' * (length - full)} " if length >= SHORTEST_BAR else ""
     return title, bar + "  ".join(tail)
+
+
+def told_of(run: Run) -> str:
+    """How a run ended, and what to do about it."""
+    return sentences(run.message, run.hint)
 
 
 def paragraphs(text: str, width: int, rows: int = 3) -> list[str]:

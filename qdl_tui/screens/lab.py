@@ -24,7 +24,7 @@ from qdl_engine.status import (
 )
 from qdl_engine.text import printable
 from qdl_tui.draft import file_stamp
-from qdl_tui.lab_view import command_of, last_comparison, problem_lines, step_lines, what_it_does
+from qdl_tui.lab_view import command_of, last_comparison, step_lines, trouble_lines, troubles, what_it_does
 from qdl_tui.messages import LabCreated, MachineRead, StatusRead
 from qdl_tui.screens.base import BaseScreen
 from qdl_tui.widgets.nav_list import NavList
@@ -34,7 +34,9 @@ ANOTHER = "another directory…"
 MACHINE_TICKS = 5
 """GPU and disk are looked at each time the lab has been looked at so often: nvidia-smi costs a process."""
 OTHER_ROWS = 16
-"""Rows of a troubled lab screen that are not its problems': bars, stages, three steps and what heads them."""
+"""Rows of a crowded lab screen beside its troubles: bars, stages, three steps and what heads them."""
+ALL_ROWS = 21
+"""The same with where it is, what a step does, the last comparison and the machine."""
 
 
 @dataclass
@@ -82,7 +84,7 @@ class LabHomeScreen(BaseScreen):
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", markup=False, id="where")
         yield StageTable()
-        yield Static("", markup=False, id="problems")
+        yield Static("", markup=False, id="troubles")
         yield Static("", markup=False, id="next-title")
         yield StepList(id="steps")
         yield Static("", markup=False, id="does")
@@ -134,7 +136,7 @@ class LabHomeScreen(BaseScreen):
         self.set_class(not message.status.exists, "empty")
         if message.status.exists:
             self.query_one(StageTable).show_status(message.status)
-            self._show_problems(message.status)
+            self._show_troubles(message.status)
             self._show_steps(message.status)
         else:
             self._show_beginnings()
@@ -146,15 +148,19 @@ class LabHomeScreen(BaseScreen):
         lines = step_lines(status.steps, self.size.width - 2)
         self.query_one(NavList).show_options(list(zip(self._steps, lines, strict=True)))
 
-    def _show_problems(self, status: LabStatus) -> None:
+    def _show_troubles(self, status: LabStatus) -> None:
         """In full where there is room: what is only good to know gives way to it."""
-        self.set_class(bool(status.problems), "troubled")
-        lines = problem_lines(status.problems, self.size.width - 2, max(2, self.size.height - OTHER_ROWS))
-        self.query_one("#problems", Static).update(Content.styled("\n".join(lines), "$error"))
+        told = troubles(status)
+        where = "qdl config validate shows all" if status.problems else f"{self.key_of('app.runs')} shows all"
+        room = max(2, self.size.height - OTHER_ROWS)
+        lines = trouble_lines(told, self.size.width - 2, room, where)
+        self.set_class(bool(told), "troubled")
+        self.set_class(bool(lines) and len(lines) > self.size.height - ALL_ROWS, "crowded")
+        self.query_one("#troubles", Static).update(Content.styled("\n".join(lines), "$error"))
 
     def on_resize(self) -> None:
         if self.status is not None and self.status.exists:
-            self._show_problems(self.status)
+            self._show_troubles(self.status)
             self._show_steps(self.status)
 
     def _show_beginnings(self) -> None:

@@ -21,7 +21,7 @@ from qdl_engine.runs.store import Run
 from qdl_engine.text import one_line, printable
 from qdl_tui.feed import RunsFeed, RunView, what_it_is
 from qdl_tui.fitting import middle_cut
-from qdl_tui.run_text import figures, paragraphs
+from qdl_tui.run_text import figures, paragraphs, told_of
 from qdl_tui.screens.dialogs import ConfirmScreen, LineInput
 from qdl_tui.screens.run_actions import RunActionsScreen
 from qdl_tui.widgets.runs_table import RunsTable
@@ -250,7 +250,7 @@ def _detail(view: RunView, width: int, *, beside: bool) -> list[Content]:
     """What is known of a run; with its figures where there is room for them."""
     run = view.run
     about = paragraphs(_about(view, width * (3 if beside else 1)), width, rows=3 if beside else 1)
-    told = paragraphs(f"{run.message} {run.hint}", width, rows=6 if beside else 2)
+    told = paragraphs(told_of(run), width, rows=6 if beside else 2)
     noted = paragraphs(run.note and f"Note: {run.note}", width, rows=6 if beside else 1)
     numbers = ["", *(word for word, _short in figures(run, view.summary))] if beside else []
     note = [Content.styled(line, "$accent") for line in noted]

@@ -15,7 +15,7 @@ from textual.widgets import Static
 from qdl_engine.lab import Lab
 from qdl_engine.runs.store import Run
 from qdl_tui.feed import TrainingFeed, TrainingView, number_text, runs_with_curves
-from qdl_tui.run_text import figures, fit, head, paragraphs
+from qdl_tui.run_text import figures, fit, head, paragraphs, told_of
 from qdl_tui.screens.dialogs import ChooseScreen
 from qdl_tui.screens.run_actions import RunActionsScreen
 from qdl_tui.widgets.chart_panels import ChartPanels
@@ -174,7 +174,7 @@ class TrainingScreen(RunActionsScreen):
         title, rest = head(run, view.summary, place, width - len(state) - 2)
         first = Content.assemble((state, f"bold {colour}"), f"{title}  ", (rest, colour))
         lines = [first, *map(Content, fit(figures(run, view.summary), width))]
-        lines += [Content.styled(line, colour) for line in paragraphs(f"{run.message} {run.hint}", width)]
+        lines += [Content.styled(line, colour) for line in paragraphs(told_of(run), width)]
         note = paragraphs(run.note and f"Note: {run.note}", width, rows=1)
         lines += [Content.styled(line, "$accent") for line in note]
         self.query_one("#run-status", Static).update(Content("\n").join(lines))

@@ -199,9 +199,10 @@ def test_the_config_shown_is_that_of_the_newest_training(lab: Lab) -> None:
 def test_a_failed_run_is_shown_with_its_reason_and_can_be_tried_again(lab: Lab) -> None:
     prepared(lab, "system1")
     run = create_run(lab, "train", system="system1", argv=["false"])
-    save_run(replace(run, state="failed", message="Out of memory"))
+    save_run(replace(run, state="failed", message="Out of memory", hint="Lower batch_size."))
     stage = lab_status(lab).systems[0].stage("run")
     assert (stage.state, stage.detail) == ("failed", "failed: Out of memory")
+    assert stage.why == "failed: Out of memory. Lower batch_size."
     assert next_command(lab) == ("train", "system1")
 
 

@@ -125,6 +125,18 @@ async def test_a_wrong_setting_is_told_with_its_cure_until_it_is_mended(lab: Lab
         assert "epochs" not in screen_text(app) and "disk" in screen_text(app)
 
 
+async def test_what_failed_is_told_whole_where_the_table_cuts_it(lab: Lab) -> None:
+    message = "The lab at /labs/mine is being written by process 7 (labelling)"
+    run = finished_run(lab, state="failed", message=message)
+    save_run(replace(run, hint="Wait for it, or stop that process."))
+    app = QdlApp(lab)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await settled(app, pilot)
+        told = " ".join(screen_text(app).split())
+        assert f"System 1, run failed: {message}. Wait for it, or stop that process." in told
+        assert "Prepare the data of System 2" in told
+
+
 async def test_the_theme_is_remembered_and_so_is_the_lab(lab: Lab) -> None:
     app = QdlApp(lab)
     async with app.run_test(size=(80, 24)) as pilot:

@@ -227,7 +227,7 @@ async def test_a_long_message_is_told_whole_at_80_columns(lab: Lab) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await at_training(app, pilot)
         shown = " ".join(screen_text(app).split())
-        assert f"Out of GPU memory on NVIDIA T4 {hint}" in shown
+        assert f"Out of GPU memory on NVIDIA T4. {hint}" in shown
 
 
 def test_figures_take_shorter_words_and_then_leave_out_the_last() -> None:
