@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 
 from qdl_engine.events import append_event, make_event
 from qdl_engine.lab import Lab
 from qdl_engine.runs.store import Run, State, create_run, save_run
+from qdl_tui.app import QdlApp
+from qdl_tui.state import UserState
+from tests.tui.screen import settled
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +33,24 @@ def lab(tmp_path: Path) -> Lab:
     lab.create_directories()
     lab.settings_file.write_text("# mine\n[system1]\nrows = 1000 # few\n", encoding="utf-8")
     return lab
+
+
+@asynccontextmanager
+async def opened(
+    lab: Lab,
+    *keys: str,
+    size: tuple[int, int] = (80, 24),
+    state: UserState | None = None,
+    notifications: bool = False,
+) -> AsyncIterator[tuple[QdlApp, Pilot[None]]]:
+    """The app with its lab open, after these keys: each is pressed once all that came before it is done."""
+    app = QdlApp(lab, state=state)
+    async with app.run_test(size=size, notifications=notifications) as pilot:
+        await settled(app, pilot)
+        for key in keys:
+            await pilot.press(key)
+            await settled(app, pilot)
+        yield app, pilot
 
 
 def finished_run(lab: Lab, *, state: State = "done", losses: int = 5, message: str = "") -> Run:

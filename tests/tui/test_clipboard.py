@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from qdl_engine.lab import Lab
-from qdl_tui.app import QdlApp
 from qdl_tui.clipboard import OSC52_LIMIT, copy, osc52
 from qdl_tui.state import copied_file
+from tests.tui.conftest import opened
 from tests.tui.screen import settled
 
 
@@ -90,9 +90,7 @@ def test_without_any_place_it_says_so(monkeypatch: pytest.MonkeyPatch, own_state
 
 
 async def test_the_app_says_where_it_went(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         app.copy_to_clipboard("0001-train", "the run id")
         await settled(app, pilot)
         said = [item.message for item in app._notifications]

@@ -18,6 +18,7 @@ from qdl_engine.votes import append_vote, blind_order, make_vote, read_votes
 from qdl_tui.app import QdlApp
 from qdl_tui.screens.compare import CompareScreen
 from qdl_tui.widgets.answer_pane import AnswerPane, AnswerScroll
+from tests.tui.conftest import opened
 from tests.tui.screen import check_golden, screen_text, settled
 
 CREATED = "2026-01-02T03:04:05+00:00"
@@ -62,11 +63,7 @@ def compared_lab(lab: Lab) -> Lab:
 async def compare_screen(
     lab: Lab, size: tuple[int, int] = (80, 24)
 ) -> AsyncIterator[tuple[QdlApp, Pilot[None], CompareScreen]]:
-    app = QdlApp(lab)
-    async with app.run_test(size=size) as pilot:
-        await settled(app, pilot)
-        await pilot.press("6")
-        await settled(app, pilot)
+    async with opened(lab, "6", size=size) as (app, pilot):
         assert isinstance(app.screen, CompareScreen)
         yield app, pilot, app.screen
 

@@ -11,12 +11,12 @@ from textual.events import Paste
 
 from qdl_engine.comparison import Answer, list_comparisons, load_comparison
 from qdl_engine.lab import Lab
-from qdl_tui.app import QdlApp
 from qdl_tui.comparing import MODELS
 from qdl_tui.screens.compare import CompareScreen
 from qdl_tui.state import CompareTaste, load_state
 from qdl_tui.widgets.answer_pane import AnswerPane
 from tests.tiny import make_tiny_model
+from tests.tui.conftest import opened
 from tests.tui.screen import check_golden, screen_text, settled
 
 
@@ -24,11 +24,7 @@ async def test_a_missing_model_says_why(lab: Lab) -> None:
     lab.sample_prompts.write_text(
         "# mine\nWhat is [bold]two[/] plus two?\n\nName a river.\n", encoding="utf-8"
     )
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("6")
-        await settled(app, pilot)
+    async with opened(lab, "6") as (app, pilot):
         shown = screen_text(app)
         assert "Prompt 1/2" in shown
         assert "[bold]two[/]" in shown
@@ -52,11 +48,7 @@ async def test_a_missing_model_says_why(lab: Lab) -> None:
 
 
 async def test_an_answer_is_drawn_with_its_reasoning_folded_or_open(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("6")
-        await settled(app, pilot)
+    async with opened(lab, "6") as (app, pilot):
         for other in app.screen.query(AnswerPane):
             other.begin("waiting")
         pane = app.screen.query_one("#answer-system2", AnswerPane)
@@ -85,11 +77,7 @@ def trained_lab(lab: Lab, tmp_path: Path) -> Lab:
 
 
 async def test_the_models_answer_and_the_comparison_is_saved(trained_lab: Lab) -> None:
-    app = QdlApp(trained_lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("6")
-        await settled(app, pilot)
+    async with opened(trained_lab, "6") as (app, pilot):
         await pilot.press("enter")
         screen = app.screen
         assert isinstance(screen, CompareScreen)
@@ -131,11 +119,7 @@ async def test_the_models_answer_and_the_comparison_is_saved(trained_lab: Lab) -
 
 
 async def test_a_worker_that_dies_leaves_the_app_standing(trained_lab: Lab) -> None:
-    app = QdlApp(trained_lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("6")
-        await settled(app, pilot)
+    async with opened(trained_lab, "6") as (app, pilot):
         await pilot.press("enter")
         await pilot.pause()
         screen = app.screen
@@ -152,11 +136,7 @@ async def test_a_worker_that_dies_leaves_the_app_standing(trained_lab: Lab) -> N
 
 async def test_a_typed_prompt_can_be_kept(lab: Lab) -> None:
     lab.sample_prompts.write_text("# mine\nOne?", encoding="utf-8")
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("6")
-        await settled(app, pilot)
+    async with opened(lab, "6") as (app, pilot):
         await pilot.press("i", "!", "left", "ctrl+u", *"Two?", "escape", "a")
         await settled(app, pilot)
         assert lab.sample_prompts.read_text(encoding="utf-8") == "# mine\nOne?\nTwo?\n"
@@ -166,11 +146,7 @@ async def test_a_typed_prompt_can_be_kept(lab: Lab) -> None:
 async def test_a_model_that_does_not_load_says_why_and_not_that_it_is_not_loaded(trained_lab: Lab) -> None:
     broken = trained_lab.system1_checkpoint / "model.safetensors"
     broken.write_bytes(b"rubbish")
-    app = QdlApp(trained_lab)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("6")
-        await settled(app, pilot)
+    async with opened(trained_lab, "6", size=(120, 40)) as (app, pilot):
         await pilot.press("enter")
         screen = app.screen
         assert isinstance(screen, CompareScreen)
@@ -183,11 +159,7 @@ async def test_a_model_that_does_not_load_says_why_and_not_that_it_is_not_loaded
 
 
 async def test_models_and_blind_mode_are_remembered_for_each_lab(trained_lab: Lab, tmp_path: Path) -> None:
-    app = QdlApp(trained_lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("6")
-        await settled(app, pilot)
+    async with opened(trained_lab, "6") as (app, pilot):
         await pilot.press("m", "j", "enter", "b")
         await settled(app, pilot)
     assert load_state().compare[str(trained_lab.root)] == CompareTaste(("teacher", "system1"), blind=True)
@@ -195,11 +167,7 @@ async def test_models_and_blind_mode_are_remembered_for_each_lab(trained_lab: La
     other = Lab.at(tmp_path / "other")
     other.create_directories()
     for lab, names, blind in ((trained_lab, ("teacher", "system1"), True), (other, MODELS, False)):
-        app = QdlApp(lab)
-        async with app.run_test(size=(80, 24)) as pilot:
-            await settled(app, pilot)
-            await pilot.press("6")
-            await settled(app, pilot)
+        async with opened(lab, "6") as (app, pilot):
             screen = app.screen
             assert isinstance(screen, CompareScreen)
             assert (screen.names, screen.blind) == (names, blind)
@@ -208,11 +176,7 @@ async def test_models_and_blind_mode_are_remembered_for_each_lab(trained_lab: La
 async def test_a_cancel_while_a_model_loads_ends_at_once_and_the_next_question_is_answered(
     trained_lab: Lab,
 ) -> None:
-    app = QdlApp(trained_lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("6")
-        await settled(app, pilot)
+    async with opened(trained_lab, "6") as (app, pilot):
         await pilot.press("enter")
         screen = app.screen
         assert isinstance(screen, CompareScreen)

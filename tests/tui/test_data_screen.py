@@ -10,6 +10,7 @@ from qdl_engine.lab import Lab, write_json_atomic
 from qdl_tui.app import QdlApp
 from qdl_tui.screens.data import DataScreen
 from tests.tiny import make_tiny_model
+from tests.tui.conftest import opened
 from tests.tui.screen import check_golden, screen_text, settled
 
 
@@ -75,9 +76,7 @@ async def press(app: QdlApp, pilot: Pilot[None], *keys: str) -> None:
 
 async def test_rows_one_by_one_and_the_report(lab: Lab) -> None:
     prepare(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_data(app, pilot)
+    async with opened(lab, "3", "v") as (app, pilot):
         await press(app, pilot, "n")
         check_golden("data-row-80x24", screen_text(app), lab.root)
         for _ in range(4):
@@ -95,17 +94,13 @@ async def test_rows_one_by_one_and_the_report(lab: Lab) -> None:
 
 async def test_a_wide_terminal_shows_row_and_report_beside_each_other(lab: Lab) -> None:
     prepare(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await open_data(app, pilot)
+    async with opened(lab, "3", "v", size=(120, 40)) as (app, _pilot):
         check_golden("data-120x40", screen_text(app), lab.root)
 
 
 async def test_a_filter_shows_only_what_it_keeps(lab: Lab) -> None:
     prepare(lab, 120)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_data(app, pilot)
+    async with opened(lab, "3", "v") as (app, pilot):
         await press(app, pilot, "slash", *"rv:3-4", "enter")
         assert "24 match" in top(app) and "row 4 of 120" in top(app)
         await press(app, pilot, "n", "n")
@@ -124,18 +119,14 @@ async def test_a_filter_shows_only_what_it_keeps(lab: Lab) -> None:
 @pytest.mark.parametrize(("typed", "row"), [("77", 77), ("50%", 60), ("999", 120), ("0", 1)])
 async def test_go_to_a_row(lab: Lab, typed: str, row: int) -> None:
     prepare(lab, 120)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_data(app, pilot)
+    async with opened(lab, "3", "v") as (app, pilot):
         await press(app, pilot, "colon", *(key.replace("%", "percent_sign") for key in typed), "enter")
         assert f"row {row} of 120" in top(app)
 
 
 async def test_data_prepared_anew_are_read_again(lab: Lab) -> None:
     prepare(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_data(app, pilot)
+    async with opened(lab, "3", "v") as (app, pilot):
         prepare(lab, 50)
         app.screen.tick()  # type: ignore[attr-defined]
         await settled(app, pilot)
@@ -145,26 +136,20 @@ async def test_data_prepared_anew_are_read_again(lab: Lab) -> None:
 async def test_a_long_row_scrolls_to_its_end(lab: Lab) -> None:
     row = {"instruction": "x", "output": "\n".join(f"step {n}" for n in range(60)), "rv": None, "cd": None}
     write_json_atomic(lab.omnithought_cot, [row])
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_data(app, pilot)
+    async with opened(lab, "3", "v") as (app, pilot):
         assert "step 59" not in screen_text(app)
         await press(app, pilot, *["ctrl+d"] * 6)
         assert "▌ step 59" in screen_text(app)
 
 
 async def test_nothing_prepared_says_so(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_data(app, pilot, "2")
+    async with opened(lab, "2", "v") as (app, _pilot):
         assert "Nothing is prepared yet" in screen_text(app)
 
 
 async def test_a_broken_file_is_told(lab: Lab) -> None:
     lab.omnithought_cot.write_text('[{"instruction": "x"', encoding="utf-8")
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_data(app, pilot)
+    async with opened(lab, "3", "v") as (app, _pilot):
         assert "Not valid JSON" in screen_text(app)
 
 
@@ -173,9 +158,7 @@ async def test_the_tokens_of_a_row_are_counted_by_the_students_own_tokenizer(lab
     student = make_tiny_model(lab.root / "student")
     lab.settings_file.write_text(f'[system2]\nstudent = "{student}"\nmax_length = 16\n', encoding="utf-8")
     tokenizer = Tokenizer.from_file(str(student / "tokenizer.json"))
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_data(app, pilot)
+    async with opened(lab, "3", "v") as (app, pilot):
         for key in ("n", "G"):
             await press(app, pilot, key)
             screen = app.screen
@@ -191,18 +174,14 @@ async def test_without_the_tokenizer_the_tokens_are_estimated_and_of_an_unlabell
 ) -> None:
     write_json_atomic(lab.train_instructions, [{"id": "1", "instruction": "Why?"}])
     lab.settings_file.write_text("[system1]\nlabel = true\n", encoding="utf-8")
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_data(app, pilot, "2")
+    async with opened(lab, "2", "v") as (app, _pilot):
         assert tokens_line(app).startswith(" about ")
         assert "prompt, no answer yet, of 2,048 tokens" in tokens_line(app)
 
 
 async def test_going_to_a_row_that_the_filter_drops_goes_to_the_nearest_it_keeps(lab: Lab) -> None:
     prepare(lab, 120)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_data(app, pilot)
+    async with opened(lab, "3", "v") as (app, pilot):
         await press(app, pilot, "slash", *"rv:3-4", "enter")
         await press(app, pilot, "colon", *"58", "enter")
         assert "row 55 of 120" in top(app)

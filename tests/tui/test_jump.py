@@ -5,20 +5,15 @@ from __future__ import annotations
 import pytest
 
 from qdl_engine.lab import Lab
-from qdl_tui.app import QdlApp
 from qdl_tui.jump import JumpScreen
-from tests.tui.conftest import finished_run
+from tests.tui.conftest import finished_run, opened
 from tests.tui.screen import screen_text, settled
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_each_pane_has_a_letter_and_the_letter_goes_there(lab: Lab, size: tuple[int, int]) -> None:
     finished_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=size) as pilot:
-        await settled(app, pilot)
-        await pilot.press("5")
-        await settled(app, pilot)
+    async with opened(lab, "5", size=size) as (app, pilot):
         panes = [widget for widget in app.screen.focus_chain if not widget.has_class("-textual-system")]
         assert len(panes) >= 2
         for pane in panes:
@@ -34,9 +29,7 @@ async def test_each_pane_has_a_letter_and_the_letter_goes_there(lab: Lab, size: 
 
 
 async def test_escape_leaves_everything_as_it_was(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         before, focused = screen_text(app), app.focused
         await pilot.press("ctrl+o")
         await settled(app, pilot)
@@ -48,9 +41,7 @@ async def test_escape_leaves_everything_as_it_was(lab: Lab) -> None:
 
 
 async def test_a_number_goes_to_a_screen_and_any_other_key_does_nothing(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         await pilot.press("ctrl+o", "m", "0")
         await settled(app, pilot)
         assert isinstance(app.screen, JumpScreen)
@@ -60,9 +51,7 @@ async def test_a_number_goes_to_a_screen_and_any_other_key_does_nothing(lab: Lab
 
 
 async def test_a_resize_takes_the_letters_away(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         await pilot.press("ctrl+o")
         await pilot.resize_terminal(100, 30)
         await settled(app, pilot)

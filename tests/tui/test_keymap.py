@@ -12,10 +12,10 @@ import pytest
 from qdl_engine.lab import Lab
 from qdl_engine.user_paths import user_settings_file
 from qdl_tui.__main__ import main
-from qdl_tui.app import QdlApp
 from qdl_tui.key_table import key_table
 from qdl_tui.keymap import TOGETHER, Keymap, is_key, normalised, read_keymap, resolve
 from qdl_tui.keys import character_of
+from tests.tui.conftest import opened
 from tests.tui.screen import screen_text, settled
 
 
@@ -107,9 +107,7 @@ def test_the_keymap_is_read_without_checks_and_without_a_crash() -> None:
 
 async def test_the_users_key_acts_and_footer_and_help_show_it(lab: Lab) -> None:
     write_settings('[keymap]\n"lab.new" = "f9"\n"app.help" = "f2"\n"list.down" = "ctrl+n"\n')
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         assert "f9 New lab" in screen_text(app)
         await pilot.press("n")
         assert app.screen.id != "ask" and "Directory" not in screen_text(app)
@@ -125,9 +123,7 @@ async def test_the_users_key_acts_and_footer_and_help_show_it(lab: Lab) -> None:
 
 async def test_a_wrong_keymap_is_told_at_start_and_the_apps_own_keys_act(lab: Lab) -> None:
     path = write_settings('[keymap]\n"lab.new" = "d"\n"app.thme" = "f2"\n')
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         said = [item.message for item in app._notifications]
         assert len(said) == 2 and all(str(path) in text for text in said)
         await pilot.press("n")
@@ -137,17 +133,13 @@ async def test_a_wrong_keymap_is_told_at_start_and_the_apps_own_keys_act(lab: La
 
 async def test_a_settings_file_that_is_no_toml_is_told_and_the_app_goes_on(lab: Lab) -> None:
     path = write_settings("[keymap\n")
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, _pilot):
         assert any(str(path) in item.message for item in app._notifications)
         assert "New lab" in screen_text(app)
 
 
 async def test_ctrl_q_quits_from_a_dialog(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         await pilot.press("n", "ctrl+q")
         await settled(app, pilot)
         assert app._exit

@@ -10,9 +10,8 @@ from textual.binding import Binding
 from textual.widgets import Input, Static
 
 from qdl_engine.lab import Lab
-from qdl_tui.app import QdlApp
 from qdl_tui.keys_in_turn import KeysInTurnApp
-from tests.tui.conftest import finished_run
+from tests.tui.conftest import finished_run, opened
 from tests.tui.screen import screen_text, settled
 
 NAMES = {
@@ -32,9 +31,7 @@ def typed_ahead(app: KeysInTurnApp, keys: str) -> None:
 
 async def test_what_a_key_opens_gets_the_keys_behind_it(lab: Lab) -> None:
     finished_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         typed_ahead(app, "2")
         await settled(app, pilot)
         typed_ahead(app, "/rows\r\r\x1525\r")

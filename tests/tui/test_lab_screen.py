@@ -13,11 +13,10 @@ from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.runs.launch import wait_for
 from qdl_engine.runs.store import refresh_run, save_run
 from qdl_engine.status import Stage, Step
-from qdl_tui.app import QdlApp
 from qdl_tui.lab_view import step_lines
 from qdl_tui.state import UserState, load_state
 from qdl_tui.widgets.stage_table import stage_text
-from tests.tui.conftest import finished_run
+from tests.tui.conftest import finished_run, opened
 from tests.tui.screen import check_golden, screen_text, settled
 
 SIZES = [(80, 24), (100, 30), (120, 40)]
@@ -26,24 +25,18 @@ SIZES = [(80, 24), (100, 30), (120, 40)]
 @pytest.mark.parametrize("size", SIZES)
 async def test_an_empty_directory_offers_ways_to_begin(tmp_path: Path, size: tuple[int, int]) -> None:
     empty = Lab.at(tmp_path / "lab")
-    app = QdlApp(empty)
-    async with app.run_test(size=size) as pilot:
-        await settled(app, pilot)
+    async with opened(empty, size=size) as (app, _pilot):
         check_golden(f"lab-empty-{size[0]}x{size[1]}", screen_text(app), empty.root)
 
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_fresh_lab_shows_its_stages_and_the_next_step(lab: Lab, size: tuple[int, int]) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=size) as pilot:
-        await settled(app, pilot)
+    async with opened(lab, size=size) as (app, _pilot):
         check_golden(f"lab-fresh-{size[0]}x{size[1]}", screen_text(app), lab.root)
 
 
 async def test_the_help_lists_the_keys_of_the_screen(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         await pilot.press("question_mark")
         await pilot.pause()
         check_golden("help-lab-80x24", screen_text(app), lab.root)
@@ -53,9 +46,7 @@ async def test_the_help_lists_the_keys_of_the_screen(lab: Lab) -> None:
 
 
 async def test_a_long_help_is_paged_and_gone_to_its_ends(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         await pilot.press("5", "question_mark")
         await settled(app, pilot)
         scroll = app.screen.query_one("#keys-scroll")
@@ -69,9 +60,7 @@ async def test_a_long_help_is_paged_and_gone_to_its_ends(lab: Lab) -> None:
 
 
 async def test_in_a_narrow_terminal_the_help_goes_on_under_its_own_column(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(60, 20)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab, size=(60, 20)) as (app, pilot):
         await pilot.press("5", "question_mark")
         await settled(app, pilot)
         lines = screen_text(app).splitlines()
@@ -101,9 +90,7 @@ def test_a_step_is_one_line_and_its_command_is_whole_or_not_there() -> None:
 
 
 async def test_below_60x20_it_says_what_it_needs(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(50, 15)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab, size=(50, 15)) as (app, _pilot):
         assert "needs 60x20" in screen_text(app)
         assert "Next step" not in screen_text(app)
 
@@ -111,9 +98,7 @@ async def test_below_60x20_it_says_what_it_needs(lab: Lab) -> None:
 async def test_a_wrong_setting_is_told_with_its_cure_until_it_is_mended(lab: Lab) -> None:
     good = lab.settings_file.read_text(encoding="utf-8")
     lab.settings_file.write_text("[system1]\nrowz = 3\nepochs = -1\nqqqq = 1\nseeed = 1\n", encoding="utf-8")
-    app = QdlApp(lab)
-    async with app.run_test(size=(60, 20)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab, size=(60, 20)) as (app, pilot):
         await settled(app, pilot)
         told = " ".join(screen_text(app).split())
         assert "system1.epochs: '-1' is not accepted. Accepted: number, above 0, at most 1,000. In " in told
@@ -129,20 +114,14 @@ async def test_what_failed_is_told_whole_where_the_table_cuts_it(lab: Lab) -> No
     message = "The lab at /labs/mine is being written by process 7 (labelling)"
     run = finished_run(lab, state="failed", message=message)
     save_run(replace(run, hint="Wait for it, or stop that process."))
-    app = QdlApp(lab)
-    async with app.run_test(size=(60, 20)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab, size=(60, 20)) as (app, _pilot):
         told = " ".join(screen_text(app).split())
         assert f"System 1, run failed: {message}. Wait for it, or stop that process." in told
         assert "Prepare the data of System 2" in told
 
 
 async def test_the_theme_is_remembered_and_so_is_the_lab(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("ctrl+t")
-        await settled(app, pilot)
+    async with opened(lab, "ctrl+t") as (app, _pilot):
         assert app.theme == "qdl-light"
     state = load_state()
     assert state.theme == "qdl-light"
@@ -152,18 +131,16 @@ async def test_the_theme_is_remembered_and_so_is_the_lab(lab: Lab) -> None:
 async def test_a_name_with_escapes_and_markup_is_shown_not_obeyed(tmp_path: Path) -> None:
     root = tmp_path / "[red]x\x1b[2J"
     root.mkdir()
-    app = QdlApp(Lab.at(root), state=UserState(recent=["/labs/[bold]\x1b]0;title\x07"]))
-    async with app.run_test(size=(120, 40)) as pilot:
-        await settled(app, pilot)
+    async with opened(
+        Lab.at(root), state=UserState(recent=["/labs/[bold]\x1b]0;title\x07"]), size=(120, 40)
+    ) as (app, _pilot):
         shown = screen_text(app)
     assert "[red]x␛[2J" in shown
     assert "[bold]␛]0;title␇" in shown
 
 
 async def test_all_screens_are_named_at_60_columns(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(60, 20)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab, size=(60, 20)) as (app, pilot):
         for key, name in enumerate(
             ("[1 Lab]", "[2 System 1]", "[3 System 2]", "[4 Runs]", "[5 Training]"), 1
         ):
@@ -175,9 +152,7 @@ async def test_all_screens_are_named_at_60_columns(lab: Lab) -> None:
 
 
 async def test_the_same_trouble_is_told_once(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         for _ in range(3):
             app.tell_error(LabError("The disk is full", "Delete something"))
         await pilot.pause()
@@ -185,9 +160,7 @@ async def test_the_same_trouble_is_told_once(lab: Lab) -> None:
 
 
 async def test_the_step_in_focus_says_what_it_will_do(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, _pilot):
         assert "Filters and measures the rows" in screen_text(app)
 
 
@@ -197,9 +170,7 @@ async def test_the_last_comparison_is_told_and_a_broken_one_named(lab: Lab) -> N
         lab.comparisons / "20260101-000000.json",
         {"prompts": ["a", "b"], "models": {"teacher": model, "system1": model}, "skipped": {}, "created": ""},
     )
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         assert "Last comparison: 20260101-000000, 2 prompts: teacher, system1" in screen_text(app)
         (lab.comparisons / "20260102-000000.json").write_text("{", encoding="utf-8")
         app.screen.read_machine()  # type: ignore[attr-defined]
@@ -212,9 +183,7 @@ async def test_a_recent_lab_is_opened_from_a_list(lab: Lab, tmp_path: Path) -> N
     other.create_directories()
     other.settings_file.write_text("[system1]\nrows = 7\n", encoding="utf-8")
     state = UserState(recent=[str(lab.root), str(other.root), "/gone/lab"])
-    app = QdlApp(lab, state=state)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab, state=state, size=(120, 40)) as (app, pilot):
         await pilot.press("o")
         await pilot.pause()
         assert "another directory…" in screen_text(app)
@@ -228,9 +197,7 @@ async def test_enter_goes_on_with_a_training_that_was_stopped(lab: Lab) -> None:
     argv = (sys.executable, "-m", "qdl_engine.trainer", "--config", "gone.json")
     run = replace(finished_run(lab, state="stopped"), argv=argv)
     save_run(run)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         assert "Resume the training of System 1" in screen_text(app)
         await pilot.press("enter")
         await settled(app, pilot)

@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 
 from qdl_engine.lab import Lab
 from qdl_tui.app import QdlApp
+from tests.tui.conftest import opened
 from tests.tui.screen import check_golden, screen_text, settled
 
 
@@ -40,9 +41,7 @@ async def choose(app: QdlApp, pilot: Pilot[None], *keys: str) -> None:
 
 async def test_columns_are_chosen_and_the_rows_follow(lab: Lab) -> None:
     source(lab, ODD)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_mapping(app, pilot)
+    async with opened(lab, "2", "m") as (app, pilot):
         assert "No named schema fits" in " ".join(screen_text(app).split())
         await pilot.press("j")
         await choose(app, pilot, "j")
@@ -74,9 +73,7 @@ async def test_columns_are_chosen_and_the_rows_follow(lab: Lab) -> None:
 
 async def test_a_known_source_is_recognised_and_its_columns_begin_the_mapping(lab: Lab) -> None:
     source(lab, [{"question": "Why?", "answer": "So.\n#### 1"}])
-    app = QdlApp(lab)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await open_mapping(app, pilot)
+    async with opened(lab, "2", "m", size=(120, 40)) as (app, pilot):
         assert "auto → qa" in screen_text(app)
         await choose(app, pilot, "G")
         assert app.draft is not None
@@ -87,11 +84,7 @@ async def test_a_known_source_is_recognised_and_its_columns_begin_the_mapping(la
 async def test_enter_on_the_setting_opens_the_editor_and_levels_are_shown(lab: Lab) -> None:
     chains = [{"thought": "t", "solution": "s", "Reasoning_Verbosity": {"level": n}} for n in (2, 8)]
     source(lab, [{"question": "q", "reasoning": chains}], "system2")
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("3")
-        await settled(app, pilot)
+    async with opened(lab, "3") as (app, pilot):
         await pilot.press("slash", *"mapping", "enter", "j", "enter")
         await settled(app, pilot)
         assert "auto → omnithought" in screen_text(app)
@@ -111,9 +104,7 @@ async def test_the_hub_is_asked_only_when_a_person_asks(lab: Lab, monkeypatch: p
         raise DataError("The hub cannot be reached", "Use a local file.")
 
     monkeypatch.setattr("qdl_tui.screens.mapping.read_source", no_hub)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_mapping(app, pilot)
+    async with opened(lab, "2", "m") as (app, pilot):
         assert "f5 reads" in screen_text(app)
         assert asked == []
         await pilot.press("f5")
@@ -148,9 +139,7 @@ async def test_long_names_keep_their_ends_and_their_line(lab: Lab) -> None:
     lab.settings_file.write_text(
         f'[system1]\nsource = "{path}"\nfields = "mapping"\nmapping = {mapping}\n', encoding="utf-8"
     )
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_mapping(app, pilot)
+    async with opened(lab, "2", "m") as (app, _pilot):
         lines = screen_text(app).splitlines()
         assert lines[1].endswith("the-rows.jsonl")
         assert lines[3].startswith(" instruction the_c") and "is_long" in lines[3]
@@ -159,9 +148,7 @@ async def test_long_names_keep_their_ends_and_their_line(lab: Lab) -> None:
 
 async def test_the_way_back_stays_in_the_footer_of_the_narrowest_terminal(lab: Lab) -> None:
     source(lab, ODD)
-    app = QdlApp(lab)
-    async with app.run_test(size=(60, 20)) as pilot:
-        await open_mapping(app, pilot)
+    async with opened(lab, "2", "m", size=(60, 20)) as (app, pilot):
         assert "esc Back" in screen_text(app).split("\n")[-1]
         await pilot.press("escape", "v")
         await settled(app, pilot)

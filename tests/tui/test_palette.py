@@ -11,7 +11,7 @@ from qdl_tui.app import QdlApp
 from qdl_tui.palette import LabCommands
 from qdl_tui.screens.recipe import RecipeScreen
 from qdl_tui.widgets.bars import MODE_TITLES, described_bindings
-from tests.tui.conftest import finished_run
+from tests.tui.conftest import finished_run, opened
 from tests.tui.screen import screen_text, settled
 from tests.tui.test_compare_saved import CREATED, save
 
@@ -30,18 +30,14 @@ async def choose(app: QdlApp, pilot, words: str) -> None:  # type: ignore[no-unt
 
 async def test_a_run_is_found_and_watched(lab: Lab) -> None:
     run = finished_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         await choose(app, pilot, "watch 0001")
         assert "[5 Training]" in screen_text(app)
         assert run.id in screen_text(app)
 
 
 async def test_a_setting_is_found_and_the_cursor_put_on_it(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         await choose(app, pilot, "system2.rv_min")
         await settled(app, pilot)
         assert isinstance(app.screen, RecipeScreen)
@@ -50,9 +46,7 @@ async def test_a_setting_is_found_and_the_cursor_put_on_it(lab: Lab) -> None:
 
 
 async def test_an_action_of_the_screen_is_found(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         await choose(app, pilot, "go to compare")
         assert "[6 Compare]" in screen_text(app)
 
@@ -66,9 +60,7 @@ async def test_every_action_run_setting_and_comparison_is_listed(lab: Lab, mode:
     runs = [finished_run(lab), finished_run(lab, state="stopped")]
     comparison = {"prompts": ["What?"], "models": {}, "skipped": {}, "created": ""}
     write_json_atomic(lab.comparisons / "20260101-000000.json", comparison)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         app.action_show_mode(mode)
         await settled(app, pilot)
         palette = provider(app)
@@ -94,11 +86,7 @@ async def test_every_action_run_setting_and_comparison_is_listed(lab: Lab, mode:
 
 async def test_what_cannot_be_done_is_not_listed(lab: Lab) -> None:
     finished_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
+    async with opened(lab, "4") as (app, _pilot):
         palette = provider(app)
         await palette.startup()
         listed = {str(hit.display) for hit in [hit async for hit in palette.discover()]}
@@ -108,9 +96,7 @@ async def test_what_cannot_be_done_is_not_listed(lab: Lab) -> None:
 async def test_a_saved_comparison_is_opened(lab: Lab) -> None:
     save(lab, "20260101-000000", {"system1": ["Forty-two"]}, ["What is 17 + 25?"], CREATED)
     save(lab, "20260102-000000", {"system1": ["No"]}, ["Is 91 a prime?"], CREATED)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         await choose(app, pilot, "comparison 20260101")
         await settled(app, pilot)
         assert "[6 Compare]" in screen_text(app)
@@ -119,11 +105,7 @@ async def test_a_saved_comparison_is_opened(lab: Lab) -> None:
 
 async def test_brackets_are_shown_as_they_are(lab: Lab) -> None:
     save(lab, "[b]mine", {"system1": ["No"]}, ["Is 91 a prime?"], CREATED)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("ctrl+p")
-        await settled(app, pilot)
+    async with opened(lab, "ctrl+p") as (app, pilot):
         assert "Make a new lab in a directory you name [key n]" in screen_text(app)
         await pilot.press(*"mine")
         await settled(app, pilot)

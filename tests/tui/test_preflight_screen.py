@@ -12,6 +12,7 @@ from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.settings import System1Settings
 from qdl_tui.app import QdlApp
 from qdl_tui.screens.preflight import PreflightScreen
+from tests.tui.conftest import opened
 from tests.tui.screen import screen_text, settled
 
 Started = list[tuple[str, ...]]
@@ -43,9 +44,7 @@ def dialog_words(app: QdlApp) -> str:
 async def test_enter_on_the_next_step_shows_what_it_needs_and_enter_starts(
     prepared: Lab, started: Started, size: tuple[int, int]
 ) -> None:
-    app = QdlApp(prepared)
-    async with app.run_test(size=size) as pilot:
-        await settled(app, pilot)
+    async with opened(prepared, size=size) as (app, pilot):
         await pilot.press("enter")
         await pilot.pause()
         assert isinstance(app.screen, PreflightScreen) and not started
@@ -68,19 +67,13 @@ async def test_enter_on_the_next_step_shows_what_it_needs_and_enter_starts(
 
 
 async def test_at_60_columns_every_part_has_its_size_beside_its_bar(prepared: Lab, started: Started) -> None:
-    app = QdlApp(prepared)
-    async with app.run_test(size=(60, 20)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("enter")
-        await settled(app, pilot)
+    async with opened(prepared, "enter", size=(60, 20)) as (app, _pilot):
         weights = next(line for line in screen_text(app).splitlines() if "weights" in line)
         assert weights.rstrip(" │▇▁▂▃▄▅▆█").endswith("B")
 
 
 async def test_enter_does_not_wait_for_the_measuring(prepared: Lab, started: Started) -> None:
-    app = QdlApp(prepared)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(prepared) as (app, pilot):
         await pilot.press("enter")
         await pilot.pause()
         screen = app.screen
@@ -96,9 +89,7 @@ async def test_escape_goes_back_and_e_goes_to_the_setting_that_would_make_it_fit
     prepared.settings_file.write_text(
         "[system2]\nrows = 4000\nbatch_size = 1024\nmax_length = 131072\n", encoding="utf-8"
     )
-    app = QdlApp(prepared)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(prepared) as (app, pilot):
         app.show_preflight("system2")
         await settled(app, pilot)
         shown = screen_text(app)
@@ -118,11 +109,7 @@ async def test_escape_goes_back_and_e_goes_to_the_setting_that_would_make_it_fit
 async def test_the_recipe_shows_it_with_unsaved_edits_and_saves_before_it_starts(
     prepared: Lab, started: Started
 ) -> None:
-    app = QdlApp(prepared)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("2")
-        await settled(app, pilot)
+    async with opened(prepared, "2") as (app, pilot):
         assert app.draft is not None
         app.draft.set("system1.held_out", "0.5")
         await pilot.press("f")
@@ -145,19 +132,13 @@ async def test_what_is_wrong_is_said_and_shown_not_obeyed(
     bad = tmp_path / "[red]no\x1b[2J"
     bad.mkdir()
     prepared.settings_file.write_text(f"[system1]\nstudent = {json.dumps(str(bad))}\n", encoding="utf-8")
-    app = QdlApp(prepared)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("enter")
-        await settled(app, pilot)
+    async with opened(prepared, "enter") as (app, _pilot):
         shown = screen_text(app)
         assert "Invalid student model" in shown and "no config.json" in shown and "\x1b" not in shown
 
 
 async def test_the_palette_reaches_it(prepared: Lab) -> None:
-    app = QdlApp(prepared)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(prepared) as (app, pilot):
         await pilot.press("ctrl+p", *"preflight of system 2")
         await settled(app, pilot)
         await pilot.press("enter")
@@ -173,9 +154,7 @@ async def test_data_prepared_with_other_settings_are_named_and_can_be_prepared_a
     prepared: Lab, started: Started, size: tuple[int, int]
 ) -> None:
     write_json_atomic(prepared.report_file("system1"), provenance(System1Settings(rows=40, seed=7)))
-    app = QdlApp(prepared)
-    async with app.run_test(size=size) as pilot:
-        await settled(app, pilot)
+    async with opened(prepared, size=size) as (app, pilot):
         assert "with other" in screen_text(app) and "rows, seed" in screen_text(app)
         app.start_job(("train", "system1"))
         await settled(app, pilot)
@@ -189,9 +168,7 @@ async def test_data_prepared_with_other_settings_are_named_and_can_be_prepared_a
 
 async def test_data_as_the_recipe_wants_them_are_not_offered_anew(prepared: Lab, started: Started) -> None:
     write_json_atomic(prepared.report_file("system1"), provenance(System1Settings(rows=1000)))
-    app = QdlApp(prepared)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(prepared) as (app, pilot):
         app.start_job(("train", "system1"))
         await settled(app, pilot)
         assert "Prepare anew" not in screen_text(app) and "other settings" not in screen_text(app)
@@ -204,11 +181,7 @@ async def test_edits_that_are_not_saved_count_and_the_saved_training_prepares_an
     prepared: Lab, started: Started
 ) -> None:
     write_json_atomic(prepared.report_file("system1"), provenance(System1Settings(rows=1000)))
-    app = QdlApp(prepared)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("2")
-        await settled(app, pilot)
+    async with opened(prepared, "2") as (app, pilot):
         assert app.draft is not None
         app.draft.set("system1.seed", "9")
         await pilot.press("f")

@@ -16,6 +16,7 @@ from qdl_engine.toml import load_settings
 from qdl_tui.app import QdlApp
 from qdl_tui.draft import Draft
 from qdl_tui.widgets.field_list import FieldList
+from tests.tui.conftest import opened
 from tests.tui.screen import check_golden, screen_text, settled
 
 TO_ROWS = ["G", "g", "slash", *"rows to keep", "enter"]
@@ -23,11 +24,7 @@ TO_ROWS = ["G", "g", "slash", *"rows to keep", "enter"]
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_the_form_shows_groups_values_and_help(lab: Lab, size: tuple[int, int]) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=size) as pilot:
-        await settled(app, pilot)
-        await pilot.press("2")
-        await settled(app, pilot)
+    async with opened(lab, "2", size=size) as (app, pilot):
         await pilot.press("j", "j")
         await settled(app, pilot)
         shown = screen_text(app)
@@ -38,11 +35,7 @@ async def test_the_form_shows_groups_values_and_help(lab: Lab, size: tuple[int, 
 
 
 async def test_an_edit_is_checked_marked_saved_and_keeps_comments(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("2")
-        await settled(app, pilot)
+    async with opened(lab, "2") as (app, pilot):
         await pilot.press(*TO_ROWS)
         await settled(app, pilot)
         assert "system1.rows" in screen_text(app)
@@ -67,11 +60,7 @@ async def test_an_edit_is_checked_marked_saved_and_keeps_comments(lab: Lab) -> N
 
 
 async def test_undo_takes_back_one_edit_after_the_other(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("2")
-        await settled(app, pilot)
+    async with opened(lab, "2") as (app, pilot):
         await pilot.press(*TO_ROWS)
         await settled(app, pilot)
         for value in ("25", "30"):
@@ -85,11 +74,7 @@ async def test_undo_takes_back_one_edit_after_the_other(lab: Lab) -> None:
 
 
 async def test_a_choice_turns_to_the_next_one(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("3")
-        await settled(app, pilot)
+    async with opened(lab, "3") as (app, pilot):
         await pilot.press("slash", *"require_ver", "enter")
         await settled(app, pilot)
         await pilot.press("enter")
@@ -99,11 +84,7 @@ async def test_a_choice_turns_to_the_next_one(lab: Lab) -> None:
 
 async def test_a_broken_file_is_told_and_the_app_goes_on(lab: Lab) -> None:
     lab.settings_file.write_text("[system1]\nrow = 5\n", encoding="utf-8")
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("2")
-        await settled(app, pilot)
+    async with opened(lab, "2") as (app, pilot):
         shown = " ".join(screen_text(app).split())
         assert "system1.row" in shown
         assert "no settings read" in shown
@@ -118,9 +99,7 @@ async def test_the_form_follows_a_file_that_is_broken_and_mended(lab: Lab, own_s
     keys = own_state / "qdl" / "settings.toml"
     keys.parent.mkdir()
     keys.write_text('[keymap]\n"app.lab" = "f6"\n', encoding="utf-8")
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_recipe(app, pilot)
+    async with opened(lab, "2") as (app, pilot):
 
         async def written(text: str | None) -> str:
             if text is None:
@@ -151,11 +130,7 @@ async def test_the_form_follows_a_file_that_is_broken_and_mended(lab: Lab, own_s
 
 
 async def test_a_preset_is_one_edit_and_the_config_shows_it(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("3")
-        await settled(app, pilot)
+    async with opened(lab, "3") as (app, pilot):
         await pilot.press("P")
         await pilot.pause()
         assert "T4 16 GB" in screen_text(app)
@@ -171,11 +146,7 @@ async def test_a_preset_is_one_edit_and_the_config_shows_it(lab: Lab) -> None:
 
 
 async def test_escape_closes_the_editor_and_quitting_with_edits_asks(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("2")
-        await settled(app, pilot)
+    async with opened(lab, "2") as (app, pilot):
         await pilot.press(*TO_ROWS)
         await settled(app, pilot)
         await pilot.press("enter", *"x", "escape")
@@ -214,9 +185,7 @@ async def test_while_the_settings_are_read_it_says_so(lab: Lab, monkeypatch: pyt
         return read(lab)
 
     monkeypatch.setattr(Draft, "read", slow)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    async with opened(lab) as (app, pilot):
         await pilot.press("2")
         await pilot.pause()
         assert "reading settings…" in screen_text(app)
@@ -268,9 +237,7 @@ async def test_one_change_is_one_change_and_no_change_is_nothing_to_save(lab: La
 
 
 async def test_a_file_changed_outside_is_read_when_nothing_would_be_lost(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_recipe(app, pilot)
+    async with opened(lab, "2") as (app, pilot):
         lab.settings_file.write_text("[system1]\nrows = 7\n", encoding="utf-8")
         app.screen.tick()  # type: ignore[attr-defined]
         await settled(app, pilot)
@@ -336,9 +303,7 @@ async def test_config_and_command_are_copied_from_the_form_and_from_the_dialog(
 
 async def test_a_command_that_cannot_be_built_is_not_copied(lab: Lab, own_state: Path) -> None:
     lab.settings_file.write_text('[runtime]\nkind = "easydistill"\ncheckout = "/nowhere"\n', encoding="utf-8")
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_recipe(app, pilot)
+    async with opened(lab, "2") as (app, pilot):
         await press_each(app, pilot, "Y")
         assert "No command to copy: No EasyDistill 1.0" in str([item.message for item in app._notifications])
         assert not (own_state / "qdl" / "copied.txt").exists()
@@ -349,9 +314,7 @@ def listed(app: QdlApp) -> list[str]:
 
 
 async def test_only_what_the_kind_of_teacher_uses_is_shown(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_recipe(app, pilot)
+    async with opened(lab, "2") as (app, pilot):
         assert "teacher.quantization" in listed(app) and "teacher.url" not in listed(app)
         await press_each(app, pilot, "slash", *"teacher.kind", "enter", "enter", "j", "j", "enter", "escape")
         assert app.draft is not None and app.draft.current.teacher.kind == "server"
@@ -382,17 +345,13 @@ async def test_the_columns_of_a_teacher_in_a_file_are_typed(lab: Lab) -> None:
 async def test_a_long_path_keeps_both_its_ends(lab: Lab) -> None:
     model = "/data/" + "deep/" * 12 + "Qwen2.5-0.5B"
     lab.settings_file.write_text(f'[system1]\nstudent = "{model}"\n', encoding="utf-8")
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await open_recipe(app, pilot)
+    async with opened(lab, "2") as (app, _pilot):
         row = screen_text(app).splitlines()[3]
         assert "/data" in row and "…" in row and "-0.5B" in row
 
 
 async def test_at_60_columns_help_stands_below_the_form(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(60, 20)) as pilot:
-        await open_recipe(app, pilot)
+    async with opened(lab, "2", size=(60, 20)) as (app, pilot):
         shown = screen_text(app)
         assert "Qwen/Qwen2.5-0.5B-Instruct" in shown and "Hub id or local directory" in shown
         await pilot.resize_terminal(80, 24)
@@ -401,9 +360,7 @@ async def test_at_60_columns_help_stands_below_the_form(lab: Lab) -> None:
 
 
 async def test_a_long_list_of_changes_is_scrolled_and_its_keys_stay_on_show(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(60, 20)) as pilot:
-        await open_recipe(app, pilot)
+    async with opened(lab, "2", size=(60, 20)) as (app, pilot):
         assert app.draft is not None
         names = ("rows", "seed", "max_steps", "epochs", "save_steps", "lora_rank", "eval_steps")
         changes = {f"system{n}.{name}": "7" for n in (1, 2) for name in names}

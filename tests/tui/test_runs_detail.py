@@ -8,8 +8,7 @@ import pytest
 
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.runs.store import save_run
-from qdl_tui.app import QdlApp
-from tests.tui.conftest import finished_run
+from tests.tui.conftest import finished_run, opened
 from tests.tui.screen import screen_text, settled
 
 STUDENT = "/somewhere/far/away/in/a/directory/of/models/Qwen2.5-0.5B-Instruct"
@@ -21,11 +20,7 @@ async def test_a_long_message_is_shown_to_its_end_and_a_student_from_both_ends(l
     write_json_atomic(config, {"models": {"student": STUDENT}})
     message = "Its process is gone and left no result. Its last words are in the log of the run, at the end"
     save_run(replace(finished_run(lab, state="lost", message=message), config=config))
-    app = QdlApp(lab)
-    async with app.run_test(size=(width, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
+    async with opened(lab, "4", size=(width, 24)) as (app, _pilot):
         shown = screen_text(app)
         assert message in " ".join(shown.split())
         about = next(line for line in shown.splitlines() if "from the student" in line)
@@ -35,11 +30,7 @@ async def test_a_long_message_is_shown_to_its_end_and_a_student_from_both_ends(l
 async def test_on_a_wide_terminal_its_figures_stand_beside_the_table(lab: Lab) -> None:
     message = "Its process is gone and left no result. Its last words are in the log of the run"
     finished_run(lab, state="lost", message=message)
-    app = QdlApp(lab)
-    async with app.run_test(size=(120, 30)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
+    async with opened(lab, "4", size=(120, 30)) as (app, pilot):
         side = [line[80:].strip(" ▏") for line in screen_text(app).splitlines()]
         assert message in " ".join(side)
         assert {"step 5/5", "loss 0.600", "time 2:05"} <= set(side)

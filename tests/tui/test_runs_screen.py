@@ -14,7 +14,7 @@ from qdl_tui.feed import duration_text, number_text
 from qdl_tui.screens.runs import RunsScreen
 from qdl_tui.state import copied_file
 from qdl_tui.widgets.runs_table import RunsTable
-from tests.tui.conftest import finished_run
+from tests.tui.conftest import finished_run, opened
 from tests.tui.screen import check_golden, screen_text, settled
 
 
@@ -25,22 +25,14 @@ async def test_runs_are_listed_newest_first(lab: Lab, size: tuple[int, int]) -> 
     save_run(replace(job, state="done", started=100.0, ended=110.0))
     failed = finished_run(lab, state="failed", losses=2, message="Out of \x1b[31mmemory")
     note_run(failed, "try batch_size = 2")
-    app = QdlApp(lab)
-    async with app.run_test(size=size) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
+    async with opened(lab, "4", size=size) as (app, _pilot):
         check_golden(f"runs-{size[0]}x{size[1]}", screen_text(app), lab.root)
 
 
 async def test_the_table_changes_in_place_and_the_cursor_stays_on_its_run(lab: Lab) -> None:
     first = finished_run(lab)
     finished_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
+    async with opened(lab, "4") as (app, pilot):
         await pilot.press("j")
         screen = app.screen
         assert isinstance(screen, RunsScreen)
@@ -66,11 +58,7 @@ def ids(app: QdlApp) -> list[str]:
 async def test_the_filter_follows_what_is_typed(lab: Lab) -> None:
     first = finished_run(lab, state="stopped")
     second = finished_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
+    async with opened(lab, "4") as (app, pilot):
         await pilot.press(*"/stop")  # in one piece, as a slow line brings it
         await settled(app, pilot)
         assert ids(app) == [first.id]
@@ -97,11 +85,7 @@ async def test_the_filter_follows_what_is_typed(lab: Lab) -> None:
 
 async def test_a_name_and_a_note_are_written_and_taken_away(lab: Lab) -> None:
     run = finished_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
+    async with opened(lab, "4") as (app, pilot):
         await pilot.press("r", *"small", "enter")
         await settled(app, pilot)
         await pilot.press("o", *"half", "enter")
@@ -117,11 +101,7 @@ async def test_a_name_and_a_note_are_written_and_taken_away(lab: Lab) -> None:
 
 async def test_a_narrow_terminal_has_fewer_columns_and_cuts_none(lab: Lab) -> None:
     rename_run(finished_run(lab), "small")
-    app = QdlApp(lab)
-    async with app.run_test(size=(60, 20)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
+    async with opened(lab, "4", size=(60, 20)) as (app, pilot):
         heads, row = screen_text(app).splitlines()[1:3]
         assert heads.split() == ["Id", "State", "Progress", "Loss", "Time"]
         assert row.split() == ["0001-train-system1", "done", "100%", "0.600", "2:05"]
@@ -136,11 +116,7 @@ async def test_a_narrow_terminal_has_fewer_columns_and_cuts_none(lab: Lab) -> No
 
 async def test_what_a_run_does_is_said_shorter_where_it_would_be_cut(lab: Lab) -> None:
     finished_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
+    async with opened(lab, "4") as (app, pilot):
         row = screen_text(app).splitlines()[2]
         assert row.split() == ["0001-train-system1", "train", "done", "100%", "0.600", "2:05"]
         await pilot.resize_terminal(82, 24)
@@ -150,11 +126,7 @@ async def test_what_a_run_does_is_said_shorter_where_it_would_be_cut(lab: Lab) -
 
 async def test_scroll_and_cursor_stay_when_runs_come_and_go(lab: Lab) -> None:
     runs = [finished_run(lab) for _ in range(40)]
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
+    async with opened(lab, "4") as (app, pilot):
         await pilot.press("G", *"kkkkk")
         await settled(app, pilot)
         held = app.screen.run_at_hand()  # type: ignore[attr-defined]
@@ -170,13 +142,7 @@ async def test_scroll_and_cursor_stay_when_runs_come_and_go(lab: Lab) -> None:
 
 async def test_the_id_is_copied_and_the_figures_are_written(lab: Lab) -> None:
     run = finished_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
-        await pilot.press("c")
-        await settled(app, pilot)
+    async with opened(lab, "4", "c") as (app, pilot):
         assert copied_file().read_text(encoding="utf-8") == f"{run.id}\n"
         await pilot.press("E")
         await settled(app, pilot)
@@ -185,13 +151,7 @@ async def test_the_id_is_copied_and_the_figures_are_written(lab: Lab) -> None:
 
 async def test_deleting_asks_first(lab: Lab) -> None:
     finished_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
-        await pilot.press("x")
-        await settled(app, pilot)
+    async with opened(lab, "4", "x") as (app, pilot):
         assert "Delete run 0001-train-system1?" in screen_text(app)
         assert "Its log and its figures go" in screen_text(app)
         await pilot.press("n")

@@ -9,16 +9,14 @@ import pytest
 from qdl_engine.errors import LabError
 from qdl_engine.events import append_event, make_event
 from qdl_engine.lab import Lab
-from qdl_tui.app import QdlApp
 from qdl_tui.screens.runs import RunsScreen
 from qdl_tui.telling import LONGEST
+from tests.tui.conftest import opened
 from tests.tui.screen import screen_text, settled
 
 
 async def test_what_is_told_goes_with_the_next_key_which_still_acts(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        await settled(app, pilot)
+    async with opened(lab, notifications=True) as (app, pilot):
         app.notify("It is so [b]now")
         await settled(app, pilot)
         assert "It is so [b]now" in screen_text(app)
@@ -29,9 +27,7 @@ async def test_what_is_told_goes_with_the_next_key_which_still_acts(lab: Lab) ->
 
 
 async def test_an_error_stays_until_esc_and_can_be_read_again(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        await settled(app, pilot)
+    async with opened(lab, notifications=True) as (app, pilot):
         await pilot.press("4", "slash")
         app.tell_error(LabError("The disk is \x1b[31mfull", "Delete something"))
         await settled(app, pilot)
@@ -49,9 +45,7 @@ async def test_an_error_stays_until_esc_and_can_be_read_again(lab: Lab) -> None:
 
 
 async def test_a_full_disk_is_told_with_the_file_and_what_to_do(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        await settled(app, pilot)
+    async with opened(lab, notifications=True) as (app, pilot):
         with pytest.raises(OSError) as caught:
             append_event(Path("/dev/full"), make_event("note", message="a"))
         app.tell_error(caught.value)
@@ -62,9 +56,7 @@ async def test_a_full_disk_is_told_with_the_file_and_what_to_do(lab: Lab) -> Non
 
 
 async def test_ctrl_c_says_which_key_leaves_by_the_keymap(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        await settled(app, pilot)
+    async with opened(lab, notifications=True) as (app, pilot):
         app.set_keymap({"app.quit": "Z"})
         await pilot.press("ctrl+c")
         await settled(app, pilot)
@@ -72,9 +64,7 @@ async def test_ctrl_c_says_which_key_leaves_by_the_keymap(lab: Lab) -> None:
 
 
 async def test_hints_name_the_keys_as_they_are_mapped(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        await settled(app, pilot)
+    async with opened(lab, notifications=True) as (app, pilot):
         app.set_keymap({"app.lab": "f6", "compare.ask": "f7", "compare.edit": "f8"})
         await pilot.press("4")
         await settled(app, pilot)

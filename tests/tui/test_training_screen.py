@@ -16,7 +16,7 @@ from qdl_tui.feed import TrainingFeed
 from qdl_tui.run_text import figures, fit, head
 from qdl_tui.state import load_state
 from qdl_tui.widgets.chart_panels import ChartPanels
-from tests.tui.conftest import finished_run
+from tests.tui.conftest import finished_run, opened
 from tests.tui.screen import check_golden, screen_text, settled
 
 
@@ -54,11 +54,7 @@ def told_run(
 @pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 40)])
 async def test_a_run_shows_its_state_its_loss_and_its_log(lab: Lab, size: tuple[int, int]) -> None:
     told_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=size) as pilot:
-        await settled(app, pilot)
-        await pilot.press("5")
-        await settled(app, pilot)
+    async with opened(lab, "5", size=size) as (app, pilot):
         await settled(app, pilot)
         check_golden(f"training-{size[0]}x{size[1]}", screen_text(app), lab.root)
 
@@ -66,11 +62,7 @@ async def test_a_run_shows_its_state_its_loss_and_its_log(lab: Lab, size: tuple[
 async def test_attaching_from_the_runs_is_remembered(lab: Lab) -> None:
     first = finished_run(lab)
     finished_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("4")
-        await settled(app, pilot)
+    async with opened(lab, "4") as (app, pilot):
         await pilot.press("j", "enter")
         await settled(app, pilot)
         assert first.id in screen_text(app)
@@ -87,11 +79,7 @@ async def test_attaching_from_the_runs_is_remembered(lab: Lab) -> None:
 
 async def test_new_events_are_seen_at_the_next_tick(lab: Lab) -> None:
     run = finished_run(lab, losses=3)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("5")
-        await settled(app, pilot)
+    async with opened(lab, "5") as (app, pilot):
         assert "step 3/3" in screen_text(app)
         append_event(run.events_file, make_event("metrics", step=4, total_steps=8, loss=float("nan")))
         app.screen.tick()  # type: ignore[attr-defined]
@@ -102,11 +90,7 @@ async def test_new_events_are_seen_at_the_next_tick(lab: Lab) -> None:
 
 async def test_zoom_gives_the_screen_to_one_pane(lab: Lab) -> None:
     finished_run(lab)
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("5")
-        await settled(app, pilot)
+    async with opened(lab, "5") as (app, pilot):
         await pilot.press("z")
         await pilot.pause()
         assert not app.screen.query_one("#charts").display
@@ -275,11 +259,7 @@ async def test_where_the_bar_has_no_room_its_share_stands_alone_on_one_line(lab:
 
 
 async def test_without_runs_it_says_where_to_start_one(lab: Lab) -> None:
-    app = QdlApp(lab)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
-        await pilot.press("5")
-        await settled(app, pilot)
+    async with opened(lab, "5") as (app, _pilot):
         assert "No runs yet. The lab screen (1) starts one" in screen_text(app)
 
 
