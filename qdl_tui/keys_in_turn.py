@@ -1,4 +1,4 @@
-"""Keys (and what is pasted) that arrive together are handled one after the other, each by what the one before it opened."""
+"""Keys and pastes that arrive together are handled in turn, each by what the one before it opened."""
 
 from __future__ import annotations
 
