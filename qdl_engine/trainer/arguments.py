@@ -229,6 +229,19 @@ def _check_choices(result: Translation) -> None:
         raise SettingsError(
             f"training.train_sampling_strategy must be one of {', '.join(_SAMPLINGS)}, not {sampling!r}"
         )
+    metric = result.arguments.get("metric_for_best_model")
+    if metric not in (None, "loss", "eval_loss"):
+        raise SettingsError(
+            f"training.metric_for_best_model must be loss, not {metric!r}",
+            "No other figure is measured here.",
+        )
+    if not result.arguments.get("dataloader_num_workers"):
+        for key in ("dataloader_persistent_workers", "dataloader_prefetch_factor"):
+            if result.arguments.get(key):
+                raise SettingsError(
+                    f"training.{key} is for workers, and training.dataloader_num_workers is 0",
+                    f"Set training.dataloader_num_workers to 1 or more, or leave {key} out.",
+                )
     if "report_to" in result.arguments:
         result.arguments["report_to"] = _reporters(result.arguments["report_to"])
 

@@ -10,11 +10,19 @@ from qdl_engine.errors import SettingsError
 
 _AT_LEAST_ONE = frozenset({
     "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
-    "max_length", "max_seq_length",
+    "max_length", "max_seq_length", "dataloader_prefetch_factor",
 })  # fmt: skip
-_WHOLE = _AT_LEAST_ONE | {"max_steps", "seed", "data_seed"}
-_NOT_NEGATIVE = frozenset({"learning_rate", "weight_decay", "max_grad_norm", "warmup_ratio"})
-_MAY_BE_NULL = frozenset({"max_length", "max_seq_length", "data_seed", "warmup_ratio", "max_grad_norm"})
+_WHOLE = _AT_LEAST_ONE | {"max_steps", "seed", "data_seed", "dataloader_num_workers"}
+_SHARES = frozenset({"warmup_ratio", "label_smoothing_factor"})
+_BELOW_ONE = frozenset({"adam_beta1", "adam_beta2"})
+_NOT_NEGATIVE = frozenset({
+    "learning_rate", "weight_decay", "max_grad_norm", "adam_epsilon", "neftune_noise_alpha",
+    "dataloader_num_workers",
+})  # fmt: skip
+_MAY_BE_NULL = frozenset({
+    "max_length", "max_seq_length", "data_seed", "warmup_ratio", "max_grad_norm", "neftune_noise_alpha",
+    "dataloader_prefetch_factor",
+})  # fmt: skip
 
 
 def check_number(key: str, name: str, value: Any, numbers: Collection[str]) -> None:
@@ -38,8 +46,10 @@ def check_number(key: str, name: str, value: Any, numbers: Collection[str]) -> N
 
 def _accepted(name: str) -> str:
     """In words; empty for a key that is not checked here."""
-    if name == "warmup_ratio":
+    if name in _SHARES:
         return "a number from 0 to 1"
+    if name in _BELOW_ONE:
+        return "a number of at least 0 and below 1"
     if name == "num_train_epochs":
         return "a number above 0"
     if name == "max_steps":
@@ -47,7 +57,7 @@ def _accepted(name: str) -> str:
     if name in _AT_LEAST_ONE:
         return "a whole number of at least 1"
     if name in _WHOLE:
-        return "a whole number"
+        return "a whole number of at least 0" if name in _NOT_NEGATIVE else "a whole number"
     return "a number of at least 0" if name in _NOT_NEGATIVE else ""
 
 
@@ -56,8 +66,10 @@ def _fits(name: str, value: Any) -> bool:
         return False
     if not math.isfinite(value):
         return False
-    if name == "warmup_ratio":
+    if name in _SHARES:
         return 0 <= value <= 1
+    if name in _BELOW_ONE:
+        return 0 <= value < 1
     if name == "num_train_epochs":
         return value > 0
     if name == "max_steps":

@@ -18,6 +18,7 @@ from qdl_engine.outputs import check_checkpoint_place
 from qdl_engine.trainer.arguments import Translation, translate
 from qdl_engine.trainer.device import Device, Precision, choose_precision, find_device
 from qdl_engine.trainer.rows import TokenRow, split_held_out, tokenise_rows
+from qdl_engine.trainer.schedule import check_schedule
 from qdl_engine.trainer.student import load_tokenizer
 from qdl_engine.trainer.usable import RowCounts
 
@@ -66,6 +67,7 @@ def make_plan(config: TrainConfig, sink: EventSink) -> Plan:
         LabError: when the settings, the student's tokenizer or the rows do not serve.
     """
     translation = translate(config.training)
+    check_schedule(translation.arguments, held_out=bool(config.extras.held_out))
     _check_order(config)
     kept = [config.path, config.labeled_path, Path(config.student)]
     check_checkpoint_place(config.output_dir, f"{config.path}: training.output_dir", kept=kept)

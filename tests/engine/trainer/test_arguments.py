@@ -79,6 +79,26 @@ def test_a_key_is_translated(old: dict[str, Any], new: dict[str, Any]) -> None:
         ({"save_safetensors": False}, "safetensors only"),
         ({"bf16": True, "fp16": True}, "cannot both"),
         ({"torch_dtype": "int8"}, "not a precision"),
+        ({"dataloader_persistent_workers": True}, "Set training.dataloader_num_workers to 1 or more"),
+        ({"dataloader_prefetch_factor": 2}, "training.dataloader_num_workers is 0"),
+        (
+            {"dataloader_num_workers": -1},
+            "training.dataloader_num_workers must be a whole number of at least 0",
+        ),
+        (
+            {"dataloader_num_workers": 1.5},
+            "training.dataloader_num_workers must be a whole number of at least 0",
+        ),
+        (
+            {"dataloader_num_workers": 1, "dataloader_prefetch_factor": 0},
+            "a whole number of at least 1, not 0",
+        ),
+        ({"adam_beta1": 1.0}, "training.adam_beta1 must be a number of at least 0 and below 1"),
+        ({"adam_beta2": -0.1}, "training.adam_beta2 must be a number of at least 0 and below 1"),
+        ({"adam_epsilon": -1}, "training.adam_epsilon must be a number of at least 0"),
+        ({"neftune_noise_alpha": -5}, "training.neftune_noise_alpha must be a number of at least 0"),
+        ({"label_smoothing_factor": 2.0}, "training.label_smoothing_factor must be a number from 0 to 1"),
+        ({"metric_for_best_model": "accuracy"}, "training.metric_for_best_model must be loss"),
     ],
 )
 def test_what_cannot_be_met_is_refused(training: dict[str, Any], words: str) -> None:
