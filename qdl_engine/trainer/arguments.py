@@ -15,91 +15,12 @@ from trl import SFTConfig
 
 from qdl_engine.easydistill.jobs import nearest
 from qdl_engine.errors import SettingsError
+from qdl_engine.trainer.keys import DROPPED, REFUSED_WHEN_TRUE, RENAMED, TRANSLATED, TRUE_ANYWAY
 from qdl_engine.trainer.numbers import check_number
-
-_RENAMED = {
-    "evaluation_strategy": "eval_strategy",
-    "max_seq_length": "max_length",
-    "no_cuda": "use_cpu",
-    "per_gpu_train_batch_size": "per_device_train_batch_size",
-    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
-}
-
-_DROPPED = {
-    "overwrite_output_dir": "the checkpoint always replaces the old one as a whole",
-    "logging_dir": "the events file takes the metrics",
-    "resume_from_checkpoint": "use --resume",
-    "dataset_batch_size": "rows are tokenised by the lab",
-    "dataset_text_field": "rows are tokenised by the lab",
-    "dataset_kwargs": "rows are tokenised by the lab",
-    "dataset_num_proc": "rows are tokenised by the lab",
-    "num_of_sequences": "rows are tokenised by the lab",
-    "chars_per_token": "rows are tokenised by the lab",
-    "chat_template_path": "dataset.template is the template",
-    "eos_token": "an answer ends with <|im_end|>",
-    "pad_token": "the tokenizer's own is used",
-    "model_init_kwargs": "the model is loaded by the lab",
-    "truncation_mode": "no row is ever cut",
-    "shuffle_dataset": "the sampler shuffles",
-    "remove_unused_columns": "the collator needs every column it gets",
-    "trust_remote_code": "code from a hub is never run",
-    "push_to_hub": "publishing is not the trainer's business",
-    "hub_model_id": "publishing is not the trainer's business",
-    "hub_token": "publishing is not the trainer's business",
-    "hub_strategy": "publishing is not the trainer's business",
-    "hub_private_repo": "publishing is not the trainer's business",
-    "hub_always_push": "publishing is not the trainer's business",
-    "hub_revision": "publishing is not the trainer's business",
-    "push_to_hub_model_id": "publishing is not the trainer's business",
-    "push_to_hub_organization": "publishing is not the trainer's business",
-    "push_to_hub_token": "publishing is not the trainer's business",
-    "save_safetensors": "safetensors is the only format",
-    "disable_tqdm": "progress is written as events",
-    "do_train": "this trains",
-    "do_eval": "qdl.held_out decides",
-    "do_predict": "this trains",
-    "eval_on_start": "qdl.held_out decides",
-    "fp16_backend": "torch has one left",
-    "half_precision_backend": "torch has one left",
-    "fp16_opt_level": "torch has no levels",
-    "use_mps_device": "the device is found",
-    "include_tokens_per_second": "always reported",
-    "include_inputs_for_metrics": "no such metrics",
-    "past_index": "not for this model",
-    "ray_scope": "no hyper-parameter search",
-    "jit_mode_eval": "no longer there",
-    "use_ipex": "no longer there",
-    "tpu_num_cores": "no longer there",
-    "tpu_metrics_debug": "no longer there",
-    "dispatch_batches": "accelerate decides",
-    "split_batches": "accelerate decides",
-    "local_rank": "the launcher sets it",
-    "ddp_backend": "the launcher sets it",
-    "use_liger": "the loss never holds all logits anyway",
-    "use_liger_kernel": "the loss never holds all logits anyway",
-    "mp_parameters": "no longer there",
-    "tp_size": "no longer there",
-    "torchdynamo": "use torch_compile",
-    "use_legacy_prediction_loop": "no longer there",
-    "fsdp_min_num_params": "use fsdp_config",
-    "fsdp_transformer_layer_cls_to_wrap": "use fsdp_config",
-    "length_column_name": "the lab's own sampler knows the lengths",
-    "completion_only_loss": "the loss is always on the answer only",
-    "assistant_only_loss": "the loss is always on the answer only",
-}
-
-_REFUSED_WHEN_TRUE = {
-    "packing": "Rows would see each other without FlashAttention. group_by_length saves as much padding.",
-    "eval_packing": "It lets rows see each other without FlashAttention.",
-    "padding_free": "It needs FlashAttention. group_by_length saves nearly as much padding.",
-    "load_best_model_at_end": "The last checkpoint is the student. Fewer epochs, if the held-out loss rises.",
-    "auto_find_batch_size": "A batch that changes under way changes the recipe. Set a smaller one.",
-}
 
 _PRECISIONS = {"float32": "fp32", "fp32": "fp32", "float16": "fp16", "fp16": "fp16", "bfloat16": "bf16"}
 _PRECISIONS |= {"bf16": "bf16", "auto": "auto"}
 
-_TRANSLATED = ("warmup_ratio", "group_by_length", "torch_dtype", "adafactor")
 _KNOWN = {item.name: item for item in dataclasses.fields(SFTConfig)}
 _NUMBERS = frozenset(
     name
@@ -126,7 +47,7 @@ class Translation:
 
 def known_keys() -> list[str]:
     """Every key that has a meaning here."""
-    return sorted({*_KNOWN, *_RENAMED, *_DROPPED, *_REFUSED_WHEN_TRUE, *_TRANSLATED})
+    return sorted({*_KNOWN, *RENAMED, *DROPPED, *REFUSED_WHEN_TRUE, *TRANSLATED})
 
 
 def translate(training: dict[str, Any]) -> Translation:
@@ -137,18 +58,18 @@ def translate(training: dict[str, Any]) -> Translation:
     """
     result = Translation()
     for key, value in training.items():
-        check_number(key, _RENAMED.get(key, key), value, _NUMBERS)
+        check_number(key, RENAMED.get(key, key), value, _NUMBERS)
         if key in ("output_dir", "max_length", "max_seq_length"):
             continue  # The lab's own: see session.py and rows.py.
-        if key in _REFUSED_WHEN_TRUE:
+        if key in REFUSED_WHEN_TRUE:
             if value:
-                raise SettingsError(f"training.{key} is not supported", _REFUSED_WHEN_TRUE[key])
-        elif key in _DROPPED:
+                raise SettingsError(f"training.{key} is not supported", REFUSED_WHEN_TRUE[key])
+        elif key in DROPPED:
             _drop(result, key, value)
-        elif key in _TRANSLATED or key in ("bf16", "fp16", "optim"):
+        elif key in TRANSLATED or key in ("bf16", "fp16", "optim"):
             _translate_one(result, training, key, value)
-        elif key in _RENAMED:
-            result.arguments.setdefault(_RENAMED[key], value)
+        elif key in RENAMED:
+            result.arguments.setdefault(RENAMED[key], value)
         elif key in _KNOWN:
             result.arguments[key] = value
         else:
@@ -162,7 +83,7 @@ def _meant(key: str) -> str:
     """The nearest key that has an effect here."""
     if key in _SHORT:
         return f"Did you mean {_SHORT[key]}?"
-    return nearest(key, [known for known in known_keys() if known not in _DROPPED])
+    return nearest(key, [known for known in known_keys() if known not in DROPPED])
 
 
 def _drop(result: Translation, key: str, value: Any) -> None:
@@ -170,17 +91,11 @@ def _drop(result: Translation, key: str, value: Any) -> None:
         raise SettingsError(
             "training.save_safetensors must not be false", "Checkpoints are safetensors only."
         )
-    harmless = value in (None, False, "", {}, []) or (value is True and key in _TRUE_ANYWAY)
+    harmless = value in (None, False, "", {}, []) or (value is True and key in TRUE_ANYWAY)
     # Not a default: it asks for a loss on the prompt too.
     harmless = harmless and not (key == "completion_only_loss" and value is False)
     if not harmless:
-        result.notes.append(f"training.{key} has no effect: {_DROPPED[key]}.")
-
-
-_TRUE_ANYWAY = frozenset({
-    "overwrite_output_dir", "save_safetensors", "do_train", "completion_only_loss", "assistant_only_loss",
-    "include_tokens_per_second", "shuffle_dataset", "disable_tqdm",
-})  # fmt: skip
+        result.notes.append(f"training.{key} has no effect: {DROPPED[key]}.")
 
 
 def _translate_one(result: Translation, training: dict[str, Any], key: str, value: Any) -> None:

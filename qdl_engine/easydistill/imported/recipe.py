@@ -18,6 +18,7 @@ from qdl_engine.errors import LabError, SettingsError
 from qdl_engine.lab import Lab
 from qdl_engine.settings import LabSettings, System
 from qdl_engine.toml import checked_settings
+from qdl_engine.trainer.keys import DROPPED
 
 _ROWS_TO_LOOK_AT = 20
 
@@ -226,7 +227,7 @@ def _dropped(job: Imported, lab_student: Path) -> Iterator[Dropped]:
         yield Dropped("dataset.seed", "a recipe has one seed, and training.seed is taken")
     for key in _given(job):
         if key not in known:
-            yield Dropped(f"training.{key}", _ELSEWHERE)
+            yield Dropped(f"training.{key}", DROPPED.get(key, _ELSEWHERE))
     if job.kind == "label":
         yield Dropped("dataset.labeled_path", "the lab's answers are in data/train_labeled.json")
         for key in job.inference:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from trl import SFTConfig
+
 from qdl_engine.easydistill.imported.keys import TRAINING
 from qdl_engine.trainer.arguments import known_keys
+from qdl_engine.trainer.keys import DROPPED
 
 
 def test_every_training_key_has_a_meaning() -> None:
     assert set(TRAINING) <= set(known_keys())
+
+
+def test_no_key_that_only_the_trainer_of_1_0_had_is_unknown_to_an_import() -> None:
+    today = {item.name for item in dataclasses.fields(SFTConfig)}
+    assert set(known_keys()) - today <= set(TRAINING)
+    assert set(DROPPED) <= set(TRAINING)
+    # Left over in TrainingArguments of transformers 4.51, by hand.
+    assert {"tp_size", "torchdynamo", "mp_parameters", "push_to_hub_token", "split_batches"} <= set(TRAINING)

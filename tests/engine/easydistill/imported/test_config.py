@@ -89,6 +89,16 @@ def test_outputs_that_would_take_the_place_of_something_are_refused(tmp_path: Pa
         read_foreign(write_sample(tmp_path, config)).check_outputs(lab)
 
 
+def test_leftover_keys_of_an_older_trainer_are_read(tmp_path: Path) -> None:
+    config = sample("kd_black_box_train_only")
+    left = {"tp_size": 0, "torchdynamo": None, "fsdp_min_num_params": 0, "use_legacy_prediction_loop": False}
+    config["training"] |= left
+    assert read_foreign(write_sample(tmp_path, config)).training.items() >= left.items()
+    config["training"]["tp_sise"] = 0
+    with pytest.raises(SettingsError, match=r"training\.tp_sise: unknown key\nDid you mean tp_size"):
+        read_foreign(write_sample(tmp_path, config))
+
+
 def test_yaml_is_a_config_of_2(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="JSON"):
         read_foreign(tmp_path / "cot_distill.yaml")
