@@ -38,12 +38,13 @@ def title_text(
     return Content.assemble(*parts)
 
 
-def help_text(field: Field, draft: Draft, *, whole: bool = False) -> Content:
+def help_text(field: Field, draft: Draft, *, key_of: Callable[[str], str], whole: bool = False) -> Content:
     """What the setting is for, what it accepts, its default and what the file says.
 
     Args:
         field: The setting.
         draft: Its values.
+        key_of: The key of an action as the user has it.
         whole: Whether its value is shown too, where the list had to cut it.
     """
     info = field.info
@@ -54,7 +55,7 @@ def help_text(field: Field, draft: Draft, *, whole: bool = False) -> Content:
         ("default", printable(default) or "(empty)"),
         ("saved", (printable(saved) or "(empty)") if draft.is_changed(field.key) else ""),
         ("unused", _unused(field, draft)),
-        ("keys", _keys(field)),
+        ("keys", _keys(field, key_of("form.edit"), key_of("form.default"))),
         # The last: a long one leaves no room behind it.
         ("value", printable(value) if whole and value != default else ""),
     ]
@@ -68,11 +69,11 @@ def _unused(field: Field, draft: Draft) -> str:
     return f"kind is {kind}; for {' and '.join(field.info.kinds)}" if kind else ""
 
 
-def _keys(field: Field) -> str:
-    does = {"bool": "space turns it", "choice": "enter shows the choices"}
+def _keys(field: Field, edit: str, default: str) -> str:
+    does = {"bool": "turns it", "choice": "shows the choices"}.get(field.info.kind, "edits")
     if field.key in ("system1.mapping", "system2.mapping"):
-        return "enter opens the editor; backspace: default"
-    return does.get(field.info.kind, "enter edits") + "; backspace: default"
+        does = "opens the editor"
+    return f"{edit} {does}; {default}: default"
 
 
 def config_text(view: ConfigView) -> Content:

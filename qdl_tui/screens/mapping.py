@@ -206,7 +206,9 @@ class MappingScreen(SavingScreen):
             return
         row = self.mapped[self.place]
         taken = sum(1 for item in self.mapped if item.rendered)
-        where = f"n p: {self.place + 1}/{len(self.mapped)}  {row.place}  {taken} of {len(self.mapped)} taken"
+        keys = f"{self.key_of('mapping.next')} {self.key_of('mapping.previous')}"
+        total = len(self.mapped)
+        where = f"{keys}: {self.place + 1}/{total}  {row.place}  {taken} of {total} taken"
         place.update(Content.styled(where, "$text-muted"))
         if row.rendered is None:
             view.say(f"✗ dropped, {row.dropped}")

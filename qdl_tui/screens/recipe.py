@@ -220,7 +220,7 @@ class RecipeScreen(FormScreen):
         shown = self.query_one("#field-help", Static)
         if field is not None and draft is not None:
             whole = self.query_one(FieldList).is_cut(field.key)
-            shown.update(help_text(field, draft, whole=whole))
+            shown.update(help_text(field, draft, key_of=self.key_of, whole=whole))
         elif draft is not None and self.needle:
             words = f"{NO_MATCH} {self.needle!r}. {self.key_of('recipe.back')} shows all settings."
             shown.update(Content(printable(words)))

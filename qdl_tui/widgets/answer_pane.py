@@ -15,6 +15,7 @@ from textual.widgets import Static
 from qdl_engine.comparison import Answer
 from qdl_engine.prompts import split_completion
 from qdl_engine.text import printable
+from qdl_tui.widgets.bars import key_of
 
 FLUSH_SECONDS = 0.1
 SHORT = 0.1
@@ -193,7 +194,8 @@ class AnswerPane(Vertical):
             return Content.styled(f"reasoning\n{_cut(reasoning)}", "$text-muted italic")
         still = "" if closed else ", not finished"
         words = len(reasoning.split())
-        said = f"[t] reasoning: {words:,} word{'s' if words != 1 else ''}{still}"
+        key = key_of(self.screen, "compare.reasoning")
+        said = f"[{key}] reasoning: {words:,} word{'s' if words != 1 else ''}{still}"
         return Content.styled(said, "$text-muted")
 
     def _marked(self, text: Content) -> Content:

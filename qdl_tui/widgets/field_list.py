@@ -33,7 +33,13 @@ class FieldList(NavList):
             id="form.edit",
         ),
         Binding(
-            "backspace", "default", "Default", show=False, tooltip="Back to the default", id="form.default"
+            "backspace",
+            "default",
+            "Default",
+            show=False,
+            key_display="backspace",
+            tooltip="Back to the default",
+            id="form.default",
         ),
     ]
 

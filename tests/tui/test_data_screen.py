@@ -53,14 +53,6 @@ def prepare(lab: Lab, count: int = 3) -> None:
     write_json_atomic(lab.report_file("system2"), report)
 
 
-async def open_data(app: QdlApp, pilot: Pilot[None], system: str = "3") -> None:
-    await settled(app, pilot)
-    await pilot.press(system)
-    await settled(app, pilot)
-    await pilot.press("v")
-    await settled(app, pilot)
-
-
 def top(app: QdlApp) -> str:
     return screen_text(app).splitlines()[1]
 

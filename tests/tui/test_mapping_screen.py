@@ -24,14 +24,6 @@ def source(lab: Lab, rows: list[dict[str, object]], system: str = "system1") -> 
 ODD: list[dict[str, object]] = [{"frage": f"Was ist {n} + 1?", "antwort": str(n + 1)} for n in range(3)]
 
 
-async def open_mapping(app: QdlApp, pilot: Pilot[None], system: str = "2") -> None:
-    await settled(app, pilot)
-    await pilot.press(system)
-    await settled(app, pilot)
-    await pilot.press("m")
-    await settled(app, pilot)
-
-
 async def choose(app: QdlApp, pilot: Pilot[None], *keys: str) -> None:
     await pilot.press("enter")
     await pilot.pause()

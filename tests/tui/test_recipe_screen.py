@@ -98,7 +98,7 @@ async def test_a_broken_file_is_told_and_the_app_goes_on(lab: Lab) -> None:
 async def test_the_form_follows_a_file_that_is_broken_and_mended(lab: Lab, own_state: Path) -> None:
     keys = own_state / "qdl" / "settings.toml"
     keys.parent.mkdir()
-    keys.write_text('[keymap]\n"app.lab" = "f6"\n', encoding="utf-8")
+    keys.write_text('[keymap]\n"app.lab" = "f6"\n"form.default" = "f7"\n', encoding="utf-8")
     async with opened(lab, "2") as (app, pilot):
 
         async def written(text: str | None) -> str:
@@ -115,7 +115,8 @@ async def test_the_form_follows_a_file_that_is_broken_and_mended(lab: Lab, own_s
         assert "system1.rowss" in shown and "system1.row:" not in shown
         shown = await written(None)
         assert "No lab at" in shown and "Or press f6: the lab" in shown
-        assert "as saved in qdl.toml" in await written("")
+        shown = await written("")
+        assert "as saved in qdl.toml" in shown and "enter edits; f7:" in shown
 
         await written("[system1]\nrow = 5\n")
         await pilot.press("3")
