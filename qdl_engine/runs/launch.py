@@ -29,7 +29,7 @@ from qdl_engine.runs.process import (
     signal_group,
 )
 from qdl_engine.runs.reader import EventTail
-from qdl_engine.runs.record import RESUME_FLAG
+from qdl_engine.runs.record import RESUME_FLAG, STOP_GRACE_SECONDS
 from qdl_engine.runs.store import (
     SYSTEMS,
     Run,
@@ -39,9 +39,6 @@ from qdl_engine.runs.store import (
     save_run,
     store_lock,
 )
-
-STOP_GRACE_SECONDS = 120.0
-"""How long a run may take to write its checkpoint before it is killed."""
 
 CHILD_ENVIRONMENT: Mapping[str, str] = {
     # Output must be in the log while the run goes on, and be UTF-8 whatever the locale.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from qdl_engine.easydistill.version1.work import is_upstream
 from qdl_engine.errors import LabError, RunError
@@ -21,6 +21,8 @@ SYSTEMS = ("system1", "system2")
 
 ABOUT_FILE = "about.json"
 RESUME_FLAG = "--resume"
+STOP_GRACE_SECONDS = 120.0
+"""How long a run that is asked to stop may take to write its checkpoint before it is killed."""
 
 _PATHS = ("directory", "cwd", "output_dir", "config")
 _TEXTS = ("id", "kind", "message", "hint", "name", "note")
@@ -197,17 +199,18 @@ def _is_record(record: Mapping[str, Any]) -> bool:
         and all(isinstance(record.get(key, ""), str) for key in _TEXTS)
         and all(isinstance(record.get(key), str | None) for key in _OPTIONAL_TEXTS)
         and all(isinstance(record.get(key), int | None) for key in _WHOLE_NUMBERS)
-        and _is_time(record.get("created", 0.0))
-        and all(record.get(key) is None or _is_time(record[key]) for key in ("started", "ended"))
+        and is_time(record.get("created", 0.0))
+        and all(record.get(key) is None or is_time(record[key]) for key in ("started", "ended"))
         and _are_legs(record.get("legs", []))
     )
 
 
 def _are_legs(value: object) -> bool:
     return isinstance(value, list) and all(
-        isinstance(leg, list) and len(leg) == 2 and all(_is_time(moment) for moment in leg) for leg in value
+        isinstance(leg, list) and len(leg) == 2 and all(is_time(moment) for moment in leg) for leg in value
     )
 
 
-def _is_time(value: object) -> bool:
+def is_time(value: object) -> TypeGuard[int | float]:
+    """Whether a value of a file is a moment that a calendar can show."""
     return isinstance(value, int | float) and 0 <= value < _END_OF_TIME

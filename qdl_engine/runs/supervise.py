@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,9 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from qdl_engine.checkpoint_record import sign
+from qdl_engine.errors import LabError
 from qdl_engine.lab import read_json
 from qdl_engine.runs.machine import watch_gpus
-from qdl_engine.runs.process import RUN_DIRECTORY, identity_of, kill_run, run_alive
+from qdl_engine.runs.process import RUN_DIRECTORY, identity_of, kill_run, run_alive, signal_group
+from qdl_engine.runs.record import STOP_GRACE_SECONDS, is_time
 from qdl_engine.runs.store import Run, load_record, save_run, settle
 
 _POLL_SECONDS = 0.5
@@ -91,10 +94,18 @@ def _spawn(run: Run) -> subprocess.Popen[bytes]:
 
 def _wait(run: Run, child: subprocess.Popen[bytes]) -> int:
     """Wait for the end; past the grace of a request to stop, end it."""
+    warned = False
     while True:
         try:
             return child.wait(timeout=_POLL_SECONDS)
         except subprocess.TimeoutExpired:
+            if not warned and run.stop_file.exists() and _deadline_in(run.stop_file) is None:
+                # Whoever wrote it may not have signalled; a program that was signalled is asked twice.
+                warned = True
+                print(
+                    f"{run.stop_file} cannot be read: taken as a request to stop", file=sys.stderr, flush=True
+                )
+                signal_group(child.pid, signal.SIGTERM)
             if time.time() >= stop_deadline(run, default=math.inf):
                 kill_run(child.pid, run.directory)
 
@@ -111,8 +122,26 @@ def _end_rest(run: Run, leader: int) -> None:
 
 
 def stop_deadline(run: Run, *, default: float) -> float:
-    """When a run that was asked to stop must have ended; `default` when nobody asked."""
-    return float(read_json(run.stop_file)["deadline"]) if run.stop_file.exists() else default
+    """When a run that was asked to stop must have ended; `default` when nobody asked.
+
+    The file's being there is the request. One that cannot be read gives the usual grace, from its own time.
+    """
+    try:
+        written = run.stop_file.stat().st_mtime
+    except FileNotFoundError:
+        return default
+    deadline = _deadline_in(run.stop_file)
+    return written + STOP_GRACE_SECONDS if deadline is None else deadline
+
+
+def _deadline_in(stop_file: Path) -> float | None:
+    """None for what is no request as `stop_run` writes it: this process must outlive any damage to a file."""
+    try:
+        request = read_json(stop_file)
+    except (LabError, OSError):
+        return None
+    deadline = request.get("deadline") if isinstance(request, dict) else None
+    return float(deadline) if is_time(deadline) and not isinstance(deadline, bool) else None
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from qdl_engine.runs.edit import delete_run
 from qdl_engine.runs.launch import resume_run, start_job, start_run, stop_run, wait_for
 from qdl_engine.runs.process import belongs, identity_of, is_alive
 from qdl_engine.runs.reader import loss_history
+from qdl_engine.runs.record import STOP_GRACE_SECONDS
 from qdl_engine.runs.store import (
     create_run,
     get_run,
@@ -26,6 +27,7 @@ from qdl_engine.runs.store import (
     refresh_run,
     save_run,
 )
+from qdl_engine.runs.supervise import stop_deadline
 from tests.engine.runs.conftest import MakeRun, program, until
 
 PATIENCE = 30.0
@@ -242,6 +244,54 @@ def test_workers_that_outlived_launcher_and_supervisor_end_before_the_run_goes_o
     until(lambda: identity_of(worker) is None)
     stop_run(again, force=True)
     assert wait_for(again, poll=0.02, timeout=PATIENCE).state == "stopped"
+
+
+DAMAGED = ["", "{", "[]", "null", '{"deadline": "soon"}', '{"deadline": NaN}', '{"deadline": true}', "\udcff"]
+
+
+@pytest.mark.parametrize("text", [*DAMAGED, '{"deadline": 1e400}', f'{{"deadline": {10**400}}}'])
+def test_a_request_to_stop_that_cannot_be_read_counts_from_its_file(make_run: MakeRun, text: str) -> None:
+    run = make_run("pass")
+    assert stop_deadline(run, default=7.0) == 7.0
+    run.stop_file.write_text(text, encoding="utf-8", errors="surrogateescape")
+    os.utime(run.stop_file, (1000.0, 1000.0))
+    assert stop_deadline(run, default=7.0) == 1000.0 + STOP_GRACE_SECONDS
+    run.stop_file.write_text('{"asked": 1.0, "deadline": 12.5}', encoding="utf-8")
+    assert stop_deadline(run, default=7.0) == 12.5
+
+
+def test_a_damaged_request_to_stop_asks_the_run_and_leaves_its_supervisor_alive(
+    lab: Lab, make_run: MakeRun
+) -> None:
+    run = start_run(
+        make_run(
+            """
+            def stop(*_):
+                Path("asked").touch(); wait_for_file("enough")
+                event("stopped", step=3, path="checkpoint-3"); os._exit(3)
+            signal.signal(signal.SIGTERM, stop); Path("ready").touch(); time.sleep(600)
+            """
+        )
+    )
+    until((lab.root / "ready").exists)
+    run.stop_file.write_text("{damaged", encoding="utf-8")
+    until((lab.root / "asked").exists)
+    current = refresh_run(run)
+    assert current.state == "stopping" and is_alive(run.supervisor_pid, run.supervisor_identity)
+    (lab.root / "enough").touch()
+    ended = wait_for(run, poll=0.02, timeout=PATIENCE)
+    assert (ended.state, ended.exit_code) == ("stopped", 3)
+    assert str(run.stop_file) in run.supervisor_log.read_text(encoding="utf-8")
+
+
+def test_past_the_grace_of_a_damaged_request_the_run_is_ended(lab: Lab, make_run: MakeRun) -> None:
+    body = "signal.signal(signal.SIGTERM, signal.SIG_IGN); Path('ready').touch(); time.sleep(600)"
+    run = start_run(make_run(body))
+    until((lab.root / "ready").exists)
+    run.stop_file.write_text("{damaged", encoding="utf-8")
+    os.utime(run.stop_file, (1000.0, 1000.0))
+    ended = wait_for(run, poll=0.02, timeout=PATIENCE)
+    assert (ended.state, ended.exit_code) == ("stopped", -signal.SIGKILL)
 
 
 def test_stop_without_a_supervisor(lab: Lab, make_run: MakeRun) -> None:
