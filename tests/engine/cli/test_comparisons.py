@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from qdl_engine.cli import main
 from qdl_engine.comparison import Answer, ComparedModel, Comparison, list_comparisons, save_comparison
 from qdl_engine.lab import Lab
+from tests.engine.cli.conftest import Capture, Qdl
 from tests.tiny import make_tiny_model
-
-Capture = pytest.CaptureFixture[str]
-Qdl = Callable[..., int]
-
-
-@pytest.fixture
-def lab(tmp_path: Path, capsys: Capture) -> Lab:
-    assert main(["init", str(tmp_path / "lab")]) == 0
-    capsys.readouterr()
-    return Lab.at(tmp_path / "lab")
-
-
-@pytest.fixture
-def qdl(lab: Lab) -> Qdl:
-    return lambda *words: main(["--lab", str(lab.root), *words])
 
 
 @pytest.fixture

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qdl_engine.cli import main
 from qdl_engine.events import append_event, make_event
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.runs.store import Run, create_run, list_runs, save_run
-
-Capture = pytest.CaptureFixture[str]
-Qdl = Callable[..., int]
+from tests.engine.cli.conftest import Capture, Qdl
 
 
 @pytest.fixture
@@ -25,11 +21,6 @@ def lab(tmp_path: Path) -> Lab:
     lab.create_directories()
     lab.settings_file.write_text("", encoding="utf-8")
     return lab
-
-
-@pytest.fixture
-def qdl(lab: Lab) -> Qdl:
-    return lambda *words: main(["--lab", str(lab.root), *words])
 
 
 @pytest.fixture
