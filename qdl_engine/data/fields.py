@@ -238,7 +238,7 @@ def detect_schema(rows: Sequence[Row], *, source: str) -> str:
     wrapped = lists_of_objects(rows[0]) if len(rows) == 1 else []
     if wrapped:
         hold = "holds a list of objects" if len(wrapped) == 1 else "hold lists of objects"
-        hint = f"{' and '.join(wrapped)} {hold}. {unwrapping(wrapped, source)}\n{hint}"
+        hint = f"{' and '.join(map(repr, wrapped))} {hold}. {unwrapping(wrapped, source)}\n{hint}"
     raise DataError(f"No named schema fits the columns of {source}: {found}", hint)
 
 

@@ -157,6 +157,11 @@ def _check_choices(result: Translation) -> None:
                     f"training.{key} is for workers, and training.dataloader_num_workers is 0",
                     f"Set training.dataloader_num_workers to 1 or more, or leave {key} out.",
                 )
+    options = result.arguments.get("optim_args")
+    if isinstance(options, str) and any(part.count("=") != 1 for part in options.split(",") if options):
+        raise SettingsError(
+            f"training.optim_args must be key=value pairs with commas between, not {options!r}"
+        )
     if "report_to" in result.arguments:
         result.arguments["report_to"] = _reporters(result.arguments["report_to"])
 

@@ -214,7 +214,7 @@ def test_a_wrapper_on_one_line_is_told_how_to_unwrap(lab: Lab, tmp_path: Path) -
     source = write_lines(tmp_path / "r.json", [{"version": 1, "data": [{"instruction": "a"}]}])
     with pytest.raises(DataError, match="No named schema fits the columns") as error:
         prepare_system1_dataset(lab, system1(source), tokenizer=WORDS)
-    assert f"data holds a list of objects. If that holds the rows, unwrap it: jq .data {source}" in str(
+    assert f"'data' holds a list of objects. If that holds the rows, unwrap it: jq .data {source}" in str(
         error.value
     )
 

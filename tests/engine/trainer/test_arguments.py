@@ -93,6 +93,8 @@ def test_a_key_is_translated(old: dict[str, Any], new: dict[str, Any]) -> None:
             {"dataloader_num_workers": 1, "dataloader_prefetch_factor": 0},
             "a whole number of at least 1, not 0",
         ),
+        ({"optim_args": "betas"}, "training.optim_args must be key=value pairs"),
+        ({"optim_args": "rank=1,"}, "training.optim_args must be key=value pairs"),
         ({"adam_beta1": 1.0}, "training.adam_beta1 must be a number of at least 0 and below 1"),
         ({"adam_beta2": -0.1}, "training.adam_beta2 must be a number of at least 0 and below 1"),
         ({"adam_epsilon": -1}, "training.adam_epsilon must be a number of at least 0"),
