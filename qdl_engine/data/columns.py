@@ -3,49 +3,43 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _DEEPEST = 3
+_INDEX = re.compile(r"[0-9]{1,9}")
 
 
 def at_path(row: Any, path: str) -> Any:
     """The value at a dotted path (`reasoning.0.thought`); None when the path leads nowhere."""
-    if isinstance(row, Mapping) and path in row:
-        return row[path]
-    for part in path.split("."):
-        if isinstance(row, Mapping):
-            row = row.get(part)
-        elif (
-            isinstance(row, Sequence) and not isinstance(row, str) and part.isdigit() and int(part) < len(row)
-        ):
-            row = row[int(part)]
-        else:
-            return None
-    return row
+    return _walk(row, path)[1]
 
 
 def has_path(row: Any, path: str) -> bool:
     """Whether a path may lead somewhere: what lies below a null or an empty list, this row cannot tell."""
-    if isinstance(row, Mapping) and path in row:
-        return True
-    for part in path.split("."):
-        if row is None or row == []:
-            return True
-        if isinstance(row, Mapping):
-            if part not in row:
-                return False
-            row = row[part]
-        elif isinstance(row, Sequence) and not isinstance(row, str):
-            if not part.isdigit():
-                return False
-            if int(part) >= len(row):
-                return True
-            row = row[int(part)]
-        else:
-            return False
-    return True
+    return _walk(row, path)[0]
+
+
+def _walk(row: Any, path: str) -> tuple[bool, Any]:
+    """Whether a path may lead somewhere, and what is there."""
+    if row is None or row == []:
+        return True, None
+    if isinstance(row, Mapping):
+        if path in row:
+            return True, row[path]
+        # A name may hold dots itself, at any depth: what leads to a value goes before what may lead to one.
+        ends = [end for end, letter in enumerate(path) if letter == "." and path[:end] in row]
+        ways = (_walk(row[path[:end]], path[end + 1 :]) for end in reversed(ends))
+        return max(ways, key=lambda way: (way[0], way[1] is not None), default=(False, None))
+    name, dot, rest = path.partition(".")
+    if not isinstance(row, Sequence) or isinstance(row, str | bytes) or not _INDEX.fullmatch(name):
+        return False, None
+    if int(name) >= len(row):
+        return True, None
+    item = row[int(name)]
+    return _walk(item, rest) if dot else (True, item)
 
 
 def columns_of(value: Any, depth: int = 1) -> Iterator[tuple[str, Any]]:

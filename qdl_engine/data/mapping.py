@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qdl_engine.data.columns import columns_of, has_path
 from qdl_engine.data.fields import detect_schema
 from qdl_engine.errors import DataError
+from qdl_engine.text import one_line
 
 _SHOWN = 24
+_WIDEST = 60
+"""Characters of a name: a file can have a text where a name belongs."""
 _BRACKETS = re.compile(r"\.?\[(\d*)\]")
 
 
@@ -41,7 +45,7 @@ def check_mapping(
     }
     if not absent:
         return
-    known = list(dict.fromkeys(name for row in first_rows for name, _ in columns_of(row)))
+    known = list(dict.fromkeys(one_line(name, _WIDEST) for row in first_rows for name, _ in columns_of(row)))
     near = list(dict.fromkeys(filter(None, (_nearest(path, known) for path in absent.values()))))
     sentences = [f"Did you mean {' and '.join(near)}?"] if near else []
     more = ", …" if len(known) > _SHOWN else "."
@@ -49,7 +53,7 @@ def check_mapping(
     fitting = _fitting(first_rows)
     if fitting:
         sentences.append(f'A named schema fits them too: fields = "{fitting}", without a mapping.')
-    named = ", ".join(f"{path!r} ({key})" for key, path in absent.items())
+    named = ", ".join(f"{one_line(path, _WIDEST)!r} ({key})" for key, path in absent.items())
     raise DataError(
         f"The mapping names what is not in the first {len(first_rows):,} rows of {source}: {named}",
         " ".join(sentences),
@@ -68,4 +72,9 @@ def _nearest(path: str, known: Iterable[str]) -> str:
     spelt = {name.casefold(): name for name in known}
     wanted = _BRACKETS.sub(lambda found: f".{found[1] or 0}", path.strip()).casefold()
     found = difflib.get_close_matches(wanted, spelt, 1)
-    return repr(spelt[found[0]]) if found else ""
+    if not found:
+        return ""
+    near = spelt[found[0]]
+    # An accent may be a character of its own: two names that look the same are told apart by their spelling.
+    alike = near != path and unicodedata.normalize("NFC", near) == unicodedata.normalize("NFC", path)
+    return ascii(near) if alike else repr(near)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.data.columns import has_path
+from qdl_engine.data.columns import at_path, columns_of, has_path
 from qdl_engine.data.mapping import check_mapping
 from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
 from qdl_engine.errors import DataError, SettingsError
@@ -64,12 +64,32 @@ def test_a_column_that_is_not_there_is_named_with_the_nearest_and_with_all(
         ({"a": [{"b": 1}]}, "a.b", False),
         ({"a": "text"}, "a.b", False),
         ({"a": 1}, "b", False),
+        ({"a": [1]}, "a.²", False),
+        ({"a": [1]}, "a." + "9" * 5000, False),
+        ({"a": b"12"}, "a.0", False),
     ],
 )
 def test_below_a_null_or_beyond_the_end_of_a_list_a_row_cannot_tell(
     row: dict[str, Any], path: str, there: bool
 ) -> None:
     assert has_path(row, path) is there
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"a.b": {"c": 1}},
+        {"a": {"b.c": 1}},
+        {"a": None, "a.b": {"c": 1}},
+        {"a": {"b": {"c": 1}}, "a.b": None},
+        {"y.z": {"..": 1}},
+    ],
+)
+def test_every_path_that_is_offered_leads_to_its_value_whatever_dots_its_names_hold(
+    row: dict[str, Any],
+) -> None:
+    assert all(has_path(row, path) for path, _ in columns_of(row))
+    assert [at_path(row, path) for path, value in columns_of(row) if value == 1] == [1]
 
 
 @pytest.mark.parametrize("fields", ["auto", "mapping"])
@@ -86,6 +106,14 @@ def test_preparing_refuses_it_and_keeps_what_was_prepared(lab: Lab, tmp_path: Pa
     with pytest.raises(DataError, match=r"reasoning\.0\.thoughts") as refused:
         prepare_system2_dataset(lab, system2(source, fields=fields, mapping=mapping), tokenizer=WORDS)
     assert "'reasoning.0.thought'" in refused.value.hint
+
+
+def test_names_that_look_the_same_are_told_apart_and_no_name_fills_the_screen() -> None:
+    rows: list[dict[str, Any]] = [{"questio\u0301n": "Why?", "x" * 5000: 1, "a\n\x1b[31mb": 2}]
+    with pytest.raises(DataError) as refused:
+        check_mapping({"instruction": "questi\u00f3n"}, rows, source="here")
+    assert r"Did you mean 'questio\u0301n'?" in refused.value.hint
+    assert "xx…, a ␛[31mb." in refused.value.hint and len(refused.value.hint) < 200
 
 
 def test_a_column_that_comes_late_is_no_mistake(lab: Lab, tmp_path: Path) -> None:
