@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.events import DescendantFocus
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
@@ -37,6 +38,8 @@ class BaseScreen(Screen[None]):
         super().__init__()
         self._seen_lab: Lab | None = None
         self._ticker: Timer | None = None
+        self._had_focus: Widget | None = None
+        """What the keys went to; a terminal that is too small hides it, which takes the focus from it."""
 
     @property
     def lab_app(self) -> QdlApp:
@@ -66,6 +69,18 @@ class BaseScreen(Screen[None]):
             self._ticker = self.set_interval(self.TICK, self.tick)
         elif self._ticker is not None:
             self._ticker.resume()
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        self._had_focus = event.widget
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._give_focus_back)
+
+    def _give_focus_back(self) -> None:
+        hidden = self.has_class("-tiny") or self.has_class("-low")
+        held = self._had_focus
+        if not hidden and self.focused is None and held is not None and held.is_attached:
+            held.focus()
 
     def on_screen_suspend(self) -> None:
         if self._ticker is not None:

@@ -90,9 +90,13 @@ def test_a_step_is_one_line_and_its_command_is_whole_or_not_there() -> None:
 
 
 async def test_below_60x20_it_says_what_it_needs(lab: Lab) -> None:
-    async with opened(lab, size=(50, 15)) as (app, _pilot):
+    async with opened(lab, size=(50, 15)) as (app, pilot):
         assert "needs 60x20" in screen_text(app)
         assert "Next step" not in screen_text(app)
+        assert app.focused is None, "what is not seen takes no keys"
+        await pilot.resize_terminal(80, 24)
+        await settled(app, pilot)
+        assert "enter Start" in screen_text(app), "the list has the keys again"
 
 
 async def test_a_wrong_setting_is_told_with_its_cure_until_it_is_mended(lab: Lab) -> None:
