@@ -11,7 +11,6 @@ from textual import on, work
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.events import Resize
 from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
@@ -197,8 +196,8 @@ class RecipeScreen(FormScreen):
     def show_config(self, message: ConfigRead) -> None:
         self.query_one("#config-text", Static).update(config_text(message.view))
 
-    def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.width < BESIDE, "stacked")
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < BESIDE, "stacked")
         if self.fields:
             self._drawn = None
             self.call_after_refresh(self.after_change)
