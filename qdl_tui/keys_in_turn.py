@@ -11,6 +11,7 @@ from textual import events
 from textual.app import App
 from textual.dom import DOMNode
 from textual.message_pump import MessagePump
+from textual.screen import Screen
 
 LONGEST_TURN = 0.5
 """Seconds after which the next key is handled all the same: a handler may wait for something itself."""
@@ -29,6 +30,8 @@ class KeysInTurnApp(App[None]):
         self._waiting_keys: deque[events.Key | events.Paste] = deque()
         self._turn = 0
         self._in_turn = False
+        self._shown: Screen[object] | None = None
+        """What was on show when the turn began."""
 
     async def on_event(self, event: events.Event) -> None:
         if not isinstance(event, events.Key | events.Paste) or event.is_forwarded:
@@ -43,6 +46,7 @@ class KeysInTurnApp(App[None]):
     async def _hand_on(self, key: events.Key | events.Paste) -> None:
         self._in_turn = True
         self._turn += 1
+        self._shown = self.screen
         await super().on_event(key)
         # What a key does takes up to two ways to the app: a widget's message to its screen, and the screen's
         # change of focus. The callbacks are the last in every queue on the way.
@@ -58,6 +62,13 @@ class KeysInTurnApp(App[None]):
         if turn != self._turn:
             return
         if not any(handler.call_later(self._follow, turn, way) for handler in way):
+            await self._be_shown(turn)
+
+    async def _be_shown(self, turn: int) -> None:
+        """End the turn; a screen that the key opened is laid out first, or there was nothing to scroll in."""
+        opened = self.screen is not self._shown
+        # The app itself hands on the next key: a screen that waits for its own end would wait without end.
+        if not (opened and self.screen.call_after_refresh(self.call_later, self._end_turn, turn)):
             await self._end_turn(turn)
 
     async def _end_turn(self, turn: int) -> None:

@@ -20,6 +20,9 @@ NAMES = {
     "\r": ("enter", "\r"),
     "\x15": ("ctrl+u", None),
     "\x13": ("ctrl+s", None),
+    "\x11": ("ctrl+q", None),
+    "?": ("question_mark", "?"),
+    "G": ("G", "G"),
 }
 
 
@@ -45,6 +48,28 @@ async def test_what_a_key_opens_gets_the_keys_behind_it(lab: Lab) -> None:
         typed_ahead(app, "\r")
         await settled(app, pilot)
         assert "[4 Runs]" in screen_text(app) and "absent for␛ " in screen_text(app)
+
+
+async def test_a_screen_that_a_key_opens_can_be_scrolled_by_the_next_and_left_by_the_one_after(
+    lab: Lab,
+) -> None:
+    async with opened(lab) as (app, pilot):
+        typed_ahead(app, "?G")
+        await settled(app, pilot)
+        shown = screen_text(app)
+        assert "This help" in shown and "This screen" not in shown, "its end is on show"
+        typed_ahead(app, "q?q?q2")
+        await settled(app, pilot)
+        assert "[2 System 1]" in screen_text(app)
+
+
+async def test_what_was_typed_behind_the_key_that_leaves_is_not_done(lab: Lab) -> None:
+    run = finished_run(lab)
+    async with opened(lab, "4") as (app, pilot):
+        typed_ahead(app, "j\x11dy2?")
+        await pilot.pause()
+        assert app._exit
+    assert run.record_file.is_file()
 
 
 class Holding(Input):
