@@ -197,7 +197,12 @@ class Lab:
 def write_text_atomic(path: Path, text: str, mode: int = 0o644) -> None:
     """Write `text` so that a reader sees the old file or the new one, never half of either."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        # A person knows the file by its own name.
+        error.filename = os.fspath(path)
+        raise
     try:
         with writing(path), os.fdopen(descriptor, "w", encoding="utf-8") as handle:
             handle.write(text)

@@ -81,3 +81,10 @@ def test_a_command_to_copy_survives_any_directory_name(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as missing:
         Lab.open(root)
     assert shlex.split(missing.value.hint.removeprefix("Make one: ")) == ["qdl", "--lab", str(root), "init"]
+
+
+def test_a_file_that_cannot_be_begun_is_named_by_its_own_name(tmp_path: Path) -> None:
+    longest = tmp_path / ("x" * 255)
+    with pytest.raises(OSError) as told:
+        write_text_atomic(longest, "")
+    assert told.value.filename == str(longest)
