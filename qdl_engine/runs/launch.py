@@ -29,7 +29,7 @@ from qdl_engine.runs.process import (
     signal_group,
 )
 from qdl_engine.runs.reader import EventTail
-from qdl_engine.runs.record import RESUME_FLAG, STOP_GRACE_SECONDS
+from qdl_engine.runs.record import RESUME_FLAG, STOP_GRACE_SECONDS, clear_stop
 from qdl_engine.runs.store import (
     SYSTEMS,
     Run,
@@ -121,7 +121,7 @@ def _launch(run: Run) -> Run:
     _refuse_shared_output(run)
     # Workers whose launcher and supervisor were both killed would write into what is trained now.
     kill_workers(run.directory)
-    run.stop_file.unlink(missing_ok=True)
+    clear_stop(run)
     # Until the supervisor is up, the run lives by the process that starts it.
     run = replace(
         run,
@@ -208,6 +208,8 @@ def stop_run(run: Run, *, force: bool = False, grace: float = STOP_GRACE_SECONDS
     if not current.active:
         raise RunError(f"Run {run.id} is not running: it is {current.state}")
     deadline = time.time() + (0.0 if force else grace)
+    if current.stop_file.is_dir():
+        clear_stop(current)
     write_json_atomic(current.stop_file, {"asked": time.time(), "deadline": deadline})
     if current.pid is not None and is_alive(current.pid, current.identity):
         signal_group(current.pid, signal.SIGKILL if force else signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -152,6 +153,14 @@ class Run:
 def save_run(run: Run) -> None:
     """Write the record, atomically. Only the launcher and the supervisor do so, each in its turn."""
     write_json_atomic(run.record_file, run.to_dict())
+
+
+def clear_stop(run: Run) -> None:
+    """Take the request to stop away; whatever has its name is one, a directory too."""
+    if run.stop_file.is_dir() and not run.stop_file.is_symlink():
+        shutil.rmtree(run.stop_file)
+    else:
+        run.stop_file.unlink(missing_ok=True)
 
 
 def load_record(directory: Path) -> Run:

@@ -128,7 +128,7 @@ def stop_deadline(run: Run, *, default: float) -> float:
     """
     try:
         written = run.stop_file.stat().st_mtime
-    except FileNotFoundError:
+    except OSError:  # Not there, or a link that leads nowhere, which is not there for anybody else either.
         return default
     deadline = _deadline_in(run.stop_file)
     return written + STOP_GRACE_SECONDS if deadline is None else deadline

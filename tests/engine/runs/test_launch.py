@@ -294,6 +294,30 @@ def test_past_the_grace_of_a_damaged_request_the_run_is_ended(lab: Lab, make_run
     assert (ended.state, ended.exit_code) == ("stopped", -signal.SIGKILL)
 
 
+@pytest.mark.parametrize("kind", ["a directory", "a link to a directory", "a link to itself"])
+def test_whatever_stands_in_the_place_of_the_request_a_run_is_stopped_and_resumed(
+    lab: Lab, kind: str
+) -> None:
+    code = "import time, pathlib; pathlib.Path('ready').touch(); time.sleep(600)"
+    run = start_run(create_run(lab, "label", argv=[sys.executable, "-c", code]))
+    for _ in range(2):
+        until((run.cwd / "ready").exists)
+        (run.cwd / "ready").unlink()
+        if kind == "a directory":
+            (run.stop_file / "deeper").mkdir(parents=True)
+        else:
+            run.stop_file.symlink_to(lab.data if "directory" in kind else run.stop_file)
+        assert is_alive(run.supervisor_pid, run.supervisor_identity)
+        stop_run(run, grace=PATIENCE)
+        assert wait_for(run, poll=0.02, timeout=PATIENCE).state == "stopped"
+        run.stop_file.unlink()
+        run.stop_file.mkdir()
+        run = resume_run(refresh_run(run))
+    assert run.attempt == 3 and not run.stop_file.exists() and lab.data.is_dir()
+    stop_run(run, force=True)
+    wait_for(run, poll=0.02, timeout=PATIENCE)
+
+
 def test_stop_without_a_supervisor(lab: Lab, make_run: MakeRun) -> None:
     run = start_run(make_run("signal.signal(15, signal.SIG_IGN); Path('ready').touch(); time.sleep(600)"))
     until((lab.root / "ready").exists)
