@@ -56,7 +56,9 @@ def check_schedule(arguments: Mapping[str, Any], *, held_out: bool) -> None:
             hint = nearest(key, accepted) or f"Accepted: {', '.join(accepted) or 'none'}."
             raise SettingsError(f"training.lr_scheduler_kwargs.{key}: {kind} does not take it", hint)
     rate = arguments.get("learning_rate", SFTConfig.__dataclass_fields__["learning_rate"].default)
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=rate)
+    # Two groups, as the trainer makes them: with weight decay and without. A limit may be given for each.
+    groups = [{"params": [torch.zeros(1, requires_grad=True)]} for _ in range(2)]
+    optimizer = torch.optim.SGD(groups, lr=rate)
     try:
         get_scheduler(kind, optimizer, 0, 1000, keywords)
     except (TypeError, ValueError, ArithmeticError) as error:

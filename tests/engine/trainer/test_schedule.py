@@ -88,6 +88,7 @@ def test_a_training_is_refused_before_the_student_is_looked_for(make_lab: MakeLa
         arguments("cosine_with_min_lr", {"min_lr_rate": 0.1}),
         arguments("warmup_stable_decay", {"num_decay_steps": 2}),
         arguments("reduce_lr_on_plateau", {"factor": 0.5, "patience": 0}),
+        arguments("reduce_lr_on_plateau", {"min_lr": [1e-6, 1e-5]}),
         arguments("polynomial", {"power": 2.0}),
         arguments("inverse_sqrt"),
     ],
