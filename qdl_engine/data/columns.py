@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _DEEPEST = 3
@@ -64,9 +65,16 @@ def lists_of_objects(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def unwrapping(names: Sequence[str], place: str) -> str:
+def unwrapping(names: Sequence[str], path: str | Path) -> str:
     """How to get at the rows that are wrapped in an object, under one of `names`."""
     name = names[0]
-    path = f".{name}" if name.isascii() and name.isidentifier() else f".[{json.dumps(name)}]"
+    within = f".{name}" if name.isascii() and name.isidentifier() else f".[{json.dumps(name)}]"
     which = "that" if len(names) == 1 else "one of them"
-    return f"If {which} holds the rows, unwrap it: jq {shlex.quote(path)} {shlex.quote(place)} > rows.json"
+    return f"If {which} holds the rows, unwrap it: {jq(shlex.quote(within), path)} > rows.json"
+
+
+def jq(what: str, path: str | Path) -> str:
+    """A command line that reads a file by jq, which does not unpack."""
+    place = shlex.quote(str(path))
+    unpack = {".gz": "gzip -dc", ".zst": "zstd -dc"}.get(Path(path).suffix.lower())
+    return f"jq {what} <({unpack} {place})" if unpack else f"jq {what} {place}"

@@ -20,6 +20,8 @@ GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _CHUNK = 1 << 16
 LONGEST_ROW = 1 << 25
 """Characters of one array element; a longer one is a broken file, not a row, and would fill the memory."""
+LONGEST_LINE = 4 * LONGEST_ROW
+"""Bytes of a row in JSON Lines: a character has up to four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +66,26 @@ def reading(path: Path) -> Iterator[None]:
 def read_json_lines(path: Path) -> Iterator[SourceRow]:
     """The rows of a JSON Lines file; a line that is no JSON costs that line only."""
     with reading(path), open_unpacked(path) as handle:
-        for number, line in enumerate(handle, 1):
+        for number, line in enumerate(_lines(handle), 1):
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)
             if not line.strip():
+                continue
+            if len(line) >= LONGEST_LINE:
+                yield SourceRow(number, None, f"longer than {LONGEST_LINE:,} bytes")
                 continue
             try:
                 yield SourceRow(number, json.loads(line))
             except (ValueError, RecursionError) as cause:
                 yield SourceRow(number, None, f"not valid JSON: {one_line(cause)}")
+
+
+def _lines(handle: BinaryIO) -> Iterator[bytes]:
+    """Its lines; of one that is too long to be a row no more than that, whatever follows."""
+    while line := handle.readline(LONGEST_LINE):
+        yield line
+        while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            line = handle.readline(LONGEST_LINE)
 
 
 class ArrayReader:
@@ -153,15 +166,20 @@ def read_json_array(path: Path) -> Iterator[SourceRow]:
     with reading(path), open_unpacked(path) as handle:
         reader = ArrayReader(path, handle)
         reader.skip("[")
-        if reader.next_character() == "]":
-            return
+        more = reader.next_character() != "]"
         for number in itertools.count(1):
+            if not more:
+                break
             reader.next_character()
             line = reader.line
             yield SourceRow(line, reader.element(), row=number)
-            if reader.next_character() == "]":
-                return
-            reader.skip(",")
+            more = reader.next_character() != "]"
+            if more:
+                reader.skip(",")
+        reader.skip("]")
+        if reader.next_character():
+            # Such as a second array: its rows would be missed in silence.
+            raise reader.error("something follows the array")
 
 
 def one_line(cause: BaseException) -> str:

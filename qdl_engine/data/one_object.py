@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import json
-import shlex
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qdl_engine.data.columns import unwrapping
+from qdl_engine.data.columns import jq, unwrapping
 from qdl_engine.data.fields import detect_schema
 from qdl_engine.data.json_rows import LONGEST_ROW, ArrayReader, open_unpacked, reading
 from qdl_engine.errors import DataError
 
 _ROWS_TO_TELL = 10_000
+_KEYS_TO_TELL = 10_000
 _ACCEPTED = "Accepted: one object on each line (JSON Lines), or one JSON array of objects."
 
 
@@ -27,7 +29,7 @@ class _Object:
     """Keys that hold lists of objects."""
     lines: int = 1
     whole: bool = True
-    """Whether it was read to its end; a list of very many objects is not."""
+    """Whether it was read to its end; one of very many keys, or a list of very many objects, is not."""
 
 
 def refuse_one_object(path: Path) -> None:
@@ -40,27 +42,33 @@ def refuse_one_object(path: Path) -> None:
         DataError: saying what the file holds, what is accepted, and how to get there.
     """
     with reading(path):
-        if _begins_with_a_row(path):
-            return
-        objects = _objects(path)
-    if not objects or any(found.lines == 1 and found.whole for found in objects):
+        doubtful = _doubtful_lines(path)
+        objects = _objects(path, doubtful) if doubtful else []
+    if not objects:
         return
-    place = shlex.quote(str(path))
     first = objects[0]
+    if any(found.lines == 1 and found.whole for found in objects) and not _is_huge_wrapper(path, first):
+        return
     if len(objects) > 1:
         raise DataError(
             f"Cannot read {path}: JSON objects one after another, each over several lines",
-            f"{_ACCEPTED} To put each on its line: jq -c . {place} > rows.jsonl",
+            f"{_ACCEPTED} To put each on its line: {jq('-c .', path)} > rows.jsonl",
         )
     if first.lists and not _is_row(first):
         named = " and ".join(json.dumps(name, ensure_ascii=False) for name in first.lists)
         raise DataError(
             f"Cannot read {path}: one JSON object, with {_lists(first)} of objects under {named}",
-            f"{_ACCEPTED} {unwrapping(first.lists, str(path))}",
+            f"{_ACCEPTED} {unwrapping(first.lists, path)}",
+        )
+    if not first.whole:
+        each = jq("-c '.[]'", path)
+        raise DataError(
+            f"Cannot read {path}: one JSON object of more than {_KEYS_TO_TELL:,} keys",
+            f"{_ACCEPTED} If each key holds a row: {each} > rows.jsonl",
         )
     raise DataError(
         f"Cannot read {path}: one JSON object over {first.lines:,} lines",
-        f"{_ACCEPTED} If it is a row, put it on one line: jq -c . {place} > rows.jsonl",
+        f"{_ACCEPTED} If it is a row, put it on one line: {jq('-c .', path)} > rows.jsonl",
     )
 
 
@@ -77,13 +85,29 @@ def _is_row(found: _Object) -> bool:
     return True
 
 
-def _begins_with_a_row(path: Path) -> bool:
+def _is_huge_wrapper(path: Path, first: _Object) -> bool:
+    """Whether an object on one line is around rows, and too long to be a row itself."""
+    return bool(first.lists) and not _is_row(first) and path.stat().st_size >= LONGEST_ROW
+
+
+def _doubtful_lines(path: Path) -> float:
+    """Up to which line a break may be that of one row: none when the first is a row, all when the second is.
+
+    Lines with nothing on them do not count.
+    """
+    seen = 0
     with open_unpacked(path) as handle:
-        line = b""
-        while not line.strip():
+        for number in itertools.count(1):
             line = handle.readline(LONGEST_ROW).removeprefix(codecs.BOM_UTF8)
-            if not line:
-                return True
+            seen += bool(line.strip())
+            if not line or len(line) == LONGEST_ROW or (seen and _is_json(line)):
+                return math.inf if seen > 1 or len(line) == LONGEST_ROW else 0
+            if seen == 2:
+                return number
+    return 0
+
+
+def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
     except (ValueError, RecursionError):
@@ -91,8 +115,12 @@ def _begins_with_a_row(path: Path) -> bool:
     return True
 
 
-def _objects(path: Path) -> list[_Object]:
-    """The file's first two objects, or its only one; none when it does not begin with a sound one."""
+def _objects(path: Path, doubtful: float) -> list[_Object]:
+    """The file's first two objects, or its only one; none when it does not begin with a sound one.
+
+    Raises:
+        DataError: when the first one goes on beyond the doubtful lines, and is broken there.
+    """
     found: list[_Object] = []
     with open_unpacked(path) as handle:
         reader = ArrayReader(path, handle)
@@ -102,6 +130,8 @@ def _objects(path: Path) -> list[_Object]:
                 if not found[-1].whole:
                     break
         except DataError:
+            if not found and reader.line > doubtful:
+                raise
             return []
     return found
 
@@ -119,6 +149,9 @@ def _outside(reader: ArrayReader) -> _Object:
     while more:
         key = str(reader.element())
         reader.skip(":")
+        if len(found.keys) == _KEYS_TO_TELL:
+            found.whole = False
+            return found
         if reader.next_character() == "[":
             holds_objects, ended = _list_of_objects(reader)
             found.keys[key] = True
@@ -128,7 +161,8 @@ def _outside(reader: ArrayReader) -> _Object:
                 found.whole = False
                 return found
         else:
-            found.keys[key] = reader.element()
+            # Of a value only whether there is one: together they may be larger than the memory.
+            found.keys[key] = None if reader.element() is None else True
         more = _goes_on(reader, "}")
     reader.skip("}")
     found.lines = reader.line - begin + 1

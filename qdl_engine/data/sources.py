@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def find_local(lab: Lab, name: str) -> Path | None:
     Raises:
         DataError: when `name` can only be a path, and nothing is there.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # `Path` raises for a person who is not known here.
     for candidate in (lab.root / path, path.absolute()):
         if candidate.exists():
             return candidate

@@ -123,7 +123,7 @@ def test_a_relative_source_is_looked_for_in_the_lab_first(
     assert find_local(lab, "someone/some_data") is None
 
 
-@pytest.mark.parametrize("name", ["gone.jsonl", "./gone", "/gone/for/good", "a/b/c"])
+@pytest.mark.parametrize("name", ["gone.jsonl", "./gone", "/gone/for/good", "a/b/c", "~nobody-here/x"])
 def test_a_missing_file_is_not_taken_for_a_hub_id(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="Data file not found"):
         open_source(Lab.at(tmp_path), name, split="train", seed=1)
@@ -212,6 +212,11 @@ WRAPPED = '{"version": 1,\n "data": [\n  {"instruction": "a"},\n  {"instruction"
         ),
         ('{"1": {"q": 1},\n"2": {"q": 2}}', "one JSON object over 2 lines", "Accepted: one object on each"),
         ('{"data": [\n' + '{"q": 1},\n' * 12_000, 'a list of objects under "data"', "jq .data "),
+        (
+            "{\n" + "".join(f'"{key}": {{"q": 1}},\n' for key in range(12_000)),
+            "one JSON object of more than 10,000 keys",
+            "If each key holds a row: jq -c '.[]' ",
+        ),
     ],
 )
 def test_one_object_where_rows_are_wanted_is_told_from_broken_rows(
@@ -223,6 +228,50 @@ def test_one_object_where_rows_are_wanted_is_told_from_broken_rows(
         assert refused.value.message.startswith(f"Cannot read {path}: ") and words in refused.value.message
         assert hint in refused.value.hint and "one JSON array of objects" in refused.value.hint
         assert shlex.quote(str(path)) in refused.value.hint
+        assert ("<(gzip -dc " in refused.value.hint) == (path.suffix == ".gz")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('{\n "data": [\n  {"q": 1},\n  {"q": 2},\n ]\n}\n', 5),
+        ('{"data": [\n  {"q": 1},\n  {"q": 2}\n],}\n', 4),
+        ('\ufeff{\r\n "q": 1,\r\n}\r\n', 3),
+        ('\n{\n\n "data": [\n {"q": 1},\n {"q": 2}', 6),
+    ],
+)
+def test_a_break_far_in_an_object_is_named_and_its_last_row_is_not_taken_for_the_only_one(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    with pytest.raises(DataError, match=f"Not valid JSON: .*, line {line}: "):
+        read_file(write(tmp_path / "a.json", text))
+
+
+@pytest.mark.parametrize("text", ["[1] x", "[1][2]", "[]\n[2]"])
+def test_what_follows_an_array_is_not_missed_in_silence(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match="something follows the array"):
+        values(write(tmp_path / "a.json", text))
+
+
+def test_a_line_longer_than_any_row_costs_that_row_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qdl_engine.data.json_rows.LONGEST_LINE", 16)
+    path = write(tmp_path / "a.jsonl", '{"a": 1}\n{"a": "' + "x" * 50 + '"}\n{"a": 2}\n' + "y" * 32)
+    read = [(row.line, row.value, row.problem) for row in read_file(path)]
+    assert read[0] == (1, {"a": 1}, "") and read[2] == (3, {"a": 2}, "") and len(read) == 4
+    assert read[1] == (2, None, "longer than 16 bytes") and read[3][0] == 4
+
+
+def test_rows_wrapped_on_one_line_too_long_for_a_row_are_told_from_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qdl_engine.data.one_object.LONGEST_ROW", 16)
+    path = write(tmp_path / "a.json", '{"data": [{"a": 1}, {"a": 2}]}')
+    with pytest.raises(DataError, match='a list of objects under "data"'):
+        read_file(path)
+    chat = '{"messages": [{"role": "user", "content": "Why?"}]}'
+    assert len(values(write(tmp_path / "b.json", chat))) == 1
 
 
 @pytest.mark.parametrize(
