@@ -38,6 +38,7 @@ RecipeSettings = System1Settings | System2Settings
 
 _ROWS_TO_DETECT = 20
 _ROWS_TO_FIND_COLUMNS = 1_000
+_CHARACTERS_TO_FIND_COLUMNS = 1 << 25
 _ROWS_TO_SEARCH = 10_000
 _SECONDS_BETWEEN_EVENTS = 0.2
 
@@ -154,12 +155,16 @@ def _first_rows(
     first: list[SourceRow] = []
     known: list[dict[str, Any]] = []
     unseen = list(filter(None, columns))
+    size = 0
     for row in islice(rows, _ROWS_TO_SEARCH):
         first.append(row)
         if isinstance(row.value, dict):
             known.append(row.value)
             unseen = [path for path in unseen if not has_path(row.value, path)]
-        if len(known) >= (_ROWS_TO_FIND_COLUMNS if unseen else _ROWS_TO_DETECT):
+        # They are held, so what they hold is bounded too.
+        size += len(str(row.value))
+        wanted = _ROWS_TO_FIND_COLUMNS if unseen and size < _CHARACTERS_TO_FIND_COLUMNS else _ROWS_TO_DETECT
+        if len(known) >= wanted:
             break
     return first, known
 

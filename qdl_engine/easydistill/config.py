@@ -125,7 +125,7 @@ def _training_section(recipe: RecipeSettings, output_dir: Path) -> dict[str, Any
 def student_reference(lab: Lab, student: str) -> str:
     """A local directory as an absolute path, anything else (a hub id) as it is."""
     for base in (lab.root, Path.cwd()):
-        candidate = base / Path(student).expanduser()
+        candidate = base / os.path.expanduser(student)  # `Path` raises for a person who is not known here.
         if os.path.isdir(candidate):  # `Path` raises for a name too long to be one.
             return str(candidate.absolute())
     return student

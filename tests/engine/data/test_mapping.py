@@ -124,6 +124,16 @@ def test_a_column_that_comes_late_is_no_mistake(lab: Lab, tmp_path: Path) -> Non
     assert report.kept == 50
 
 
+def test_a_column_is_looked_for_in_few_rows_when_they_are_large(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qdl_engine.data.prepare._CHARACTERS_TO_FIND_COLUMNS", 10_000)
+    source = write_lines(tmp_path / "rows.jsonl", [{"q": "long " * 100}] * 100)
+    mapping = {"instruction": "q", "output": "a"}
+    with pytest.raises(DataError, match="not in the first 20 rows"):
+        prepare_system1_dataset(lab, system1(source, mapping=mapping), tokenizer=WORDS)
+
+
 def test_where_the_teacher_answers_no_answer_need_be_there(lab: Lab, tmp_path: Path) -> None:
     source = write_lines(tmp_path / "rows.jsonl", [{"q": "one"}, {"q": "two"}])
     mapping = {"instruction": "q", "output": "a"}

@@ -14,6 +14,7 @@ from qdl_engine.easydistill.config import (
     build_config,
     check_config,
     read_config,
+    student_reference,
     write_system1_config,
     write_system2_config,
 )
@@ -132,3 +133,7 @@ def test_configs_cost_no_model_library() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_a_home_of_nobody_is_no_defect(tmp_path: Path) -> None:
+    assert student_reference(Lab.at(tmp_path), "~nobody-here/x") == "~nobody-here/x"
