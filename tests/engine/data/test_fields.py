@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from qdl_engine.data.chain import Chain, Drop, as_level, as_verdict
-from qdl_engine.data.fields import at_path, chains_of, choose_schema, detect_schema, mapped
+from qdl_engine.data.columns import at_path
+from qdl_engine.data.fields import chains_of, choose_schema, detect_schema, mapped
 from qdl_engine.errors import DataError, SettingsError
 
 
