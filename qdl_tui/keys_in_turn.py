@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +15,9 @@ from textual.message_pump import MessagePump
 from textual.screen import Screen
 
 LONGEST_TURN = 0.5
-"""Seconds after which the next key is handled all the same: a handler may wait for something itself."""
+"""Idle seconds after which the next key is handled all the same: a handler may wait for something itself."""
+SHORTEST_LOOK = 0.01
+"""Seconds between two looks at whether that time is over."""
 
 
 class KeysInTurnApp(App[None]):
@@ -82,4 +85,18 @@ class KeysInTurnApp(App[None]):
 
     def _end_turn_in_time(self) -> None:
         """A widget may wait for something, or be gone with what was in its queue."""
-        self.set_timer(LONGEST_TURN, partial(self._end_turn, self._turn))
+        self._look_again(self._turn, _idle() + LONGEST_TURN)
+
+    def _look_again(self, turn: int, end: float) -> None:
+        self.set_timer(max(SHORTEST_LOOK, end - _idle()), partial(self._end_turn_by, turn, end))
+
+    async def _end_turn_by(self, turn: int, end: float) -> None:
+        if turn == self._turn and self._in_turn and _idle() < end:
+            self._look_again(turn, end)
+        else:
+            await self._end_turn(turn)
+
+
+def _idle() -> float:
+    """Seconds in which this thread did nothing: a slow machine that builds a screen is not waiting."""
+    return time.monotonic() - time.thread_time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -103,6 +104,24 @@ async def test_a_widget_that_waits_does_not_hold_up_the_keyboard() -> None:
         await pilot.pause()
         app.post_message(events.Key("w", "w"))
         app.post_message(events.Key("f5", None))
+        await app.query_one(Gate).opened.wait()
+        await pilot.pause()
+        assert app.query_one(Holding).value == "w"
+
+
+async def test_a_slow_machine_is_not_taken_for_a_widget_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    idle = [0.0]
+    monkeypatch.setattr("qdl_tui.keys_in_turn._idle", lambda: idle[0])
+    monkeypatch.setattr("qdl_tui.keys_in_turn.LONGEST_TURN", 0.02)
+    app = HeldUp()
+    async with app.run_test() as pilot:
+        app.query_one(Holding).focus()
+        await pilot.pause()
+        app.post_message(events.Key("w", "w"))
+        app.post_message(events.Key("f5", None))
+        await pilot.pause(0.2)
+        assert not app.query_one(Gate).opened.is_set(), "no idle moment has passed"
+        idle[0] = 1.0
         await app.query_one(Gate).opened.wait()
         await pilot.pause()
         assert app.query_one(Holding).value == "w"
