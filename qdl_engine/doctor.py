@@ -87,6 +87,7 @@ def examine(lab: Lab, *, ask_hub: bool = True) -> DoctorReport:
             _easydistill2(),
             _disk(lab),
             _hub(lab, ask_hub),
+            *_teacher(lab),
             _lab(lab),
         ]
     )
@@ -253,6 +254,30 @@ def _without_hub(lab: Lab, detail: str, cure: str) -> Check:
         return Check("hub", "note", detail, cure)
     needs = "\n".join(["The lab needs of it, and they are not here:", *lacking, cure])
     return Check("hub", "missing", detail, needs)
+
+
+def _teacher(lab: Lab) -> Iterator[Check]:
+    """A teacher that is no checkpoint, as far as can be seen without asking it; `_hub` looks for those."""
+    from qdl_engine.teachers.make import make_teacher
+
+    settings = _settings(lab)
+    if settings is None or settings.teacher.kind == "hf":
+        return
+    teacher = settings.teacher
+    if teacher.kind == "vllm" and _version("vllm") is None:
+        from qdl_engine.teachers.vllm import INSTALL
+
+        yield Check("teacher", "missing", "vLLM is not installed", INSTALL)
+        return
+    try:
+        name = make_teacher(teacher, lab.root).name
+    except LabError as error:
+        yield Check("teacher", "missing", error.message, error.hint)
+        return
+    if teacher.kind == "file" and not Path(name).is_file():
+        yield Check("teacher", "missing", f"no file of answers at {name}", "Set teacher.answers.")
+    else:
+        yield Check("teacher", "ok", f"{teacher.kind}: {name}; not asked")
 
 
 def _lab(lab: Lab) -> Check:

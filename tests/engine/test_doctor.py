@@ -100,6 +100,27 @@ def test_what_the_lab_needs_of_a_hub_that_is_not_asked_is_missing(
     assert next(check for check in examine(lab).checks if check.name == "hub").state == "note"
 
 
+@pytest.mark.parametrize(
+    ("teacher", "detail", "cure"),
+    [
+        ('kind = "server"', "teacher.url is empty", "http://localhost:8000/v1"),
+        ('kind = "vllm"', "vLLM is not installed", "pip install vllm"),
+        ('kind = "file"', "teacher.answers is empty", "JSONL"),
+        ('kind = "file"\nanswers = "none.jsonl"', "none.jsonl", "teacher.answers"),
+    ],
+)
+def test_a_teacher_that_is_no_checkpoint_lacks_something(
+    tmp_path: Path, teacher: str, detail: str, cure: str
+) -> None:
+    lab = Lab.at(tmp_path)
+    lab.settings_file.write_text(f"[teacher]\n{teacher}\n", encoding="utf-8")
+    check = checks(lab)["teacher"]
+    assert check.state == "missing" and detail in check.detail and cure in check.cure
+    (tmp_path / "none.jsonl").touch()
+    lab.settings_file.write_text('[teacher]\nkind = "file"\nanswers = "none.jsonl"\n', encoding="utf-8")
+    assert checks(lab)["teacher"].state == "ok"
+
+
 def test_missing_is_unhealthy() -> None:
     assert DoctorReport([Check("a", "note", "")]).healthy
     sick = DoctorReport([Check("a", "missing", "gone", "fetch it")])
