@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,7 +22,7 @@ from qdl_engine.comparison import (
     weights_written,
 )
 from qdl_engine.comparison_file import ComparisonKeeper
-from qdl_engine.errors import DataError, ModelError, SettingsError
+from qdl_engine.errors import DataError, LabError, ModelError, SettingsError
 from qdl_engine.events import EventSink, make_event, no_sink
 from qdl_engine.models import LoadedModel, ModelLike, as_loaded
 from qdl_engine.prompts import Mode
@@ -63,6 +63,7 @@ def compare_models(
     quantization: Quantization = "8bit",
     device: str = "auto",
     save_to: str | Path | None = None,
+    unusable: Mapping[ModelName, LabError] | None = None,
     on_event: EventSink = no_sink,
 ) -> Comparison:
     """Ask every model every prompt.
@@ -87,6 +88,7 @@ def compare_models(
         quantization: Of a teacher loaded here.
         device: Where models are loaded.
         save_to: Write the comparison to this file, as the answers come.
+        unusable: Models that are known not to answer, and why: skipped as one that cannot be loaded.
         on_event: Takes `progress`, and a `note` for each model loaded or skipped.
 
     Raises:
@@ -115,6 +117,8 @@ def compare_models(
     asker = _Asker(
         comparison, keeper, max_new_tokens, temperature, quantization, device, on_event, len(wanted)
     )
+    for name, error in (unusable or {}).items():
+        asker.skip(name, error)
     try:
         for name, (path, loaded) in wanted.items():
             mode: Mode = teacher_mode if name == "teacher" else name
@@ -125,9 +129,7 @@ def compare_models(
                 else:
                     asker.load_and_ask(name, path or "", mode, prompt)
             except (ModelError, DataError) as error:
-                comparison.models.pop(name, None)
-                comparison.skipped[name] = str(error)
-                on_event(make_event("note", message=f"{name} is skipped: {error.message}"))
+                asker.skip(name, error)
             if loaded is None:
                 _free()
     except BaseException:
@@ -216,6 +218,11 @@ class _Asker:
             self._count()
         if len(failures) == len(self.comparison.prompts):
             raise failures[0]
+
+    def skip(self, name: str, why: LabError) -> None:
+        self.comparison.models.pop(name, None)
+        self.comparison.skipped[name] = str(why)
+        self.on_event(make_event("note", message=f"{name} is skipped: {why.message}"))
 
     def _count(self) -> None:
         self.keeper.keep(self.comparison)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group
 from qdl_engine.cli.progress import Progress
-from qdl_engine.errors import ModelError, SettingsError
+from qdl_engine.errors import LabError, ModelError, SettingsError
 
 if TYPE_CHECKING:
     from qdl_engine.comparison import Comparison
@@ -105,7 +105,13 @@ def model_arguments(lab: Lab, settings: LabSettings, names: list[str]) -> dict[s
         from qdl_engine.teachers.make import make_teacher
 
         del models["teacher_path"]
-        models["teacher_model"] = make_teacher(settings.teacher, lab.root)
+        try:
+            models["teacher_model"] = make_teacher(settings.teacher, lab.root)
+        except LabError as error:
+            if not models:
+                raise
+            # As for one that cannot be loaded: the students answer.
+            models["unusable"] = {"teacher": error}
     return {
         **models,
         "max_new_tokens": asking.max_new_tokens,

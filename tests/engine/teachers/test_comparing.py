@@ -18,6 +18,7 @@ from qdl_engine.teachers.make import make_teacher
 from qdl_engine.toml import save_settings
 from tests.engine.teachers.fault_server import FaultServer
 from tests.engine.test_worker import Process
+from tests.tiny import make_tiny_model
 
 
 @pytest.fixture
@@ -77,6 +78,22 @@ def test_qdl_compare_asks_the_server(
     assert said["models"]["teacher"]["answers"][0]["answer"] == "GOOD MORNING"
     assert main(["--lab", str(lab.root), "comparisons", "latest"]) == 0
     assert "teacher          unknown" in capsys.readouterr().out
+
+
+def test_a_server_without_an_address_skips_the_teacher_and_the_students_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = Lab.at(tmp_path / "lab")
+    lab.create_directories()
+    lab.settings_file.write_text('[teacher]\nkind = "server"\n', encoding="utf-8")
+    make_tiny_model(lab.system1_checkpoint)
+    words = ["--lab", str(lab.root), "--json", "--set", "comparison.max_new_tokens=2", "compare"]
+    assert main([*words, "--only", "teacher,system1", "One?"]) == 0
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    assert list(said["models"]) == ["system1"] and "teacher.url is empty" in said["skipped"]["teacher"]
+    assert "teacher is skipped: teacher.url is empty" in err
+    assert main([*words, "--only", "teacher", "One?"]) == 2, "there is nothing else to ask"
 
 
 def test_the_worker_streams_from_a_server(server: FaultServer, worker: Process, tmp_path: Path) -> None:
