@@ -156,6 +156,12 @@ def read_votes(lab: Lab) -> list[Vote]:
     return list(counted.values())
 
 
+def replaced_by(lab: Lab, vote: Vote) -> Vote | None:
+    """The vote that counted until now, and in whose place `vote` comes once it is stored."""
+    key = (vote.who, vote.comparison, vote.prompt)
+    return next((old for old in read_votes(lab) if (old.who, old.comparison, old.prompt) == key), None)
+
+
 def _parse(line: bytes) -> Vote | None:
     try:
         value = json.loads(line)

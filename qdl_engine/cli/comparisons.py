@@ -150,15 +150,18 @@ def vote(context: Context, given: Namespace) -> int:
 
     from qdl_engine.comparison import load_comparison
     from qdl_engine.comparison_file import find_comparison
-    from qdl_engine.votes import append_vote, make_vote
+    from qdl_engine.votes import append_vote, make_vote, replaced_by
 
     lab = context.open_lab()
     path = find_comparison(lab, given.name)
     cast = make_vote(load_comparison(path), path.stem, given.prompt - 1, given.best)
+    old = replaced_by(lab, cast)
     append_vote(lab, cast)
+    instead = "" if old is None else f", in place of your {'blind ' if old.blind else ''}vote for {old.best}"
     context.emit(
-        asdict(cast),
-        f"Voted on {path.stem}, prompt {given.prompt}: {given.best}\nScores: qdl --lab {lab.word} votes",
+        {**asdict(cast), "replaced": None if old is None else asdict(old)},
+        f"Voted on {path.stem}, prompt {given.prompt}: {given.best}{instead}\n"
+        f"Scores: qdl --lab {lab.word} votes",
     )
     return 0
 

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.comparison import Answer, ComparedModel, Comparison, list_comparisons, save_comparison
+from qdl_engine.comparison import (
+    Answer,
+    ComparedModel,
+    Comparison,
+    list_comparisons,
+    load_comparison,
+    save_comparison,
+)
 from qdl_engine.lab import Lab
+from qdl_engine.votes import append_vote, make_vote
 from tests.engine.cli.conftest import Capture, Qdl
 from tests.tiny import make_tiny_model
 
@@ -61,11 +69,20 @@ def test_export_of_a_saved_comparison(saved: str, qdl: Qdl, tmp_path: Path, caps
     assert json.loads(Path(names[1]).read_text())["prompts"] == ["1 + 1?", "b?"]
 
 
-def test_votes_are_cast_and_scored(saved: str, qdl: Qdl, capsys: Capture) -> None:
+def test_votes_are_cast_and_scored(saved: str, lab: Lab, qdl: Qdl, capsys: Capture) -> None:
     assert qdl("votes") == 0 and "No votes yet" in capsys.readouterr().out
     assert qdl("vote", saved, "1", "system2") == 0
     assert qdl("vote", saved, "2", "tie") == 0
     assert qdl("vote", saved, "2", "teacher") == 2
+    assert "in place of" not in capsys.readouterr().out
+    assert qdl("vote", saved, "2", "tie") == 0
+    assert f"Voted on {saved}, prompt 2: tie, in place of your vote for tie\n" in capsys.readouterr().out
+    blind = make_vote(load_comparison(lab.comparisons / f"{saved}.json"), saved, 0, "system1", blind=True)
+    append_vote(lab, blind)
+    assert qdl("vote", saved, "1", "system2") == 0
+    assert ": system2, in place of your blind vote for system1\n" in capsys.readouterr().out
+    assert qdl("vote", saved, "1", "system2", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["replaced"]["blind"] is False
     capsys.readouterr()
     assert qdl("votes", "--json") == 0
     value = json.loads(capsys.readouterr().out)
