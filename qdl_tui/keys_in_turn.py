@@ -14,6 +14,8 @@ from textual.dom import DOMNode
 from textual.message_pump import MessagePump
 from textual.screen import Screen
 
+DIALOG = "dialog"
+"""The group of workers that read what a dialog will show: the keys behind wait for it."""
 LONGEST_TURN = 0.5
 """Idle seconds after which the next key is handled all the same: a handler may wait for something itself."""
 SHORTEST_LOOK = 0.01
@@ -51,9 +53,15 @@ class KeysInTurnApp(App[None]):
         self._turn += 1
         self._shown = self.screen
         await super().on_event(key)
-        # What a key does takes up to two ways to the app: a widget's message to its screen, and the screen's
-        # change of focus. The callbacks are the last in every queue on the way.
-        await self._follow(self._turn, chain(self._way_up(), self._way_up()))
+        await self._settle(self._turn)
+
+    async def _settle(self, turn: int) -> None:
+        """Wait for what a key set going, and end its turn.
+
+        That takes up to two ways to the app: a widget's message to its screen, and the screen's change of
+        focus. The callbacks are the last in every queue on the way.
+        """
+        await self._follow(turn, chain(self._way_up(), self._way_up()))
 
     def _way_up(self) -> Iterator[MessagePump]:
         """What handles a key now, from the focus up to the app."""
@@ -65,6 +73,17 @@ class KeysInTurnApp(App[None]):
         if turn != self._turn:
             return
         if not any(handler.call_later(self._follow, turn, way) for handler in way):
+            await self._be_read(turn, waited=False)
+
+    async def _be_read(self, turn: int, *, waited: bool) -> None:
+        """A dialog may be on its way; what it was read for then comes through the queues like a key."""
+        if turn != self._turn:
+            return
+        if any(worker.group == DIALOG and not worker.is_finished for worker in self.workers):
+            self.set_timer(SHORTEST_LOOK, partial(self._be_read, turn, waited=True))
+        elif waited:
+            await self._settle(turn)
+        else:
             await self._be_shown(turn)
 
     async def _be_shown(self, turn: int) -> None:

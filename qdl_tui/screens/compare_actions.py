@@ -13,6 +13,7 @@ from qdl_engine.comparison import append_prompt, load_comparison
 from qdl_engine.difference import Difference, word_difference
 from qdl_engine.lab import Lab
 from qdl_tui.comparing import CHOICES, Kept, read_setting, saved_options
+from qdl_tui.keys_in_turn import DIALOG
 from qdl_tui.messages import Said
 from qdl_tui.screens.compare_votes import VotingScreen
 from qdl_tui.screens.dialogs import ChooseScreen
@@ -168,7 +169,7 @@ class CompareActionsScreen(VotingScreen):
         at = next((place for place, pane in enumerate(shown) if pane.has_focus_within), 0)
         shown[(at + panes) % len(shown)].query_one(AnswerScroll).focus()
 
-    @work(thread=True, exclusive=True, group="open", exit_on_error=False)
+    @work(thread=True, exclusive=True, group=DIALOG, exit_on_error=False)
     def action_open(self) -> None:
         self.post_message(SavedListed(saved_options(self.lab)))
 
@@ -185,7 +186,7 @@ class CompareActionsScreen(VotingScreen):
         else:
             self.notify(f"No comparison is saved yet: {self.key_of('compare.ask')} asks")
 
-    @work(thread=True, exclusive=True, group="open", exit_on_error=False)
+    @work(thread=True, exclusive=True, group=DIALOG, exit_on_error=False)
     def open_saved(self, lab: Lab, name: str) -> None:
         path = lab.comparisons / f"{name}.json"
         self.post_message(ComparisonOpened(lab, Kept(load_comparison(path), name)))

@@ -12,6 +12,7 @@ from textual.message import Message
 
 from qdl_engine.status import SYSTEM_NAMES
 from qdl_tui.draft import ConfigView
+from qdl_tui.keys_in_turn import DIALOG
 from qdl_tui.screens.dialogs import ChooseScreen
 from qdl_tui.screens.saving import UNREADABLE, SavingScreen
 
@@ -122,7 +123,7 @@ class DraftScreen(SavingScreen):
         if self.settings_are_read(partial(self._use_config, use)):
             self.read_config(use)
 
-    @work(thread=True, exclusive=True, group="config", exit_on_error=False)
+    @work(thread=True, exclusive=True, group=DIALOG, exit_on_error=False)
     def read_config(self, use: ConfigUse) -> None:
         if self.draft is not None:
             self.post_message(ConfigRead(self.draft.config_view(self.system), use))

@@ -21,6 +21,7 @@ from qdl_engine.runs.store import Run
 from qdl_engine.text import one_line, printable
 from qdl_tui.feed import RunsFeed, RunView, what_it_is
 from qdl_tui.fitting import middle_cut
+from qdl_tui.keys_in_turn import DIALOG
 from qdl_tui.run_text import figures, paragraphs, told_of
 from qdl_tui.screens.dialogs import ConfirmScreen, LineInput
 from qdl_tui.screens.run_actions import RunActionsScreen
@@ -230,7 +231,7 @@ class RunsScreen(RunActionsScreen):
         if run is not None:
             self.read_deletion(run)
 
-    @work(thread=True, group="jobs", exit_on_error=False)
+    @work(thread=True, group=DIALOG, exit_on_error=False)
     def read_deletion(self, run: Run) -> None:
         self.post_message(DeletionRead(run, deletion(run)))
 

@@ -15,6 +15,7 @@ from textual.widgets import Static
 from qdl_engine.lab import Lab
 from qdl_engine.runs.store import Run
 from qdl_tui.feed import TrainingFeed, TrainingView, number_text, runs_with_curves
+from qdl_tui.keys_in_turn import DIALOG
 from qdl_tui.run_text import figures, fit, head, paragraphs, told_of
 from qdl_tui.screens.dialogs import ChooseScreen
 from qdl_tui.screens.run_actions import RunActionsScreen
@@ -211,7 +212,7 @@ class TrainingScreen(RunActionsScreen):
         if self.view is not None:
             self.read_others(self.view.run)
 
-    @work(thread=True, exclusive=True, group="others", exit_on_error=False)
+    @work(thread=True, exclusive=True, group=DIALOG, exit_on_error=False)
     def read_others(self, run: Run) -> None:
         found = runs_with_curves(run.lab, run.id)
         self.post_message(

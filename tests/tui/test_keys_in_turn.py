@@ -125,3 +125,14 @@ async def test_a_slow_machine_is_not_taken_for_a_widget_that_waits(monkeypatch: 
         await app.query_one(Gate).opened.wait()
         await pilot.pause()
         assert app.query_one(Holding).value == "w"
+
+
+async def test_a_dialog_that_is_read_first_gets_its_answer(lab: Lab) -> None:
+    runs = [finished_run(lab) for _ in range(3)]
+    async with opened(lab, "4") as (app, pilot):
+        typed_ahead(app, "gxnjxnkxnGx")
+        await settled(app, pilot)
+        assert f"Delete run {runs[0].id}?" in screen_text(app)
+        typed_ahead(app, "ygx")
+        await settled(app, pilot)
+        assert f"Delete run {runs[2].id}?" in screen_text(app) and not runs[0].directory.exists()
