@@ -20,10 +20,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="qdl-tui",
         description="The Qwen Distillation Lab in the terminal, by keyboard alone. Without a screen: qdl.",
     )
+    parser.add_argument("lab", nargs="?", metavar="LAB", help="directory of the lab (default: here)")
     parser.add_argument(
-        "lab", nargs="?", default=".", metavar="LAB", help="directory of the lab (default: here)"
+        "--demo", action="store_true", help="make a demo lab in LAB, or in a directory of its own"
     )
-    parser.add_argument("--demo", action="store_true", help="make a demo lab in LAB: no network, no GPU")
     parser.add_argument(
         "--no-mouse", action="store_true", help="leave the mouse to the terminal, to select text"
     )
@@ -125,16 +125,19 @@ def _main(arguments: Sequence[str] | None) -> int:
         return 0
     if options.keys:
         return _print_keys(options.json)
+    from qdl_engine.demo import DEMO_DIRECTORY
+
+    directory = options.lab or (DEMO_DIRECTORY if options.demo else ".")
     reason = _plain_reason()
     if reason:
-        return _plain_report(options.lab, reason)
-    if Path(options.lab).expanduser().is_file():
-        print(f"qdl-tui: LAB is a directory, and {options.lab} is a file", file=sys.stderr)
+        return _plain_report(directory, reason)
+    if Path(directory).expanduser().is_file():
+        print(f"qdl-tui: LAB is a directory, and {directory} is a file", file=sys.stderr)
         return 2
     _calm_over_ssh()
     from qdl_engine.lab import Lab
 
-    app = _app_class()(Lab.at(options.lab), demo=options.demo)
+    app = _app_class()(Lab.at(directory), demo=options.demo)
     app.run(mouse=not options.no_mouse)
     return app.return_code or 0
 

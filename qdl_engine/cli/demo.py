@@ -8,23 +8,20 @@ from pathlib import Path
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group
 from qdl_engine.cli.progress import Progress
-
-DEFAULT_DIRECTORY = "qdl-demo"
+from qdl_engine.demo import DEMO_DIRECTORY
 
 
 def add_commands(group: Group) -> None:
     command = group.command(
         "demo", demo, "distil a tiny teacher into both students, in minutes, without network or GPU"
     )
-    command.add_argument("directory", nargs="?", help=f"where its lab goes (default: ./{DEFAULT_DIRECTORY})")
+    command.add_argument("directory", nargs="?", help=f"where its lab goes (default: ./{DEMO_DIRECTORY})")
 
 
 def demo(context: Context, given: Namespace) -> int:
     from qdl_engine.demo.runner import run_demo
 
-    directory = (
-        Path(given.directory).expanduser() if given.directory else context.lab.root / DEFAULT_DIRECTORY
-    )
+    directory = Path(given.directory).expanduser() if given.directory else context.lab.root / DEMO_DIRECTORY
     with Progress() as progress:
         report = run_demo(directory, progress)
     context.emit(report.as_dict(), str(report))

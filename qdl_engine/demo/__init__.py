@@ -4,3 +4,8 @@
 `sources` writes the raw rows in the shapes of the real data sets, and `runner` takes them down the engine's
 real path. Nothing here is imported until it is asked for: `import qdl_engine.demo` costs nothing.
 """
+
+from typing import Final
+
+DEMO_DIRECTORY: Final = "qdl-demo"
+"""Where a demo lab goes when nobody says where."""

@@ -1,5 +1,8 @@
 """What the demo reports: figures with their uncertainty, as JSON and as a table for people."""
 
+import shlex
+import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,9 +130,11 @@ class DemoReport:
             after = score(self.system1.marks, self.system1.simple)
             lines.append(f"{'System 1, simple tasks':<22}{_percent(before.accuracy):>8}{after!s:>20}")
         lines += [_line("System 2, all tasks", self.system2), ""]
+        if self.system1.simple:
+            lines += [f"simple tasks: {', '.join(self.system1.simple)}; most of the others need steps."]
         lines += ["tokens: of one answer, reasoning included; tokens/s: 64 answers at once."]
         lines += ["", HONESTY, f"{self.seconds:.0f} seconds. The lab is at {self.directory}"]
-        lines += [f"Look around in it: qdl-tui {Lab.at(self.directory).word}"]
+        lines += [f"Look around in it: {_app()} {Lab.at(self.directory).word}"]
         return "\n".join(lines)
 
 
@@ -137,6 +142,13 @@ def _line(name: str, figures: ModelFigures) -> str:
     before = _percent(score(figures.before).accuracy) if figures.before else ""
     speed = f"{figures.tokens_per_answer:>8.1f}{figures.tokens_per_second:>10,.0f}"
     return f"{name:<22}{before:>8}{score(figures.marks)!s:>20}{speed}{figures.bytes / 1e6:>6.1f} MB"
+
+
+def _app() -> str:
+    """As it can be typed here: an environment that is not activated has no `qdl-tui` on the path."""
+    return (
+        "qdl-tui" if shutil.which("qdl-tui") else shlex.quote(str(Path(sys.executable).with_name("qdl-tui")))
+    )
 
 
 def _percent(share: float) -> str:

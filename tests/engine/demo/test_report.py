@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,17 @@ def test_json_has_the_keys_that_are_promised(report: DemoReport) -> None:
 def test_table_fits_a_terminal_and_says_what_the_demo_is(report: DemoReport) -> None:
     text = str(report)
     assert "nothing else" in text
-    assert text.endswith("Look around in it: qdl-tui /lab")
+    assert text.splitlines()[-1].endswith("qdl-tui /lab")
     assert "System 1, simple tasks" in text
     assert "200" in text
-    assert max(len(line) for line in text.splitlines()) <= 79
+    assert max(len(line) for line in text.splitlines()[:-1]) <= 79
+
+
+def test_the_app_is_named_as_it_can_be_typed_here(
+    report: DemoReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert str(report).endswith(f"{Path(sys.executable).parent}/qdl-tui /lab")
+    (tmp_path / "qdl-tui").write_text("#!/bin/sh\n", encoding="utf-8")
+    (tmp_path / "qdl-tui").chmod(0o755)
+    assert str(report).endswith("Look around in it: qdl-tui /lab")
