@@ -16,14 +16,16 @@ from qdl_engine.lab import Lab
 if TYPE_CHECKING:
     from qdl_engine.runs.store import Run
 
-StageState = Literal["ready", "stale", "missing", "running", "failed", "skipped"]
-"""`stale`: there, but not what the recipe asks for now."""
+StageState = Literal["ready", "stale", "missing", "running", "failed", "stopped", "skipped"]
+"""`stale`: there, but not what the recipe asks for now. `stopped`: by whoever asked for it, so no failure."""
 
 SYSTEMS = ("system1", "system2")
 SYSTEM_NAMES = {"system1": "System 1", "system2": "System 2"}
 STAGE_NAMES = ("data", "labels", "config", "run", "checkpoint", "comparison")
 ACTIVE_STATES = frozenset({"queued", "starting", "running", "stopping"})
 BAD_STATES = frozenset({"failed", "stopped", "lost"})
+UNFINISHED = frozenset({"failed", "stopped"})
+"""Stages that somebody began and that came to no end."""
 KIND_STAGES = {"prepare": "data", "label": "labels", "train": "run"}
 
 
@@ -39,6 +41,11 @@ class Stage:
     """The settings that are not those that the data were prepared with."""
     why: str = ""
     """Of one that failed: what happened and what to do about it, whole."""
+
+    @property
+    def in_words(self) -> str:
+        """State and detail; the state once where the detail begins with it."""
+        return self.detail if self.detail.startswith(self.state) else f"{self.state}: {self.detail}"
 
 
 def read_report(lab: Lab, system: str) -> dict[str, Any]:
@@ -107,7 +114,7 @@ def run_stage(lab: Lab, system: str, trainings: list[Run]) -> Stage:
     if latest is not None and latest.state in ACTIVE_STATES:
         return Stage("run", "running", running_text("training", latest))
     if latest is not None and latest.state in BAD_STATES:
-        return _failed("run", latest)
+        return _unfinished("run", latest)
     checkpoint = lab.checkpoint(system)
     maker = trained_by(checkpoint) if checkpoint_ready(checkpoint) else None
     if maker is not None and maker not in (run.id for run in trainings):
@@ -126,7 +133,7 @@ def job_stage(name: str, run: Run | None) -> Stage | None:
             name, "running", running_text({"prepare": "preparing", "label": "labelling"}[run.kind], run)
         )
     if run.state in BAD_STATES:
-        return _failed(name, run)
+        return _unfinished(name, run)
     return None
 
 
@@ -180,11 +187,21 @@ def size_text(size: int) -> str:
     return f"{value:.1f} TB"
 
 
-def _failed(name: str, run: Run) -> Stage:
+def _unfinished(name: str, run: Run) -> Stage:
     """`failed: Out of memory`; the state once where the message begins with it."""
     message = run.message or run.id
+    if run.state == "stopped":
+        return Stage(name, "stopped", _stopped_text(message))
     said = message if message.lower().startswith(run.state) else f"{run.state}: {message}"
     return Stage(name, "failed", said, why=sentences(said, run.hint))
+
+
+def _stopped_text(message: str) -> str:
+    """`stopped at step 472, with a checkpoint`: that it can be gone on from is what the next step says."""
+    said = message.removesuffix(".").removesuffix(" to go on from")
+    if not said.startswith("Stopped"):
+        return f"stopped: {said}"
+    return f"stopped{said.removeprefix('Stopped').removeprefix(' on request')}"
 
 
 def sentences(message: str, hint: str) -> str:

@@ -19,6 +19,7 @@ from qdl_engine.stages import (
     STAGE_NAMES,
     SYSTEM_NAMES,
     SYSTEMS,
+    UNFINISHED,
     Stage,
     checkpoint_ready,
     checkpoint_stage,
@@ -216,9 +217,9 @@ def _needed(status: SystemStatus) -> list[Step]:
     if data.state not in ("ready", "stale"):
         return [Step(f"Prepare the data of {name}", ("prepare", system))]
     anew = [_prepare_anew(name, system, data)] if data.state == "stale" else []
-    if status.stage("labels").state in ("missing", "failed"):
+    if status.stage("labels").state in {"missing", *UNFINISHED}:
         return [*anew, Step(f"Let the teacher label the data of {name}", ("label",))]
-    if status.stage("checkpoint").state != "ready" or status.stage("run").state == "failed":
+    if status.stage("checkpoint").state != "ready" or status.stage("run").state in UNFINISHED:
         return [*anew, Step(f"Train {name}{' on the data as it is' if anew else ''}", ("train", system))]
     return anew
 
@@ -238,7 +239,7 @@ def _again(status: SystemStatus) -> list[Step]:
         again.append(Step(f"Prepare the data of {name} again", ("prepare", system)))
     if status.stage("labels").state == "ready":
         again.append(Step(f"Let the teacher label the data of {name} again", ("label",)))
-    if status.stage("checkpoint").state == "ready" and status.stage("run").state != "failed":
+    if status.stage("checkpoint").state == "ready" and status.stage("run").state not in UNFINISHED:
         again.append(Step(f"Train {name} again", ("train", system)))
     return again
 
@@ -276,7 +277,7 @@ def report_text(status: LabStatus) -> str:
         return f"No lab at {lab.root}\nMake one:   qdl --lab {lab.word} init\nOr a demo:  qdl demo {lab.word}"
     rows = [["", *(SYSTEM_NAMES[system.system] for system in status.systems)]]
     for name in STAGE_NAMES:
-        rows.append([name, *(_stage_text(system.stage(name)) for system in status.systems)])
+        rows.append([name, *(one_line(system.stage(name).in_words, 60) for system in status.systems)])
     widths = [max(len(row[column]) for row in rows) + 2 for column in range(len(rows[0]))]
     lines = [f"Lab {lab.root}", *status.problems]
     lines += [
@@ -294,7 +295,3 @@ def report_text(status: LabStatus) -> str:
 def step_text(lab: Lab, step: Step) -> str:
     """The next step in words, with its command."""
     return f"Next: {step.label}:  qdl --lab {lab.word} {' '.join(step.command)}"
-
-
-def _stage_text(stage: Stage) -> str:
-    return one_line(f"{stage.state}: {stage.detail}", 60)

@@ -14,6 +14,7 @@ STAGE_LOOKS = {
     "missing": ("·", "$text-muted"),
     "running": ("▶", "$primary"),
     "failed": ("✗", "$error"),
+    "stopped": ("■", "$warning"),
     "skipped": ("-", "$text-muted"),
 }
 

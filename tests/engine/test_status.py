@@ -206,6 +206,38 @@ def test_a_failed_run_is_shown_with_its_reason_and_can_be_tried_again(lab: Lab) 
     assert next_command(lab) == ("train", "system1")
 
 
+@pytest.mark.parametrize(
+    ("message", "detail"),
+    [
+        (
+            "Stopped on request at step 472, with a checkpoint to go on from.",
+            "stopped at step 472, with a checkpoint",
+        ),
+        ("Stopped on request.", "stopped"),
+        ("Stopped before it began.", "stopped before it began"),
+    ],
+)
+def test_a_run_that_was_stopped_on_request_is_no_failure(lab: Lab, message: str, detail: str) -> None:
+    prepared(lab, "system1")
+    run = create_run(lab, "train", system="system1", argv=["true", "qdl_engine.trainer"])
+    save_run(replace(run, state="stopped", message=message))
+    status = lab_status(lab)
+    stage = status.systems[0].stage("run")
+    assert (stage.state, stage.detail, stage.why) == ("stopped", detail, "")
+    assert f"run         {detail} " in report_text(status)
+    assert next_command(lab) == ("resume", run.id)
+
+
+def test_a_labelling_that_was_stopped_goes_on(lab: Lab) -> None:
+    prepared(lab, "system1")
+    lab.settings_file.write_text("[system1]\nlabel = true\n", encoding="utf-8")
+    write_json_atomic(lab.train_instructions, [])
+    lab.train_labeled.unlink()
+    save_run(replace(create_run(lab, "label", argv=["true"]), state="stopped", message="Stopped on request."))
+    assert lab_status(lab).systems[0].stage("labels").state == "stopped"
+    assert next_command(lab) == ("label",)
+
+
 def test_a_broken_settings_file_is_a_problem_not_a_crash(lab: Lab) -> None:
     lab.settings_file.write_text("rows = [", encoding="utf-8")
     status = lab_status(lab)
