@@ -13,6 +13,7 @@ from qdl_engine.errors import DataError, LabError, SettingsError
 if TYPE_CHECKING:
     from qdl_engine.data.preview import MappedRow, RenderedRow
     from qdl_engine.lab import Lab
+    from qdl_engine.prompts import Mode
 
 DESCRIPTION = (
     "Show prepared rows as the student meets them: the prompt, then the trained part behind bars. With "
@@ -78,15 +79,35 @@ def _prepared(context: Context, given: Namespace) -> int:
     return 0
 
 
-def _nothing(lab: Lab, system: str, words: str, start: int) -> DataError:
+def _nothing(lab: Lab, system: Mode, words: str, start: int) -> DataError:
     from qdl_engine.data.files import prepared_file
 
     if prepared_file(lab, system) is None:
         qdl = f"qdl --lab {lab.word}"
         way = f"Prepare them: {qdl} prepare {system}\nTheir source: {qdl} preview {system} --source"
         return DataError(f"No prepared rows of {system}", way)
+    unknown = _levels_nowhere(lab, system, words)
+    if unknown:
+        judge = f"Let a judge give chains their levels: qdl --lab {lab.word} score"
+        return DataError(
+            f"No prepared row of {system} has {unknown}, so {words!r} matches none",
+            judge if system == "system2" else "Only the chains of system2 have levels.",
+        )
     matching = f" that match {words!r}" if words else ""
     return DataError(f"No prepared rows of {system}{matching} from row {start + 1} on")
+
+
+def _levels_nowhere(lab: Lab, system: Mode, words: str) -> str:
+    """Which of the levels that a filter asks for no row has: `an RV`; empty when each is there."""
+    from qdl_engine.data.preview import RowFilter, find_rows
+
+    asked = RowFilter.parse(words)
+    wanted = [name for name, bounds in (("rv", asked.rv), ("cd", asked.cd)) if bounds is not None]
+    for _number, row in find_rows(lab, system, RowFilter()) if wanted else ():
+        wanted = [name for name in wanted if row.get(name) is None]
+        if not wanted:
+            break
+    return " or ".join({"rv": "an RV", "cd": "a CD"}[name] for name in wanted)
 
 
 def _head_of(row: RenderedRow) -> str:

@@ -25,6 +25,15 @@ def test_preview_shows_rows_that_lack_something(lab: Lab, qdl: Qdl, capsys: Capt
     assert "--- row 1" in capsys.readouterr().out
 
 
+def test_a_filter_by_a_level_that_no_row_has_says_so(lab: Lab, qdl: Qdl, capsys: Capture) -> None:
+    lab.omnithought_cot.write_text('[{"instruction": "a train", "output": "b", "cd": 4}]', encoding="utf-8")
+    assert qdl("preview", "system2", "--filter", "rv:3-5 trains") == 1
+    err = capsys.readouterr().err
+    assert "No prepared row of system2 has an RV, so 'rv:3-5 trains' matches none" in err and " score" in err
+    assert qdl("preview", "system2", "--filter", "cd:5 trains") == 1
+    assert "match 'cd:5 trains' from row 1 on" in capsys.readouterr().err
+
+
 def test_preview_of_one_row_of_a_filter_of_a_source_and_of_the_report(
     ready: Lab, qdl: Qdl, capsys: Capture
 ) -> None:
