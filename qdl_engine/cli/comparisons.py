@@ -191,4 +191,9 @@ def prompts(context: Context, given: Namespace) -> int:
     known = read_prompts(lab.sample_prompts)
     lines = [f"{number:>3}  {one_line(prompt, 200)}" for number, prompt in enumerate(known, 1)]
     context.emit({"file": str(lab.sample_prompts), "prompts": known}, "\n".join(lines))
+    if not context.as_json:
+        context.tell(
+            f"In the order of {lab.sample_prompts}. "
+            "A comparison, and the app, which shows one, count its own prompts first."
+        )
     return 0

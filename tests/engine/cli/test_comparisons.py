@@ -99,6 +99,9 @@ def test_prompts_are_shown_and_added(lab: Lab, qdl: Qdl, capsys: Capture) -> Non
     lab.sample_prompts.write_text("One?\n", encoding="utf-8")
     assert qdl("prompts", "--add", "Two?", "--json") == 0
     assert json.loads(capsys.readouterr().out)["prompts"] == ["One?", "Two?"]
+    assert qdl("prompts") == 0
+    out, err = capsys.readouterr()
+    assert out == "  1  One?\n  2  Two?\n" and f"In the order of {lab.sample_prompts}." in err
     assert qdl("prompts", "--add", "#no") == 2
     assert lab.sample_prompts.read_text(encoding="utf-8") == "One?\nTwo?\n"
 
