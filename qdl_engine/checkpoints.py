@@ -34,7 +34,7 @@ def find_checkpoint(name: str, role: Role) -> str:
     """
     if not name.strip():
         raise invalid_model(name, role, "no name is given")
-    directory = Path(name).expanduser()
+    directory = _expanded(name)
     # `os.path` says False where `Path` raises: a name too long for a file is none.
     if os.path.isdir(directory):
         if not (directory / "config.json").is_file():
@@ -61,20 +61,25 @@ def check_place(name: str, role: Role, root: Path) -> None:
     Raises:
         ModelError: `Invalid student model: <name>`, with the reason.
     """
-    place = root / Path(name).expanduser()
+    place = root / _expanded(name)
     if os.path.isdir(place):
         return
     if os.path.isfile(place):
         raise invalid_model(name, role, _A_FILE)
     if _can_only_be_a_path(name):
-        where = "" if Path(name).expanduser().is_absolute() else f" in {root}"
+        where = "" if _expanded(name).is_absolute() else f" in {root}"
         raise invalid_model(name, role, f"there is no such directory{where}")
     if not _can_be_a_hub_id(name):
         raise invalid_model(name, role, _NEITHER)
 
 
+def _expanded(name: str | os.PathLike[str]) -> Path:
+    """`Path.expanduser` raises for a person who is not known here; this leaves `~nobody` as it is."""
+    return Path(os.path.expanduser(name))
+
+
 def _can_only_be_a_path(name: str) -> bool:
-    absolute = Path(name).expanduser().is_absolute()
+    absolute = _expanded(name).is_absolute()
     return absolute or name.startswith((".", "~")) or name.count("/") > 1 or name.endswith("/")
 
 
@@ -92,7 +97,7 @@ def not_found(name: str, role: Role) -> ModelError:
 
 def looks_like_path(name: str) -> bool:
     """Whether a name that is nothing here, and that the hub does not know, was meant as a path."""
-    place = Path(name).expanduser()
+    place = _expanded(name)
     return "/" in name and place.parent.is_dir() and not place.exists()
 
 
@@ -124,7 +129,7 @@ def fingerprint(path: str) -> str:
     Not the directory's name or times: a moved lab keeps its labels and a retrained teacher loses them. Of
     each weight file the size and both ends are read, not its gigabytes.
     """
-    directory = Path(path).expanduser()
+    directory = _expanded(path)
     if not directory.is_dir():
         return path
     digest = hashlib.sha256()

@@ -52,8 +52,12 @@ class KeysInTurnApp(App[None]):
         self._in_turn = True
         self._turn += 1
         self._shown = self.screen
-        await super().on_event(key)
+        await self.take_key(key)
         await self._settle(self._turn)
+
+    async def take_key(self, key: events.Key | events.Paste) -> None:
+        """Do what a key does, now that its turn has come."""
+        await super().on_event(key)
 
     async def _settle(self, turn: int) -> None:
         """Wait for what a key set going, and end its turn.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual import on, work
 from textual.binding import Binding
-from textual.events import Event, Key
+from textual.events import Key, Paste
 from textual.worker import Worker, WorkerState
 
 from qdl_engine.errors import LabError, from_system
@@ -66,11 +66,11 @@ class TellingApp(KeysInTurnApp):
         else:
             super().notify(text, title=title, severity=severity, timeout=LONGEST, markup=False)
 
-    async def on_event(self, event: Event) -> None:
+    async def take_key(self, key: Key | Paste) -> None:
         """A key takes away what was told; esc takes an error away, and does nothing else then."""
-        if isinstance(event, Key) and not event.is_forwarded and self._dismiss(event.key):
+        if isinstance(key, Key) and self._dismiss(key.key):
             return
-        await super().on_event(event)
+        await super().take_key(key)
 
     def _dismiss(self, key: str) -> bool:
         """Take messages away; whether the key is spent with that."""

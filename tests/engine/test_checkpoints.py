@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from qdl_engine.checkpoints import EXAMPLES, load_error
+from qdl_engine.checkpoints import EXAMPLES, check_place, load_error
+from qdl_engine.errors import ModelError
 from qdl_engine.settings import LabSettings
 
 
@@ -24,3 +27,8 @@ def test_a_default_that_cannot_be_reached_is_not_told_to_be_another(name: str) -
 def test_of_another_model_both_defaults_are_named() -> None:
     told = load_error("someone/else", "student", OSError("none"), reachable=False).hint
     assert all(name in told for name in EXAMPLES["student"])
+
+
+def test_a_home_of_nobody_is_a_path_to_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such directory"):
+        check_place("~nobody-here/student", "student", tmp_path)
