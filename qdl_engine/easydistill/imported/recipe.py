@@ -181,18 +181,19 @@ def _training(job: Imported, system: System) -> Iterator[Mapped]:
     for setting, key in _OPTIONAL:
         if given.get(key) is not None:
             yield Mapped(f"{system}.{setting}", _number(setting, given[key]), f"training.{key}")
-    precision = next((name for name in ("bf16", "fp16") if given.get(name)), "")
-    if precision:
-        yield Mapped(f"{system}.precision", precision, f"training.{precision}")
     extras = Extras.model_validate(job.extras)
+    precision = next((name for name in ("bf16", "fp16") if given.get(name)), "")
+    if extras.precision is not None:
+        # As in training: a config of ours says there what the recipe said, `auto` too.
+        yield Mapped(f"{system}.precision", extras.precision, "qdl.precision")
+    elif precision:
+        yield Mapped(f"{system}.precision", precision, f"training.{precision}")
     if "held_out" in job.extras:
         yield Mapped(f"{system}.held_out", extras.held_out, "qdl.held_out")
         yield Mapped(f"{system}.eval_steps", extras.eval_steps, "qdl.eval_steps")
     if "lora" in job.extras:
         yield Mapped(f"{system}.lora_rank", extras.lora.rank, "qdl.lora.rank")
         yield Mapped(f"{system}.lora_alpha", extras.lora.alpha, "qdl.lora.alpha")
-    if extras.precision is not None and not precision:
-        yield Mapped(f"{system}.precision", extras.precision, "qdl.precision")
 
 
 def _given(job: Imported) -> dict[str, Any]:

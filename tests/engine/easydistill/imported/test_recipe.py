@@ -58,6 +58,14 @@ def test_a_config_without_them_brings_the_defaults_of_1_0(lab: Lab, capsys: Capt
     assert "dropped: training.optim: no setting of a recipe" in shown
 
 
+def test_our_own_config_brings_back_what_the_recipe_said(lab: Lab) -> None:
+    config = sample("kd_black_box_train_only")
+    config["training"]["bf16"] = True
+    config["qdl"] = {"precision": "auto"}
+    assert imported(lab, config) == 0
+    assert load_settings(lab).system1.precision == "auto"
+
+
 def test_what_is_overwritten_is_shown_and_kept_beside(lab: Lab, capsys: Capture) -> None:
     before = lab.settings_file.read_bytes()
     config = sample("kd_black_box_train_only")
