@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TextIO
@@ -137,18 +138,35 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """Take one event; events that carry a `system` beside others of another system get a lane each."""
-        if event["event"] == "note":
-            self.say(str(event.get("message") or ""))
+        lane = self._take(event)
+        if lane is None:
             return
-        if event["event"] not in _DRAWN:
-            return
-        name = str(event.get("system") or "")
-        lane = self._lanes.setdefault(name, _Lane(name))
-        lane.take(event)
         if self._live:
             self._redraw(final=event["event"] == "finished")
         elif lane.stage:
             self._print_plainly(lane)
+
+    def catch_up(self, events: Iterable[Event]) -> None:
+        """Take what happened before: notes are told, of the rest only where it came to is shown."""
+        for event in events:
+            self._take(event)
+        lanes = [lane for lane in self._lanes.values() if lane.stage]
+        if self._live and lanes:
+            self._redraw(final=True)
+        elif not self._live:
+            for lane in lanes:
+                self._print_plainly(lane)
+
+    def _take(self, event: Event) -> _Lane | None:
+        """The lane that an event belongs to; None for one that no lane shows."""
+        if event["event"] == "note":
+            self.say(str(event.get("message") or ""))
+        if event["event"] not in _DRAWN:
+            return None
+        name = str(event.get("system") or "")
+        lane = self._lanes.setdefault(name, _Lane(name))
+        lane.take(event)
+        return lane
 
     def say(self, text: str) -> None:
         """A line that stays."""

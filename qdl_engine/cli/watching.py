@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from qdl_engine.runs.store import Run
 
 _POLL_SECONDS = 0.2
+_PAST_EVENTS = 50
+"""Of a run that is looked at later: its notes among so many of the last ones are told."""
 INTERRUPTED = 130
+_SHOWN_MESSAGE = 60
+"""Characters of a run's message at a terminal; elsewhere it is whole."""
 
 
 def add_commands(group: Group) -> None:
@@ -53,7 +58,8 @@ def runs(context: Context, given: Namespace) -> int:
 
     every = [(run, student_of(run)) for run in list_runs(context.open_lab())]
     found = [(run, student, summarise(run)) for run, student in every if fits(run, given.filter, student)]
-    rows = [_row(run, summary) for run, _student, summary in found]
+    width = _SHOWN_MESSAGE if sys.stdout.isatty() else sys.maxsize
+    rows = [_row(run, summary, width) for run, _student, summary in found]
     if rows:
         text = "\n".join(_aligned([_HEADS, *rows]))
     elif every:
@@ -68,7 +74,7 @@ def runs(context: Context, given: Namespace) -> int:
 _HEADS = ("run", "state", "when", "took", "progress", "loss", "name, message")
 
 
-def _row(run: Run, summary: RunSummary) -> tuple[str, ...]:
+def _row(run: Run, summary: RunSummary, width: int) -> tuple[str, ...]:
     return (
         run.id,
         run.state,
@@ -76,7 +82,7 @@ def _row(run: Run, summary: RunSummary) -> tuple[str, ...]:
         "" if run.seconds is None else duration(run.seconds),
         "" if summary.progress is None else f"{summary.progress:.0%}",
         "" if summary.loss is None else _loss(summary.loss),
-        one_line(": ".join(part for part in (run.name, run.message or run.note) if part), 60),
+        one_line(": ".join(part for part in (run.name, run.message or run.note) if part), width),
     )
 
 
@@ -99,14 +105,14 @@ def described(run: Run, summary: RunSummary) -> dict[str, Any]:
 
 def attach(context: Context, given: Namespace) -> int:
     lab = context.open_lab()
-    return follow(context, _choose(lab, given.run, "active") or _last(lab))
+    return follow(context, _choose(lab, given.run, "active", "attach") or _last(lab))
 
 
 def stop(context: Context, given: Namespace) -> int:
     from qdl_engine.runs.launch import stop_run, wait_for
 
     lab = context.open_lab()
-    run = _choose(lab, given.run, "active")
+    run = _choose(lab, given.run, "active", "stop")
     if run is None:
         raise RunError("No run is going on", f"List them: qdl --lab {lab.word} runs")
     run = stop_run(run, force=given.force, grace=given.grace)
@@ -121,7 +127,7 @@ def resume(context: Context, given: Namespace) -> int:
     from qdl_engine.runs.launch import resume_run
 
     lab = context.open_lab()
-    run = _choose(lab, given.run, "resumable")
+    run = _choose(lab, given.run, "resumable", "resume")
     if run is None:
         raise RunError("No run can be resumed", "Only a stopped, failed or lost run can.")
     run = resume_run(run)
@@ -131,15 +137,16 @@ def resume(context: Context, given: Namespace) -> int:
     return follow(context, run)
 
 
-def _choose(lab: Lab, name: str | None, need: str) -> Run | None:
-    """The run that is meant: the one named, or the newest that is as needed."""
+def _choose(lab: Lab, name: str | None, need: str, command: str) -> Run | None:
+    """The run that `command` is meant for: the one named, or the newest that is as needed."""
     from qdl_engine.runs.store import get_run, list_runs
 
     if name:
         return get_run(lab, name)
     found = [run for run in list_runs(lab) if getattr(run, need)]
     if need == "active" and len(found) > 1:
-        raise RunError("More than one run is going on", "Which one? " + ", ".join(run.id for run in found))
+        ways = "\n".join(f"qdl --lab {lab.word} {command} {run.id}" for run in found)
+        raise RunError("More than one run is going on", f"Which one?\n{ways}")
     return found[0] if found else None
 
 
@@ -157,14 +164,11 @@ def follow(context: Context, run: Run) -> int:
     context.tell(f"Run {run.id}: {run.log_file}")
     try:
         with Progress() as progress:
-            first = True
-            while True:
-                for event in watch.refresh() if not first else watch.refresh()[-50:]:
-                    progress(event)
-                first = False
-                if watch.run.final:
-                    break
+            progress.catch_up(watch.refresh()[-_PAST_EVENTS:])
+            while not watch.run.final:
                 time.sleep(_POLL_SECONDS)
+                for event in watch.refresh():
+                    progress(event)
     except KeyboardInterrupt:
         context.tell(
             f"Left run {run.id}; it goes on. Watch it again: qdl --lab {run.lab.word} attach {run.id}"

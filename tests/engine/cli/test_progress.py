@@ -59,6 +59,23 @@ def test_progress_elsewhere_is_plain_lines_one_a_tenth() -> None:
     assert len(out.getvalue().splitlines()) == 11 and "\x1b" not in out.getvalue()
 
 
+def test_what_happened_before_is_not_told_again_but_for_its_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    past = [
+        make_event("progress", stage="load", done=0, unit="rows"),
+        make_event("note", message="Look here"),
+        make_event("started", step=0, total_steps=8700),
+        make_event("progress", stage="load", done=0, unit="rows"),
+        make_event("metrics", step=472, total_steps=8700, loss=1.5),
+    ]
+    log = io.StringIO()
+    Progress(log).catch_up(past)
+    assert log.getvalue() == "Look here\ntrain  472/8,700 steps  (5%)  loss 1.500\n"
+    monkeypatch.setenv("COLUMNS", "80")
+    screen = Terminal()
+    Progress(screen).catch_up(past)
+    assert "472/8,700" in screen.getvalue() and "load" not in screen.getvalue()
+
+
 def test_a_line_that_is_too_long_loses_whole_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     screen = Terminal()

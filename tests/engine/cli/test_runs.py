@@ -39,12 +39,20 @@ def as_json(qdl: Qdl, capture: Capture, *words: str) -> Any:
     return json.loads(capture.readouterr().out)
 
 
-def test_the_list_and_its_filter(qdl: Qdl, lab: Lab, training: Run, capsys: Capture) -> None:
+def test_the_list_and_its_filter(
+    qdl: Qdl, lab: Lab, training: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     create_run(lab, "label", argv=["x"])
     assert qdl("runs") == 0
     heads, _label, row = capsys.readouterr().out.splitlines()
     assert heads.split() == ["run", "state", "when", "took", "progress", "loss", "name,", "message"]
     assert row.startswith(f"{training.id}  stopped") and row.endswith("50%       1.500  Stopped on request.")
+    save_run(replace(training, message="It said " + "so much " * 20))
+    assert qdl("runs") == 0
+    assert ("so much " * 20).rstrip() in capsys.readouterr().out, "a pipe gets it whole"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert qdl("runs") == 0
+    assert capsys.readouterr().out.endswith("so much so …\n")
     found = as_json(qdl, capsys, "runs", "--filter", "QWEN2.5 stopped")["runs"]
     assert [(run["id"], run["student"]) for run in found] == [(training.id, "Qwen/Qwen2.5-0.5B")]
     assert qdl("runs", "--filter", "nope") == 0
@@ -85,7 +93,13 @@ def test_a_run_that_goes_on_is_not_deleted(qdl: Qdl, lab: Lab, training: Run, ca
     save_run(alive)
     assert qdl("delete", "1", "--yes") == 1
     assert f"qdl --lab '{lab.root}' stop {training.id}" in capsys.readouterr().err
+    other = replace(create_run(lab, "label", argv=["x"]), state="running", pid=alive.pid)
+    save_run(replace(other, identity=alive.identity))
+    assert qdl("stop") == 1
+    ways = [f"qdl --lab '{lab.root}' stop {run_id}" for run_id in (other.id, training.id)]
+    assert capsys.readouterr().err.splitlines()[-2:] == ways
     save_run(training)
+    save_run(replace(other, state="done"))
 
 
 def test_export(qdl: Qdl, training: Run, capsys: Capture, tmp_path: Path) -> None:
