@@ -6,6 +6,7 @@ from qdl_engine.checkpoints import check_place
 from qdl_engine.easydistill.config import student_reference
 from qdl_engine.errors import DataError
 from qdl_engine.lab import Lab
+from qdl_engine.preflight.beside import runs_beside, student_in_place
 from qdl_engine.preflight.disk import Disk, disk_use, download_bytes
 from qdl_engine.preflight.fit import find_cure, recipe_memory, training_of, verdict_of
 from qdl_engine.preflight.hardware import Hardware, cpu, find_hardware
@@ -75,7 +76,14 @@ def examine(
         labelling=teacher.labelling,
         cure=find_cure(shape, recipe, rows, hardware) if verdict != "fits" else None,
         warnings=[*_warnings(recipe, shape, figures, disk), *teacher.notes, *_foreign(settings)],
+        notes=_notes(lab, system, elsewhere=bool(device)),
     )
+
+
+def _notes(lab: Lab, system: System, *, elsewhere: bool) -> list[str]:
+    """What it meets in the lab; the runs of this machine cost nothing on another device."""
+    beside = [] if elsewhere else runs_beside(lab, system)
+    return [note for note in (student_in_place(lab, system), *beside) if note]
 
 
 def _hardware(settings: LabSettings, device: str) -> Hardware:

@@ -39,6 +39,8 @@ class Preflight:
     labelling: Labelling | None = None
     cure: Cure | None = None
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What else becomes of it: the student in its place, the runs beside it."""
 
     @property
     def ready(self) -> bool:
@@ -69,6 +71,7 @@ class Preflight:
             "labelling": None if self.labelling is None else self.labelling.to_dict(),
             "cure": None if self.cure is None else asdict(self.cure) | {"command": self.change},
             "warnings": self.warnings,
+            "notes": self.notes,
             "summary": self.summary(),
         }
 
@@ -106,6 +109,7 @@ class Preflight:
         ]
         lines += [f"{name:<10}{text}" for name, text in summary.items()]
         lines += [f"{'warning':<10}{printable(warning)}" for warning in self.warnings]
+        lines += [f"{'note':<10}{printable(note)}" for note in self.notes]
         if self.cure is not None:
             lines += [f"{'it fits':<10}{self.change}"]
             lines += [f"{'':<10}{size_text(self.cure.bytes)}: {self.cure.why}"]

@@ -212,6 +212,7 @@ def preflight_text(found: dict[str, Any], *, bar: int = BAR) -> Content:
         changes = " ".join(f"{key}={str(value).lower()}" for key, value in cure["changes"].items())
         lines.append(Content.assemble(("fits with ", "bold"), f"{changes}  ({size_text(cure['bytes'])})"))
     lines += [Content.assemble(("! ", "bold $warning"), printable(warning)) for warning in found["warnings"]]
+    lines += [Content(printable(note)) for note in found["notes"]]
     scale = max(memory["bytes"], memory["capacity_bytes"])
     lines += [_bar(part, scale, colour, bar) for part in memory["parts"]]
     lines += [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qdl_engine.checkpoint_record import sign
 from qdl_engine.data.provenance import provenance
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.settings import System1Settings
@@ -64,6 +65,17 @@ async def test_enter_on_the_next_step_shows_what_it_needs_and_enter_starts(
         await pilot.pause()
         assert started == [("train", "system1")]
         assert not isinstance(app.screen, PreflightScreen)
+
+
+async def test_the_student_that_a_training_replaces_is_named(prepared: Lab, started: Started) -> None:
+    prepared.system1_checkpoint.mkdir()
+    (prepared.system1_checkpoint / "config.json").write_text("{}", encoding="utf-8")
+    (prepared.system1_checkpoint / "model.safetensors").write_bytes(b"")
+    sign(prepared.system1_checkpoint, "0003-train-system1")
+    async with opened(prepared) as (app, pilot):
+        app.start_job(("train", "system1"))
+        await settled(app, pilot)
+        assert "The student of run 0003 is kept as distilled-qwen2.5-0.5b.previous" in dialog_words(app)
 
 
 async def test_at_60_columns_every_part_has_its_size_beside_its_bar(prepared: Lab, started: Started) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qdl_engine.checkpoint_record import sign
 from qdl_engine.cli import main
 from qdl_engine.errors import DataError, ModelError, SettingsError
 from qdl_engine.events import append_event, make_event
@@ -23,6 +24,7 @@ from qdl_engine.preflight.memory import Pass, Training
 from qdl_engine.preflight.rows import load_rows
 from qdl_engine.preflight.shape import read_shape
 from qdl_engine.preflight.speed import pass_seconds
+from qdl_engine.runs.process import identity_of
 from qdl_engine.runs.store import create_run, save_run
 from qdl_engine.settings import LabSettings
 from qdl_engine.toml import save_settings
@@ -272,3 +274,31 @@ def test_vllm_takes_its_share_of_the_gpu(lab: Lab) -> None:
 def test_another_runtime_is_said_to_need_more(lab: Lab) -> None:
     settings = LabSettings.model_validate({"runtime": {"kind": "easydistill"}})
     assert "built-in runtime" in examine(lab, settings, "system1", device="T4", ask_hub=False).table()
+
+
+def test_the_student_that_is_replaced_and_where_it_is_kept_are_said(lab: Lab) -> None:
+    assert examine(lab, LabSettings(), "system1", device="T4", ask_hub=False).notes == []
+    for place in ("distilled-qwen2.5-0.5b", "distilled-qwen2.5-0.5b.previous"):
+        (lab.root / place).mkdir()
+        (lab.root / place / "config.json").write_text("{}")
+        (lab.root / place / "model.safetensors").write_bytes(b"")
+    sign(lab.system1_checkpoint, "0003-train-system1")
+    kept = "The student of run 0003 is kept as distilled-qwen2.5-0.5b.previous"
+    text = examine(lab, LabSettings(), "system1", device="T4", ask_hub=False).table()
+    assert f"note      {kept}-2\n" in f"{text}\n", "what is no checkpoint of ours stays"
+    sign(lab.root / "distilled-qwen2.5-0.5b.previous", "0001-train-system1")
+    found = examine(lab, LabSettings(), "system1", device="T4", ask_hub=False)
+    assert found.notes == [f"{kept} (the older one goes)"] and found.to_dict()["notes"] == found.notes
+    assert examine(lab, LabSettings(), "system2", device="T4", ask_hub=False).notes == []
+
+
+def test_a_run_beside_it_is_said_on_this_machine(lab: Lab) -> None:
+    done = create_run(lab, "train", system="system1", argv=["x"])
+    save_run(replace(done, state="done"))
+    other = create_run(lab, "train", system="system2", argv=["x"], output_dir=lab.system2_checkpoint)
+    save_run(replace(other, state="running", pid=os.getpid(), identity=identity_of(os.getpid())))
+    found = examine(lab, LabSettings(), "system1", ask_hub=False)
+    assert found.notes == ["run 0002 is training: both will be slower"]
+    assert examine(lab, LabSettings(), "system1", device="T4", ask_hub=False).notes == []
+    same = examine(lab, LabSettings(), "system2", ask_hub=False)
+    assert same.notes == ["run 0002 is training this student: it ends first"]
