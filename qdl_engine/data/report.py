@@ -139,9 +139,16 @@ class PrepareReport:
         t = self.tokens
         lines.append(f"Kept {self.kept:,} of {self.wanted:,} {noun} asked for, in {self.seconds:.1f} s.")
         lines.append(
-            f"Tokens per row: min {t.minimum:,}, median {t.median:,}, p95 {t.p95:,}, max {t.maximum:,}."
+            f"{_measured(self.settings)}: min {t.minimum:,}, median {t.median:,}, p95 {t.p95:,}, "
+            f"max {t.maximum:,}."
         )
         return "\n".join(lines)
+
+
+def _measured(settings: object) -> str:
+    """What the lengths are of: where the teacher is yet to answer, rows are measured without an answer."""
+    unanswered = isinstance(settings, Mapping) and settings.get("label") is True
+    return "Tokens per row, before labelling (the prompt alone)" if unanswered else "Tokens per row"
 
 
 def steps_of(tally: Tally, system: str) -> list[Step]:
@@ -182,7 +189,8 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     tokens = report.get("tokens") or {}
     if tokens:
         figures = ", ".join(f"{key} {tokens[key]:,}" for key in _SHOWN if key in tokens)
-        lines += ["", f"Tokens per row: {figures}", *_histogram(tokens.get("histogram") or [])]
+        lines += ["", f"{_measured(report.get('settings'))}: {figures}"]
+        lines += _histogram(tokens.get("histogram") or [])
     for step in steps:
         if step["dropped"]:
             lines += ["", f"{step['name']}, {step['dropped']:,}: {step.get('why', '')}", *_examples(step)]

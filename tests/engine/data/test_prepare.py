@@ -191,6 +191,7 @@ def test_prompts_alone_will_do_when_the_teacher_labels(lab: Lab, tmp_path: Path)
     settings = system1(source, label=True, max_length=prompt_words() + 10)
     report = prepare_system1_dataset(lab, settings, tokenizer=WORDS)
     assert dropped(report) == {"duplicate": 1}
+    assert "Tokens per row, before labelling (the prompt alone): min " in report.table()
     assert not lab.train_labeled.exists()
     assert [row["instruction"] for row in preview_rows(lab, "system1", 0, 9)] in (["a", "b"], ["b", "a"])
 

@@ -134,8 +134,13 @@ def test_the_saved_report_names_the_rows_left_out(lab: Lab) -> None:
         "maximum": 14,
         "histogram": [[10, 12, 1], [12, 15, 100]],
     }
-    lines = report_lines({"source": "a\x1b", "source_rows": 9, "kept": 4, "steps": steps, "tokens": tokens})
+    report = {"source": "a\x1b", "source_rows": 9, "kept": 4, "steps": steps, "tokens": tokens}
+    lines = report_lines(report)
     assert "  line 17: not valid JSON" in lines and "  line 1, row 3: \\x1b[2J" in lines
     assert "  and 3 more" in lines
     assert any("10-11 ▏" in line for line in lines)
     assert not any(line.startswith("empty") for line in lines)
+    figures = "minimum 10, median 12, p95 14, maximum 14"
+    assert f"Tokens per row: {figures}" in lines
+    before = report_lines({**report, "settings": {"label": True}})
+    assert f"Tokens per row, before labelling (the prompt alone): {figures}" in before
