@@ -103,8 +103,8 @@ def _prepare(
         lab.create_directories()
         source = open_source(lab, settings.source, split=settings.split, seed=settings.seed)
         if source.streamed:
-            # Without a network the hub's client tries for half a minute before it gives up.
-            on_event(make_event("note", message=f"Opening {source.name}"))
+            patience = "" if Path(source.name).is_dir() else " (the hub is tried for up to half a minute)"
+            on_event(make_event("note", message=f"Opening {source.name}{patience}"))
         tally, lengths = Tally(), array("L")
         rows = source.read()
         mapped = settings.mapping.values() if settings.fields in ("auto", "mapping") else ()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,7 +147,8 @@ def _read_stream(name: str, split: str, seed: int) -> Iterator[SourceRow]:
     import datasets
 
     try:
-        stream = datasets.load_dataset(name, split=split, streaming=True)
+        with _without_its_retries():
+            stream = datasets.load_dataset(name, split=split, streaming=True)
     except Exception as cause:
         raise _unreadable(name, split, cause) from cause
     # The buffer of one shuffles nothing but the shards: rows are shuffled later, by size and not by count.
@@ -160,6 +163,18 @@ def _read_stream(name: str, split: str, seed: int) -> Iterator[SourceRow]:
             raise _unreadable(name, split, cause) from cause
         number += 1
         yield SourceRow(number, value)
+
+
+@contextmanager
+def _without_its_retries() -> Iterator[None]:
+    """Let the hub's client try again without a word on each try: the note before it and the error say it."""
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _unreadable(name: str, split: str, cause: Exception) -> DataError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import random
 import shlex
 from pathlib import Path
@@ -291,3 +292,21 @@ def test_json_lines_with_a_row_broken_are_still_json_lines(tmp_path: Path, text:
     rows = list(read_file(write(tmp_path / "a.json", text)))
     assert sum(isinstance(row.value, dict) for row in rows) == sound
     assert len(rows) == len(text.splitlines())
+
+
+def test_each_try_of_a_hub_that_does_not_answer_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    client = logging.getLogger("huggingface_hub.utils._http")
+    told: list[bool] = []
+
+    def unreachable(*_names: Any, **_more: Any) -> Any:
+        told.append(client.isEnabledFor(logging.WARNING))
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    before = client.isEnabledFor(logging.WARNING)
+    with pytest.raises(DataError, match="Cannot read data set 'someone/else'"):
+        next(open_source(Lab.at(tmp_path), "someone/else", split="train", seed=1).read())
+    assert told == [False] and before and client.isEnabledFor(logging.WARNING), "as it was afterwards"
