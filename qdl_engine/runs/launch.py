@@ -118,7 +118,8 @@ def _anew(run: Run) -> str:
 
 
 def _launch(run: Run) -> Run:
-    _refuse_shared_output(run)
+    if run.output_dir is not None:
+        _refuse_shared_output(run.lab, run.output_dir, run.id)
     # Workers whose launcher and supervisor were both killed would write into what is trained now.
     kill_workers(run.directory)
     clear_stop(run)
@@ -172,16 +173,14 @@ def _supervisor_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {**environment, "PYTHONPATH": os.pathsep.join([*paths, here])}
 
 
-def _refuse_shared_output(run: Run) -> None:
-    if run.output_dir is None:
-        return
-    for other in list_runs(run.lab):
-        if other.id == run.id or not other.active or other.output_dir is None:
+def _refuse_shared_output(lab: Lab, output_dir: Path, own_id: str = "") -> None:
+    for other in list_runs(lab):
+        if other.id == own_id or not other.active or other.output_dir is None:
             continue
-        if other.output_dir.resolve() == run.output_dir.resolve():
+        if other.output_dir.resolve() == output_dir.resolve():
             raise LabBusyError(
-                f"{run.output_dir} is being written by run {other.id} (process {other.pid})",
-                f"Wait for it, or stop it: qdl --lab {run.lab.word} stop {other.id}",
+                f"{output_dir} is being written by run {other.id} (process {other.pid})",
+                f"Wait for it, or stop it: qdl --lab {lab.word} stop {other.id}",
             )
 
 
@@ -256,13 +255,16 @@ def start_job(lab: Lab, arguments: Sequence[str], *, name: str = "", note: str =
     one process and one log for the whole of it.
 
     Raises:
-        ModelError: when the student of a training is meant as a path and is no directory: no run is made.
+        LabBusyError: when another run trains the same student: no run is made.
+        ModelError: when the student of a training is meant as a path and is no directory: likewise.
     """
     kind = arguments[0]
     system = next((argument for argument in arguments[1:] if argument in SYSTEMS), None)
     trains = kind == "train" and system is not None
     if trains and system:
         _refuse_student(lab, system, arguments)
+        # Starting it looks again, for good; refused here, it has not used up a number.
+        _refuse_shared_output(lab, lab.checkpoint(system))
     run = create_run(
         lab,
         kind,

@@ -343,6 +343,11 @@ def test_two_runs_on_one_output_are_refused_naming_the_holder(lab: Lab, make_run
     with pytest.raises(RunError, match="still running"):
         delete_run(first)
     assert start_run(make_run(COUNTING, output="another")).state == "running"
+    lab.settings_file.touch()
+    holder = start_run(make_run(COUNTING, output=lab.checkpoint("system1").name))
+    with pytest.raises(LabBusyError, match=f"run {holder.id} "):
+        start_job(lab, ["train", "system1"])
+    assert make_run("pass").id.startswith("0005-"), "what was refused used up no number"
     (lab.root / "enough").touch()
     wait_for(first, poll=0.02, timeout=PATIENCE)
     assert wait_for(start_run(second), poll=0.02, timeout=PATIENCE).state == "done"
