@@ -7,11 +7,12 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qdl_engine.events import as_number
 from qdl_engine.lab import Lab
 from qdl_engine.runs.find import fits, student_of
 from qdl_engine.runs.reader import RunSummary, RunWatch, summarise
 from qdl_engine.runs.store import Run, list_runs
-from qdl_engine.stages import SYSTEM_NAMES
+from qdl_engine.stages import SYSTEM_NAMES, running_text
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class RunView:
     summary: RunSummary
     student: str = ""
     """The student that a training starts from."""
+    held_out_at: int | None = None
+    """The step of its last held-out loss."""
 
     def cells(self, name_width: int) -> tuple[str, ...]:
         """Id, name in that many cells, state, progress, loss, ETA and duration as text."""
@@ -98,6 +101,7 @@ class RunsFeed:
         self._watches: dict[str, RunWatch] = {}
         self._settled: dict[str, Run] = {}
         self._students: dict[str, str] = {}
+        self._held_out_at: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def read(self, lab: Lab) -> list[RunView]:
@@ -107,7 +111,11 @@ class RunsFeed:
             known = {str(run.directory) for run in runs}
             for gone in set(self._watches) - known:
                 del self._watches[gone]
-            return [RunView(run, self._summary(run), self._student(run, lab)) for run in runs]
+            return [self._view(run, lab) for run in runs]
+
+    def _view(self, run: Run, lab: Lab) -> RunView:
+        summary, key = self._summary(run), str(run.directory)
+        return RunView(run, summary, self._student(run, lab), self._held_out_at.get(key))
 
     def _summary(self, run: Run) -> RunSummary:
         key = str(run.directory)
@@ -115,7 +123,11 @@ class RunsFeed:
         if watch is None:
             watch = self._watches[key] = RunWatch(run, history=False)
         if run.active or self._settled.get(key) != run:
-            watch.read_events()
+            for event in watch.read_events():
+                step = as_number(event.get("step"))
+                told = as_number(event.get("held_out_loss")) is not None
+                if told and step is not None and math.isfinite(step):
+                    self._held_out_at[key] = int(step)
             self._settled[key] = run
         return watch.summary
 
@@ -144,6 +156,12 @@ class TrainingView:
     beside: str = ""
     """The id of the run whose curves lie over these; empty when none does."""
     beside_series: dict[str, Points] = field(default_factory=dict)
+
+    @property
+    def held_out_at(self) -> int | None:
+        """The step of the last held-out loss."""
+        points = self.series.get("held_out_loss")
+        return points[-1][0] if points else None
 
 
 class _Curves:
@@ -206,6 +224,13 @@ class TrainingFeed:
                 "" if other is None else other.id,
                 other_series,
             )
+
+
+def training_now(lab: Lab, system: str) -> str:
+    """`training 45%` while that student is being trained; empty otherwise."""
+    under_way = (run for run in list_runs(lab) if run.active and run.kind == "train" and run.system == system)
+    run = next(under_way, None)
+    return running_text("training", run) if run is not None else ""
 
 
 def runs_with_curves(lab: Lab, but: str) -> list[tuple[Run, RunSummary]]:

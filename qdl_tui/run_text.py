@@ -18,15 +18,25 @@ Part = tuple[str, str]
 """A figure in words, and shorter."""
 
 
-def figures(run: Run, summary: RunSummary) -> list[Part]:
-    """What a run has to tell, the most wanted first; what it has not said is left out."""
+def figures(run: Run, summary: RunSummary, held_out_at: int | None = None) -> list[Part]:
+    """What a run has to tell, the most wanted first; what it has not said is left out.
+
+    Args:
+        run: The run.
+        summary: Where it stands.
+        held_out_at: The step of its last held-out loss, which is told where the run has gone on since.
+    """
     parts = [_progress(run, summary)]
-    for value, long, short in (
-        (summary.loss, "loss", "loss"),
-        (summary.held_out_loss, "held out", "held"),
-    ):
-        if value is not None:
-            parts.append((f"{long} {number_text(value)}", f"{short} {number_text(value)}"))
+    if summary.loss is not None:
+        parts.append((f"loss {number_text(summary.loss)}",) * 2)
+    if summary.held_out_loss is not None:
+        number = number_text(summary.held_out_loss)
+        at = f"{held_out_at:,}" if held_out_at is not None and held_out_at < (summary.step or 0) else ""
+        parts.append(
+            (f"held out {number} at step {at}", f"held {number} at {at}")
+            if at
+            else (f"held out {number}", f"held {number}")
+        )
     if summary.tokens_per_second is not None and not _between_steps(run, summary):
         parts.append((f"{summary.tokens_per_second:,.0f} tokens/s", f"{summary.tokens_per_second:,.0f} t/s"))
     if summary.cost is not None:
@@ -46,7 +56,8 @@ def figures(run: Run, summary: RunSummary) -> list[Part]:
     if summary.gpu_use is not None:
         parts.append((f"GPU use {summary.gpu_use:.0%}", f"use {summary.gpu_use:.0%}"))
     if summary.memory is not None:
-        parts.append((f"memory {size_text(int(summary.memory))}", f"mem {size_text(int(summary.memory))}"))
+        size = size_text(int(summary.memory))
+        parts.append((f"memory {size} with libraries", f"mem {size}"))
     return [part for part in parts if part[0]]
 
 

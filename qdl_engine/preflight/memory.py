@@ -243,4 +243,6 @@ def _overhead(shape: ModelShape, training: Training, batch: Pass, parts: list[Pa
         # The MLP's four values of each layer lie outside the heap.
         loose -= shape.layers * batch.tokens * 16 * shape.intermediate
     gaps = round(share * max(0, loose))
-    return Part("overhead", CPU_LIBRARIES + gaps, "libraries, and the allocator's gaps")
+    return Part(
+        "overhead", CPU_LIBRARIES + gaps, "what libraries pool, and the allocator's gaps; not the libraries"
+    )

@@ -127,8 +127,10 @@ class Preflight:
         """In words what decides."""
         need, room = size_text(self.memory.total), size_text(self.hardware.free)
         largest = self.memory.largest
+        # A run's own figure on a CPU is of its whole process.
+        over = "" if self.hardware.is_gpu else " over its libraries"
         return (
-            f"{SYSTEM_NAMES[self.system]} needs {need} of {room} on {printable(self.hardware.name)}; "
+            f"{SYSTEM_NAMES[self.system]} needs {need}{over} of {room} on {printable(self.hardware.name)}; "
             f"the most is {largest.name}, {size_text(largest.bytes)}"
         )
 

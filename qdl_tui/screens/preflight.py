@@ -206,7 +206,9 @@ def preflight_text(found: dict[str, Any], *, bar: int = BAR) -> Content:
     memory, summary = found["memory"], found["summary"]
     room = f"{size_text(memory['bytes'])} of {size_text(memory['capacity_bytes'])}"
     device = one_line(found["device"]["name"], 30)
-    lines = [Content.assemble((sign, f"bold {colour}"), f"  {room} of memory on {device}")]
+    # A run's own figure on a CPU is of its whole process.
+    over = ", over its libraries" if found["device"]["kind"] == "cpu" else ""
+    lines = [Content.assemble((sign, f"bold {colour}"), f"  {room} of memory on {device}{over}")]
     cure = found["cure"]
     if cure is not None:
         changes = " ".join(f"{key}={str(value).lower()}" for key, value in cure["changes"].items())

@@ -253,7 +253,8 @@ def _detail(view: RunView, width: int, *, beside: bool) -> list[Content]:
     about = paragraphs(_about(view, width * (3 if beside else 1)), width, rows=3 if beside else 1)
     told = paragraphs(told_of(run), width, rows=6 if beside else 2)
     noted = paragraphs(run.note and f"Note: {run.note}", width, rows=6 if beside else 1)
-    numbers = ["", *(word for word, _short in figures(run, view.summary))] if beside else []
+    parts = figures(run, view.summary, view.held_out_at) if beside else []
+    numbers = ["", *(word for word, _short in parts)] if beside else []
     note = [Content.styled(line, "$accent") for line in noted]
     return [*map(Content, about), *map(Content, told), *note, *map(Content, numbers)]
 

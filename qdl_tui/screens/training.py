@@ -174,7 +174,7 @@ class TrainingScreen(RunActionsScreen):
         place = f"{view.position} of {view.total}" if view.total > 1 else ""
         title, rest = head(run, view.summary, place, width - len(state) - 2)
         first = Content.assemble((state, f"bold {colour}"), f"{title}  ", (rest, colour))
-        lines = [first, *map(Content, fit(figures(run, view.summary), width))]
+        lines = [first, *map(Content, fit(figures(run, view.summary, view.held_out_at), width))]
         lines += [Content.styled(line, colour) for line in paragraphs(told_of(run), width)]
         note = paragraphs(run.note and f"Note: {run.note}", width, rows=1)
         lines += [Content.styled(line, "$accent") for line in note]

@@ -51,7 +51,7 @@ async def test_enter_on_the_next_step_shows_what_it_needs_and_enter_starts(
         assert isinstance(app.screen, PreflightScreen) and not started
         await settled(app, pilot)
         shown = screen_text(app)
-        assert "Train System 1?" in shown and "of memory on CPU" in shown
+        assert "Train System 1?" in shown and "of memory on CPU, over its libraries" in shown
         for word in ("weights", "optimizer", "activations"):
             assert word in shown
         await pilot.press(*["j"] * 9)

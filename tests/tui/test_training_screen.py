@@ -222,6 +222,22 @@ def test_figures_take_shorter_words_and_then_leave_out_the_last() -> None:
     assert fit(parts, 17) == ["1/2 · held 1.5", "ep 1.00"]
 
 
+async def test_a_held_out_loss_from_before_the_last_step_says_of_which_it_is(lab: Lab) -> None:
+    run = finished_run(lab)
+    append_event(run.events_file, make_event("evaluated", step=0, held_out_loss=5.597))
+    append_event(run.events_file, make_event("metrics", step=400, total_steps=900, loss=1.388))
+    told = "held out 5.597 at step 0"
+    async with opened(lab, "5", size=(120, 30)) as (app, pilot):
+        assert f"loss 1.388 · {told}" in screen_text(app)
+        await pilot.press("4")
+        await settled(app, pilot)
+        assert told in screen_text(app)
+        append_event(run.events_file, make_event("evaluated", step=400, held_out_loss=1.5))
+        await pilot.press("5")
+        await settled(app, pilot)
+        assert "held out 1.500 ·" in screen_text(app)
+
+
 def test_a_labelling_tells_speed_cost_and_failures(lab: Lab) -> None:
     run = replace(finished_run(lab, state="running"), kind="label", ended=None)
     summary = RunSummary(

@@ -110,6 +110,7 @@ def test_time_counts_what_lies_around_the_training(lab: Lab, settings: LabSettin
 def test_a_guess_says_how_far_it_may_be_off(lab: Lab) -> None:
     on_gpu = examine(lab, LabSettings(), "system1", device="T4", ask_hub=False)
     on_cpu = examine(lab, LabSettings(), "system1", device="cpu", ask_hub=False)
+    assert "over its libraries of" in on_cpu.table() and "over its libraries" not in on_gpu.table()
     assert "to a factor of 2" in on_gpu.table() and "± 30 %" in on_cpu.table()
 
 
