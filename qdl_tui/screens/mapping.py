@@ -20,6 +20,7 @@ from qdl_engine.text import one_line, printable
 from qdl_tui.data_view import needs_network, read_source
 from qdl_tui.draft import value_text
 from qdl_tui.fitting import middle_cut
+from qdl_tui.schema_columns import schema_columns
 from qdl_tui.screens.dialogs import ChooseScreen
 from qdl_tui.screens.saving import SavingScreen
 from qdl_tui.widgets.nav_list import NavList
@@ -177,18 +178,20 @@ class MappingScreen(SavingScreen):
             Content.assemble((title, "bold $accent"), state, (source, "$text-muted"))
         )
         schema = f"{recipe.fields} → {fields}" if fields and fields != recipe.fields else recipe.fields
-        used = recipe.mapping if fields == "mapping" or recipe.fields == "mapping" else {}
+        columns = self.head.columns if self.head is not None else {}
+        chosen = "mapping" in (fields, recipe.fields)
+        used = recipe.mapping if chosen else schema_columns(fields, columns)
         rows = [("fields", Content.assemble(f"{'fields':12}", (printable(schema), "bold")))]
         room = max(8, listed.size.width - 14)
         for key in PURPOSES:
             column = used.get(key, "")
-            shown = (middle_cut(printable(column), room), "bold") if column else ("-", "$text-muted")
+            look = "bold" if chosen and column else "$text-muted"
+            shown = (middle_cut(printable(column), room) if column else "-", look)
             rows.append((key, Content.assemble(f"{key:12}", shown)))
         listed.show_options(rows)
-        self.query_one("#map-columns", Static).update(self._columns(set(used.values())))
+        self.query_one("#map-columns", Static).update(self._columns(columns, set(used.values())))
 
-    def _columns(self, used: set[str]) -> Content:
-        columns = self.head.columns if self.head is not None else {}
+    def _columns(self, columns: dict[str, str], used: set[str]) -> Content:
         width = min(30, max((len(name) for name in columns), default=0))
         lines = [Content.styled("columns found (* is used)" if columns else "", "bold $accent")]
         lines += [
