@@ -208,6 +208,8 @@ class CompareScreen(WalkingScreen):
     def _show_about(self, hidden: bool) -> None:
         alone = "" if self.in_step else "each scrolls alone"
         text = "  ".join(filter(None, [self._about_text(hidden), self._blind_text(hidden), alone]))
+        if hidden and len(text) > self.size.width - 2:
+            text = self._about_text(hidden)  # that names are hidden is seen
         self.query_one("#compare-about", Static).update(Content(printable(text)))
         score = self.query_one("#compare-score", Static)
         scores = "" if hidden else scores_line(self.votes, self._candidates())
@@ -237,7 +239,10 @@ class CompareScreen(WalkingScreen):
             places = ("left", "middle", "right") if len(self._answering()) == 3 else ("left", "right")
             keys = [f"{self.key_of(f'compare.vote_{place}')} {place}" for place in places]
             tie, bad = self.key_of("compare.vote_tie"), self.key_of("compare.vote_bad")
-            return f"Which is best?  {'  '.join(keys)}  {tie} tie  {bad} all bad"
+            votes = f"{'  '.join(keys)}  {tie} tie  {bad} all bad"
+            question = "Which is best?"
+            # Narrow, and with keys of one's own, the keys matter more.
+            return votes if len(question) + 2 + len(votes) > self.size.width - 2 else f"{question}  {votes}"
         vote = shown.vote_in(self.votes)
         date = date_text(shown.comparison.created)
         how = "You voted blind" if vote is not None and vote.blind else "You voted"

@@ -85,6 +85,10 @@ class VotingScreen(AskingScreen):
         self.blind = not self.blind
         self.remember_taste()
         self.redraw()
+        if not self.blind:
+            self.notify("Not blind any more: names are shown")
+        elif not self.hides_names():
+            self.notify("Blind from the next question")
 
     def action_vote(self, verdict: str) -> None:
         shown = self.shown()

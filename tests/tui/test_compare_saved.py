@@ -106,6 +106,7 @@ async def test_a_blind_vote_hides_names_figures_and_reasoning_until_it_is_cast(c
     async with compare_screen(compared_lab) as (app, pilot, screen):
         await pilot.press("b")
         await settled(app, pilot)
+        assert [notice.message for notice in app._notifications] == ["Blind from the next question"]
         assert "Teacher" in screen_text(app), "what was seen cannot be made unseen"
         assert "blind mode: these were seen with their names" in screen_text(app)
         await pilot.press("]")
@@ -130,6 +131,18 @@ async def test_a_blind_vote_hides_names_figures_and_reasoning_until_it_is_cast(c
     (vote,) = read_votes(compared_lab)
     assert (vote.best, vote.blind, vote.comparison, vote.prompt) == (order[2], True, "newer", "2 + 2?")
     assert [model.name for model in vote.models] == order
+
+
+@pytest.mark.parametrize(("width", "question"), [(60, "L left"), (80, "Which is best?")])
+async def test_the_keys_of_a_blind_vote_are_whole_on_any_width(
+    compared_lab: Lab, width: int, question: str
+) -> None:
+    async with compare_screen(compared_lab, (width, 20)) as (app, pilot, _screen):
+        await pilot.press("b", "]")
+        await settled(app, pilot)
+        (line,) = [line for line in screen_text(app).splitlines() if "L left" in line]
+        assert line.strip().startswith(question)
+        assert "L left  M middle  R right  T tie  B all bad" in line
 
 
 async def test_what_others_voted_does_not_tell_the_names(compared_lab: Lab) -> None:
