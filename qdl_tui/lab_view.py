@@ -36,6 +36,13 @@ def what_it_does(command: str) -> str:
     return DOES.get(command, "")
 
 
+def steps_title(status: LabStatus) -> str:
+    """What heads the steps: one is the next, unless there is nothing that was not done."""
+    stages = [stage for system in status.systems for stage in system.stages]
+    done = all(stage.state in ("ready", "skipped") for stage in stages) and not status.active_runs
+    return "All is done. Again:" if done else "Next step"
+
+
 def step_lines(steps: Sequence[Step], width: int) -> list[Content]:
     """Each step on one line of `width` cells, with what a person would type for it where all of that fits."""
     labels = [printable(step.label) for step in steps]

@@ -24,7 +24,15 @@ from qdl_engine.status import (
 )
 from qdl_engine.text import printable
 from qdl_tui.draft import file_stamp
-from qdl_tui.lab_view import command_of, last_comparison, step_lines, trouble_lines, troubles, what_it_does
+from qdl_tui.lab_view import (
+    command_of,
+    last_comparison,
+    step_lines,
+    steps_title,
+    trouble_lines,
+    troubles,
+    what_it_does,
+)
 from qdl_tui.messages import LabCreated, MachineRead, StatusRead
 from qdl_tui.screens.base import BaseScreen
 from qdl_tui.widgets.nav_list import NavList
@@ -143,7 +151,7 @@ class LabHomeScreen(BaseScreen):
         self.refresh_bindings()
 
     def _show_steps(self, status: LabStatus) -> None:
-        self.query_one("#next-title", Static).update(Content.styled("Next step", "bold $accent"))
+        self.query_one("#next-title", Static).update(Content.styled(steps_title(status), "bold $accent"))
         self._steps = {f"step-{' '.join(step.command)}": step for step in status.steps}
         lines = step_lines(status.steps, self.size.width - 2)
         self.query_one(NavList).show_options(list(zip(self._steps, lines, strict=True)))

@@ -12,8 +12,9 @@ from qdl_engine.errors import LabError
 from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.runs.launch import wait_for
 from qdl_engine.runs.store import refresh_run, save_run
-from qdl_engine.status import Stage, Step
-from qdl_tui.lab_view import step_lines
+from qdl_engine.stages import SYSTEMS, StageState
+from qdl_engine.status import LabStatus, Stage, Step, SystemStatus
+from qdl_tui.lab_view import step_lines, steps_title
 from qdl_tui.state import UserState, load_state
 from qdl_tui.widgets.stage_table import stage_text
 from tests.tui.conftest import finished_run, opened
@@ -161,6 +162,24 @@ async def test_the_same_trouble_is_told_once(lab: Lab) -> None:
             app.tell_error(LabError("The disk is full", "Delete something"))
         await pilot.pause()
         assert [item.message for item in app._notifications] == ["The disk is full. Delete something\n(esc)"]
+
+
+@pytest.mark.parametrize(
+    ("states", "running", "title"),
+    [
+        (("ready", "skipped"), 0, "All is done. Again:"),
+        (("ready", "missing"), 0, "Next step"),
+        (("ready", "stale"), 0, "Next step"),
+        (("ready", "ready"), 1, "Next step"),
+    ],
+)
+def test_the_steps_are_the_next_only_while_something_is_to_be_done(
+    states: tuple[StageState, StageState], running: int, title: str
+) -> None:
+    systems = [
+        SystemStatus(name, (Stage("data", state, ""),)) for name, state in zip(SYSTEMS, states, strict=True)
+    ]
+    assert steps_title(LabStatus("lab", True, tuple(systems), active_runs=running)) == title
 
 
 async def test_the_step_in_focus_says_what_it_will_do(lab: Lab) -> None:
