@@ -72,7 +72,7 @@ class LabCommands(Provider):
         goes = binding.action.startswith("show_mode")
         title = f"Go to {binding.description}" if goes else binding.description
         key = self.app.get_key_display(binding)
-        help_text = f"{binding.tooltip} [key {key}]" if binding.tooltip else f"key {key}"
+        help_text = f"{binding.tooltip} [key {key}]" if binding.tooltip else f"[key {key}]"
         return title, help_text, partial(self.app.run_action, binding.action, node)
 
     def _commands(self) -> list[Command]:

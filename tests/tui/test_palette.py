@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from textual.command import CommandPalette
 
@@ -107,6 +109,7 @@ async def test_brackets_are_shown_as_they_are(lab: Lab) -> None:
     save(lab, "[b]mine", {"system1": ["No"]}, ["Is 91 a prime?"], CREATED)
     async with opened(lab, "ctrl+p") as (app, pilot):
         assert "Make a new lab in a directory you name [key n]" in screen_text(app)
+        assert not re.search(r"(?<!\[)key \S", screen_text(app)), "one form"
         await pilot.press(*"mine")
         await settled(app, pilot)
         await pilot.pause(0.3)
