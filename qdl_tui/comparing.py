@@ -13,6 +13,7 @@ from qdl_engine.lab import Lab
 from qdl_engine.status import SYSTEM_NAMES, checkpoint_ready
 from qdl_engine.text import one_line
 from qdl_engine.votes import Candidate, Vote, vote_scores, voter
+from qdl_tui.feed import training_now
 
 MODELS = ("teacher", "system1", "system2")
 TITLES = {"teacher": "Teacher", **SYSTEM_NAMES}
@@ -41,6 +42,8 @@ class Contestant:
     system_prompt: str
     written: str
     """When its weights were written."""
+    in_training: bool = False
+    """Whether it cannot answer because it is being trained."""
 
     @property
     def weights(self) -> tuple[str, str]:
@@ -161,11 +164,21 @@ def read_setting(lab: Lab) -> Setting:
 
 def _student(lab: Lab, system: str, system_prompt: str) -> Contestant:
     directory = str(lab.checkpoint(system))
-    train = f"Train {SYSTEM_NAMES[system]} first: screen 1, or\nqdl train {system}"
-    missing = f"Model not found at {directory}\n\n{train}"
     ready = checkpoint_ready(lab.checkpoint(system))
+    training = "" if ready else training_now(lab, system)
+    cure = f"Train {SYSTEM_NAMES[system]} first: screen 1, or\nqdl train {system}"
+    if training:
+        place = training.removeprefix("training").strip(", ")
+        cure = f"{SYSTEM_NAMES[system]} is being trained ({place}).\nIt can be asked when that is done."
+    missing = f"Model not found at {directory}\n\n{cure}"
     return Contestant(
-        system, directory, "" if ready else missing, system, system_prompt, weights_written(directory)
+        system,
+        directory,
+        "" if ready else missing,
+        system,
+        system_prompt,
+        weights_written(directory),
+        in_training=bool(training),
     )
 
 

@@ -15,6 +15,7 @@ from qdl_tui.messages import LabCreated, RunStarted
 from qdl_tui.screens.base import BaseScreen
 from qdl_tui.state import UserState
 from qdl_tui.telling import TellingApp
+from qdl_tui.widgets.bars import key_of
 
 if TYPE_CHECKING:
     from qdl_engine.settings import System
@@ -173,7 +174,8 @@ class LabApp(TellingApp):
     @on(RunStarted)
     def run_started(self, message: RunStarted) -> None:
         self.run_id = message.run.id
-        self.notify(f"Started: qdl {' '.join(message.command)}")
+        shows = key_of(self.screen, "app.training")
+        self.notify(f"Started: qdl {' '.join(message.command)} ({shows} shows it)")
         if isinstance(self.screen, BaseScreen):
             self.screen.tick()
 

@@ -21,8 +21,9 @@ def title_text(
     needle: str,
     waiting: bool,
     key_of: Callable[[str], str],
+    training: str = "",
 ) -> Content:
-    """One line: whose recipe, how many edits wait, what is hidden by a search."""
+    """One line: whose recipe, how many edits wait, what is hidden by a search, whether it is trained now."""
     head = (f"{name}  ", "bold $accent")
     if draft is None:
         state = (WAITING, "$text-muted") if waiting else (BROKEN, "bold $error")
@@ -35,6 +36,8 @@ def title_text(
         parts.append((f"  qdl.toml changed outside: {key_of('recipe.reload')} reads it", "bold $error"))
     if needle:
         parts.append((f"  only '{printable(needle)}' ({key_of('recipe.back')}: all)", "$primary"))
+    if training:
+        parts.append((f"  {training} ({key_of('app.training')} shows it)", "$primary"))
     return Content.assemble(*parts)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from textual import on, work
 from textual.binding import Binding
 from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import Input
 
 from qdl_engine.errors import LabError
@@ -17,6 +18,9 @@ from qdl_tui.comparing import Kept, Setting, Shown, read_recent, read_setting, s
 from qdl_tui.screens.compare_actions import CompareActionsScreen, PromptAdded
 from qdl_tui.screens.dialogs import LineInput
 from qdl_tui.widgets.answer_pane import AnswerScroll
+
+LOOK_AGAIN = 2.0
+"""Seconds after which a student in training is looked at again."""
 
 
 @dataclass
@@ -70,6 +74,7 @@ class WalkingScreen(CompareActionsScreen):
         self.position = 0
         self.known: dict[str, Shown] = {}
         """The answers that can be shown, by their prompt."""
+        self._look_timer: Timer | None = None
         self._prompt = ""
         """The prompt as it is, while the input shows it made fit for a terminal."""
 
@@ -109,6 +114,18 @@ class WalkingScreen(CompareActionsScreen):
         elif self.setting is not None and self.setting.prompts != before:
             self._list_prompts(self.prompts, self.current_prompt())
         self.redraw()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """While a student is trained, follow it: it can be asked once that is done."""
+        if self._look_timer is not None:
+            self._look_timer.stop()
+        if self.setting is not None and any(item.in_training for item in self.setting.contestants):
+            self._look_timer = self.set_timer(LOOK_AGAIN, self._look_if_shown)
+
+    def _look_if_shown(self) -> None:
+        if self.is_current:  # else coming back does
+            self.look()
 
     @on(PromptAdded)
     def prompt_added(self, message: PromptAdded) -> None:

@@ -21,6 +21,7 @@ from qdl_engine.lab import Lab
 from qdl_engine.status import SYSTEM_NAMES
 from qdl_engine.text import printable
 from qdl_tui.draft import Draft, Field, FileStamp, fields_of, file_stamp
+from qdl_tui.feed import training_now
 from qdl_tui.recipe_view import config_text, help_text, title_text
 from qdl_tui.screens.dialogs import ConfirmScreen, LineInput
 from qdl_tui.screens.recipe_actions import ConfigRead
@@ -50,6 +51,14 @@ class DraftRead(Message):
     """The file that the problem is with."""
 
 
+@dataclass
+class TrainingSeen(Message):
+    """The training of a student was looked at; empty when there is none."""
+
+    lab: Lab
+    text: str
+
+
 class RecipeScreen(FormScreen):
     """The settings of one student, with help for the one under the cursor."""
 
@@ -63,6 +72,8 @@ class RecipeScreen(FormScreen):
     def __init__(self, system: System) -> None:
         super().__init__(system)
         self.reading = True
+        self.training = ""
+        """How far the training of this student is, in words; empty while there is none."""
         self._drawn: object = None
         self._refused: FileStamp | None = None
         """The file that could not be accepted, so that another one is read."""
@@ -92,7 +103,7 @@ class RecipeScreen(FormScreen):
 
     def lab_opened(self) -> None:
         self.fields = {}
-        self.reading = True
+        self.reading, self.training = True, ""
         if self.draft is None:
             self.lab_app.draft = None
         self.read_draft()
@@ -109,9 +120,20 @@ class RecipeScreen(FormScreen):
         ):
             self.read_draft()
         self._show_title()
+        self.read_training()
         self._go_to_wanted()
         if self.fields and draft is not None and draft.current is not self._drawn:
             self.refresh_rows()  # the shared settings may have been edited on the other recipe's screen
+
+    @work(thread=True, exclusive=True, group="training", exit_on_error=False)
+    def read_training(self) -> None:
+        self.post_message(TrainingSeen(self.lab, training_now(self.lab, self.system)))
+
+    @on(TrainingSeen)
+    def show_training(self, message: TrainingSeen) -> None:
+        if message.lab == self.lab and message.text != self.training:
+            self.training = message.text
+            self._show_title()
 
     @work(thread=True, exclusive=True, group="draft", exit_on_error=False)
     def read_draft(self) -> None:
@@ -210,6 +232,7 @@ class RecipeScreen(FormScreen):
             needle=self.needle,
             key_of=self.key_of,
             waiting=self.reading,
+            training=self.training,
         )
         self.query_one("#form-title", Static).update(text)
 

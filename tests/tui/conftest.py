@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from textual.pilot import Pilot
 
 from qdl_engine.events import append_event, make_event
 from qdl_engine.lab import Lab
+from qdl_engine.runs.process import identity_of
 from qdl_engine.runs.store import Run, State, create_run, save_run
 from qdl_tui.app import QdlApp
 from qdl_tui.state import UserState
@@ -63,5 +65,14 @@ def finished_run(lab: Lab, *, state: State = "done", losses: int = 5, message: s
         )
     run.log_file.write_text("first line\nsecond \x1b]0;title\x07 line\n", encoding="utf-8")
     run = replace(run, state=state, started=100.0, ended=225.0, exit_code=0, message=message)
+    save_run(run)
+    return run
+
+
+def run_under_way(lab: Lab, system: str = "system1") -> Run:
+    """A training at its 45th step of 100, alive as long as the tests are."""
+    run = create_run(lab, "train", system=system, argv=["true", "qdl_engine.trainer"])
+    append_event(run.events_file, make_event("metrics", step=45, total_steps=100, loss=1.0))
+    run = replace(run, state="running", pid=os.getpid(), identity=identity_of(os.getpid()))
     save_run(run)
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ from textual.events import Paste
 
 from qdl_engine.comparison import Answer, list_comparisons, load_comparison
 from qdl_engine.lab import Lab
+from qdl_engine.runs.store import save_run
 from qdl_tui.comparing import MODELS
 from qdl_tui.screens.compare import CompareScreen
 from qdl_tui.state import CompareTaste, load_state
 from qdl_tui.widgets.answer_pane import AnswerPane
 from tests.tiny import make_tiny_model
-from tests.tui.conftest import opened
+from tests.tui.conftest import opened, run_under_way
 from tests.tui.screen import check_golden, screen_text, settled
 
 
@@ -45,6 +47,24 @@ async def test_a_missing_model_says_why(lab: Lab) -> None:
         app.screen.tick()
         await settled(app, pilot)
         assert "Or press 1: the lab" in screen_text(app)
+
+
+async def test_a_student_in_training_says_so_until_it_is_done(lab: Lab) -> None:
+    run = run_under_way(lab)
+    async with opened(lab, "6") as (app, pilot):
+        shown = " ".join(screen_text(app).replace("▏", " ").split())
+        assert "Train System 2 first" in shown and "Train System 1 first" not in shown
+        assert isinstance(app.screen, CompareScreen) and app.screen.setting is not None
+        missing = app.screen.setting.contestant("system1").missing
+        assert "System 1 is being trained (45%).\nIt can be asked when that is done." in missing
+        save_run(replace(run, state="done"))
+        lab.system1_checkpoint.mkdir()
+        (lab.system1_checkpoint / "config.json").write_text("{}", encoding="utf-8")
+        (lab.system1_checkpoint / "model.safetensors").write_bytes(b"")
+        app.screen._look_if_shown()
+        await settled(app, pilot)
+        assert app.screen.setting.contestant("system1").missing == ""
+        assert "System 1 is being trained" not in screen_text(app)
 
 
 async def test_an_answer_is_drawn_with_its_reasoning_folded_or_open(lab: Lab) -> None:

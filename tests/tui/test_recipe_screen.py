@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from qdl_engine.lab import Lab
+from qdl_engine.runs.store import save_run
 from qdl_engine.toml import load_settings
 from qdl_tui.app import QdlApp
 from qdl_tui.draft import Draft
+from qdl_tui.messages import RunStarted
 from qdl_tui.widgets.field_list import FieldList
-from tests.tui.conftest import opened
+from tests.tui.conftest import opened, run_under_way
 from tests.tui.screen import check_golden, screen_text, settled
 
 TO_ROWS = ["G", "g", "slash", *"rows to keep", "enter"]
@@ -401,3 +404,20 @@ async def test_a_search_that_finds_nothing_says_so_and_describes_nothing(lab: La
         await pilot.press("escape")
         await settled(app, pilot)
         assert "accepts" in screen_text(app)
+
+
+async def test_a_training_of_this_system_is_told_with_the_key_that_shows_it(lab: Lab) -> None:
+    run = run_under_way(lab)
+    async with opened(lab, "2", size=(60, 24)) as (app, pilot):
+        assert "as saved in qdl.toml  training 45% (5 shows it)" in screen_text(app)
+        app.post_message(RunStarted(run, ("train", "system1")))
+        await pilot.pause()
+        told = [notice.message for notice in app._notifications]
+        assert told == ["Started: qdl train system1 (5 shows it)"]
+        await pilot.press("3")
+        await settled(app, pilot)
+        assert "training" not in screen_text(app).splitlines()[1]
+        save_run(replace(run, state="done"))
+        await pilot.press("2")
+        await settled(app, pilot)
+        assert "training" not in screen_text(app).splitlines()[1]
