@@ -57,7 +57,7 @@ def figures(run: Run, summary: RunSummary, held_out_at: int | None = None) -> li
         parts.append((f"GPU use {summary.gpu_use:.0%}", f"use {summary.gpu_use:.0%}"))
     if summary.memory is not None:
         size = size_text(int(summary.memory))
-        parts.append((f"memory {size} with libraries", f"mem {size}"))
+        parts.append((f"memory {size} with libraries", f"mem {size} with libs"))
     return [part for part in parts if part[0]]
 
 

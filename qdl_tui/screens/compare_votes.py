@@ -86,9 +86,9 @@ class VotingScreen(AskingScreen):
         self.remember_taste()
         self.redraw()
         if not self.blind:
-            self.notify("Not blind any more: names are shown")
+            self.say_below("Not blind any more: names are shown")
         elif not self.hides_names():
-            self.notify("Blind from the next question")
+            self.say_below("Blind from the next question")
 
     def action_vote(self, verdict: str) -> None:
         shown = self.shown()
