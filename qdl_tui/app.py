@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual import on, work
 from textual.binding import Binding
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 
 from qdl_engine.lab import Lab
@@ -23,6 +25,7 @@ from qdl_tui.palette import LabCommands
 from qdl_tui.screens.base import BaseScreen
 from qdl_tui.screens.lab import LabHomeScreen
 from qdl_tui.state import UserState, load_state
+from qdl_tui.terminal_driver import LastingDriver
 from qdl_tui.widgets.bars import MODE_TITLES
 
 if TYPE_CHECKING:
@@ -115,6 +118,11 @@ class QdlApp(LabApp):
         self.theme = self.state.theme if known and not ansi else "qdl-dark"
         self._css_variables = self.get_css_variables()
         self.stylesheet.set_variables(self._css_variables)
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's own driver where it is the one for terminals, in a form that outlives its terminal."""
+        found = super().get_driver_class()
+        return LastingDriver if found is LinuxDriver else found
 
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()

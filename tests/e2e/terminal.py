@@ -7,7 +7,6 @@ import os
 import pty
 import select
 import shlex
-import signal
 import struct
 import subprocess
 import sys
@@ -110,9 +109,11 @@ class Terminal(Screen):
         assert self.process.poll() is not None, f"still running:\n{self.text()}"
         return self.process.returncode
 
-    def hang_up(self) -> None:
-        """What a dropped SSH link does to the program."""
-        self.process.send_signal(signal.SIGHUP)
+    def drop(self, seconds: float = 20.0) -> int:
+        """Take the terminal away, as a dropped SSH link does, and return the program's exit code."""
+        os.close(self._master)
+        self._master = -1
+        return self.process.wait(seconds)
 
     def restored(self) -> bool:
         """Whether the terminal's modes are as they were before the program."""
@@ -122,8 +123,9 @@ class Terminal(Screen):
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        os.close(self._master)
-        os.close(self._slave)
+        for descriptor in (self._master, self._slave):
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 class TmuxPane(Screen):

@@ -224,3 +224,9 @@ def test_over_ssh_nothing_moves_unless_the_user_wants_it(
         assert f"animations {wish or 'none'} smooth False fps 15".encode() in terminal.sent
     finally:
         terminal.close()
+
+
+def test_a_dropped_link_ends_the_app_and_leaves_no_orphan(terminal: Terminal) -> None:
+    terminal.wait_for("How do you want to begin?")
+    terminal.press("41" * 20)
+    assert terminal.drop() == 128 + signal.SIGHUP
