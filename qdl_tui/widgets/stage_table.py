@@ -67,6 +67,8 @@ def _shorter(stage: Stage) -> list[str]:
             rest = f" and {len(keys) - shown} more" if shown < len(keys) else ""
             texts.append(f"with other {', '.join(keys[:shown])}{rest}")
         return [*texts, f"with {len(keys)} other settings"]
+    if stage.state == "stopped":
+        return [stage.detail.partition(",")[0]]
     if stage.name == "config" and stage.state == "missing":
         return ["when training starts"]
     if stage.name == "config":

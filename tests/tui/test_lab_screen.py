@@ -227,3 +227,8 @@ async def test_enter_goes_on_with_a_training_that_was_stopped(lab: Lab) -> None:
         assert app.run_id == run.id
     resumed = wait_for(refresh_run(run), timeout=60)
     assert resumed.attempt == run.attempt + 1
+
+
+def test_a_stopped_run_says_where_it_stopped_in_the_narrowest_column() -> None:
+    stopped = Stage("run", "stopped", "stopped at step 472, with a checkpoint")
+    assert stage_text(stopped, 60) == stopped.detail and stage_text(stopped, 20) == "stopped at step 472"
