@@ -22,7 +22,7 @@ from qdl_tui import themes
 from qdl_tui.lab_app import LabApp
 from qdl_tui.messages import KeymapRead
 from qdl_tui.palette import LabCommands
-from qdl_tui.screens.base import BaseScreen
+from qdl_tui.screens.base import AFTER_FIRST_PAINT, BaseScreen
 from qdl_tui.screens.lab import LabHomeScreen
 from qdl_tui.state import UserState, load_state
 from qdl_tui.terminal_driver import LastingDriver
@@ -30,10 +30,6 @@ from qdl_tui.widgets.bars import MODE_TITLES
 
 if TYPE_CHECKING:
     from qdl_engine.settings import System
-
-
-AFTER_FIRST_PAINT = 0.5
-"""Seconds after which what nobody waits for is done."""
 
 
 def _recipe(system: System) -> Screen[None]:

@@ -19,6 +19,9 @@ from qdl_tui.widgets.bars import KeyBar, TabBar, TooSmall, key_of
 if TYPE_CHECKING:
     from qdl_tui.app import QdlApp
 
+AFTER_FIRST_PAINT = 0.5
+"""Seconds after which what nobody waits for is done."""
+
 
 class BaseScreen(Screen[None]):
     """One of the six screens.

@@ -34,7 +34,7 @@ from qdl_tui.lab_view import (
     what_it_does,
 )
 from qdl_tui.messages import LabCreated, MachineRead, StatusRead
-from qdl_tui.screens.base import BaseScreen
+from qdl_tui.screens.base import AFTER_FIRST_PAINT, BaseScreen
 from qdl_tui.widgets.nav_list import NavList
 from qdl_tui.widgets.stage_table import StageTable
 
@@ -140,7 +140,7 @@ class LabHomeScreen(BaseScreen):
         if first:
             # These come after what the first paint waits for: threads share one interpreter.
             self.read_machine()
-            self.read_status()
+            self.set_timer(AFTER_FIRST_PAINT, self.read_status)
         self.set_class(not message.status.exists, "empty")
         if message.status.exists:
             self.query_one(StageTable).show_status(message.status)

@@ -104,6 +104,7 @@ async def test_a_wrong_setting_is_told_with_its_cure_until_it_is_mended(lab: Lab
     good = lab.settings_file.read_text(encoding="utf-8")
     lab.settings_file.write_text("[system1]\nrowz = 3\nepochs = -1\nqqqq = 1\nseeed = 1\n", encoding="utf-8")
     async with opened(lab, size=(60, 20)) as (app, pilot):
+        app.screen.tick()  # type: ignore[attr-defined]
         await settled(app, pilot)
         told = " ".join(screen_text(app).split())
         assert "system1.epochs: '-1' is not accepted. Accepted: number, above 0, at most 1,000. In " in told
