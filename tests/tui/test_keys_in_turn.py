@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from qdl_engine.lab import Lab
@@ -97,13 +100,20 @@ class HeldUp(KeysInTurnApp):
         self.query_one(Gate).opened.set()
 
 
-async def test_a_widget_that_waits_does_not_hold_up_the_keyboard() -> None:
+@asynccontextmanager
+async def held_up() -> AsyncIterator[tuple[HeldUp, Pilot[None]]]:
+    """A key that a widget holds, and behind it the one that would let it go."""
     app = HeldUp()
     async with app.run_test() as pilot:
         app.query_one(Holding).focus()
         await pilot.pause()
         app.post_message(events.Key("w", "w"))
         app.post_message(events.Key("f5", None))
+        yield app, pilot
+
+
+async def test_a_widget_that_waits_does_not_hold_up_the_keyboard() -> None:
+    async with held_up() as (app, pilot):
         await app.query_one(Gate).opened.wait()
         await pilot.pause()
         assert app.query_one(Holding).value == "w"
@@ -113,12 +123,7 @@ async def test_a_slow_machine_is_not_taken_for_a_widget_that_waits(monkeypatch: 
     idle = [0.0]
     monkeypatch.setattr("qdl_tui.keys_in_turn._idle", lambda: idle[0])
     monkeypatch.setattr("qdl_tui.keys_in_turn.LONGEST_TURN", 0.02)
-    app = HeldUp()
-    async with app.run_test() as pilot:
-        app.query_one(Holding).focus()
-        await pilot.pause()
-        app.post_message(events.Key("w", "w"))
-        app.post_message(events.Key("f5", None))
+    async with held_up() as (app, pilot):
         await pilot.pause(0.2)
         assert not app.query_one(Gate).opened.is_set(), "no idle moment has passed"
         idle[0] = 1.0
