@@ -28,6 +28,9 @@ UNFINISHED = frozenset({"failed", "stopped"})
 """Stages that somebody began and that came to no end."""
 KIND_STAGES = {"prepare": "data", "label": "labels", "train": "run"}
 
+DOING = {"train": "training", "label": "labelling", "prepare": "preparing"}
+"""What a run of each kind is at."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -129,9 +132,7 @@ def job_stage(name: str, run: Run | None) -> Stage | None:
     if run is None:
         return None
     if run.state in ACTIVE_STATES:
-        return Stage(
-            name, "running", running_text({"prepare": "preparing", "label": "labelling"}[run.kind], run)
-        )
+        return Stage(name, "running", running_text(DOING[run.kind], run))
     if run.state in BAD_STATES:
         return _unfinished(name, run)
     return None

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from qdl_engine.checkpoint_record import trained_by
 from qdl_engine.lab import Lab
 from qdl_engine.outputs import previous_place
-from qdl_engine.runs.store import Run, list_runs
-from qdl_engine.stages import checkpoint_ready
-
-_DOES = {"train": "training", "label": "labelling", "prepare": "preparing"}
+from qdl_engine.runs.record import number_of
+from qdl_engine.runs.store import list_runs
+from qdl_engine.stages import DOING, checkpoint_ready
 
 
 def student_in_place(lab: Lab, system: str) -> str:
@@ -29,15 +28,6 @@ def runs_beside(lab: Lab, system: str) -> Iterator[str]:
     """The runs under way in this lab, on this machine; one that trains the same student is in the way."""
     for run in list_runs(lab):
         if run.active:
-            doing = f"run {number_of(run.id)} is {_DOES.get(run.kind, f'under way ({run.kind})')}"
-            same = _writes(run, lab, system)
+            doing = f"run {number_of(run.id)} is {DOING.get(run.kind, f'under way ({run.kind})')}"
+            same = run.writes_to(lab.checkpoint(system))
             yield f"{doing} this student: it ends first" if same else f"{doing}: both will be slower"
-
-
-def _writes(run: Run, lab: Lab, system: str) -> bool:
-    return run.output_dir is not None and run.output_dir.resolve() == lab.checkpoint(system).resolve()
-
-
-def number_of(run_id: str) -> str:
-    """The number of a run, which is enough to tell it by."""
-    return run_id.partition("-")[0]

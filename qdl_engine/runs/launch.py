@@ -175,9 +175,7 @@ def _supervisor_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _refuse_shared_output(lab: Lab, output_dir: Path, own_id: str = "") -> None:
     for other in list_runs(lab):
-        if other.id == own_id or not other.active or other.output_dir is None:
-            continue
-        if other.output_dir.resolve() == output_dir.resolve():
+        if other.id != own_id and other.active and other.writes_to(output_dir):
             raise LabBusyError(
                 f"{output_dir} is being written by run {other.id} (process {other.pid})",
                 f"Wait for it, or stop it: qdl --lab {lab.word} stop {other.id}",

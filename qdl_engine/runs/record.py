@@ -96,6 +96,10 @@ class Run:
     def lab(self) -> Lab:
         return Lab(self.directory.parent.parent)
 
+    def writes_to(self, place: Path) -> bool:
+        """Whether its student goes there, by whatever way the path leads."""
+        return self.output_dir is not None and self.output_dir.resolve() == place.resolve()
+
     @property
     def active(self) -> bool:
         return self.state in ACTIVE_STATES
@@ -148,6 +152,11 @@ class Run:
         for key in _PATHS:
             record[key] = None if record[key] is None else str(record[key])
         return record
+
+
+def number_of(run_id: str) -> str:
+    """The number of a run, which is enough to tell it by."""
+    return run_id.partition("-")[0]
 
 
 def save_run(run: Run) -> None:

@@ -13,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from qdl_engine.lab import Lab
+from qdl_engine.runs.record import number_of
 from qdl_engine.runs.store import Run
 from qdl_tui.feed import TrainingFeed, TrainingView, number_text, runs_with_curves
 from qdl_tui.keys_in_turn import DIALOG
@@ -161,7 +162,8 @@ class TrainingScreen(RunActionsScreen):
         self._show_status(view)
         self.set_class(view.run.kind != "train" and not view.series, "no-charts")
         self.charts.next_key = self.key_of("training.panel")
-        self.charts.show_series(view.series, _number(view.run.id), view.beside_series, _number(view.beside))
+        own, other = number_of(view.run.id), number_of(view.beside)
+        self.charts.show_series(view.series, own, view.beside_series, other)
 
     def on_resize(self) -> None:
         if self.view is not None:
@@ -239,8 +241,3 @@ class TrainingScreen(RunActionsScreen):
         self.app.push_screen(
             ChooseScreen("Whose curves to lay over these?", options, now=self.beside), chosen
         )
-
-
-def _number(run_id: str) -> str:
-    """The run's number, which is enough to tell two runs apart in a legend."""
-    return run_id.partition("-")[0]
