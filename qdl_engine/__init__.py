@@ -10,36 +10,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qdl_engine.compare import compare_models
-    from qdl_engine.data.label import label_with_teacher
+    from qdl_engine.compare.compare import compare_models
+    from qdl_engine.config.easydistill import write_system1_config, write_system2_config
+    from qdl_engine.core.errors import LabError
+    from qdl_engine.core.lab import Lab
+    from qdl_engine.core.prompts import format_prompt
     from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
-    from qdl_engine.distill import distill_system1, distill_system2
-    from qdl_engine.easydistill.command import run_easy_distill
-    from qdl_engine.easydistill.config import write_system1_config, write_system2_config
-    from qdl_engine.errors import LabError
-    from qdl_engine.lab import Lab
-    from qdl_engine.models import infer_student, load_student, load_teacher
-    from qdl_engine.prompts import format_prompt
+    from qdl_engine.label.label import label_with_teacher
+    from qdl_engine.models.load import infer_student, load_student, load_teacher
     from qdl_engine.settings import LabSettings, System1Settings, System2Settings
+    from qdl_engine.training.command import run_easy_distill
+    from qdl_engine.training.distill import distill_system1, distill_system2
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "prepare_system1_dataset": "qdl_engine.data.prepare",
     "prepare_system2_dataset": "qdl_engine.data.prepare",
-    "label_with_teacher": "qdl_engine.data.label",
-    "write_system1_config": "qdl_engine.easydistill.config",
-    "write_system2_config": "qdl_engine.easydistill.config",
-    "run_easy_distill": "qdl_engine.easydistill.command",
-    "distill_system1": "qdl_engine.distill",
-    "distill_system2": "qdl_engine.distill",
-    "compare_models": "qdl_engine.compare",
-    "infer_student": "qdl_engine.models",
-    "load_teacher": "qdl_engine.models",
-    "load_student": "qdl_engine.models",
-    "format_prompt": "qdl_engine.prompts",
-    "Lab": "qdl_engine.lab",
-    "LabError": "qdl_engine.errors",
+    "label_with_teacher": "qdl_engine.label.label",
+    "write_system1_config": "qdl_engine.config.easydistill",
+    "write_system2_config": "qdl_engine.config.easydistill",
+    "run_easy_distill": "qdl_engine.training.command",
+    "distill_system1": "qdl_engine.training.distill",
+    "distill_system2": "qdl_engine.training.distill",
+    "compare_models": "qdl_engine.compare.compare",
+    "infer_student": "qdl_engine.models.load",
+    "load_teacher": "qdl_engine.models.load",
+    "load_student": "qdl_engine.models.load",
+    "format_prompt": "qdl_engine.core.prompts",
+    "Lab": "qdl_engine.core.lab",
+    "LabError": "qdl_engine.core.errors",
     "LabSettings": "qdl_engine.settings",
     "System1Settings": "qdl_engine.settings",
     "System2Settings": "qdl_engine.settings",

@@ -43,9 +43,9 @@ def _plain_reason() -> str:
 
 def _plain_report(directory: str, reason: str) -> int:
     """What a pipe or a dumb terminal gets: where the lab stands, and the `qdl` command to use."""
-    from qdl_engine.lab import Lab
-    from qdl_engine.status import lab_status, report_text
-    from qdl_engine.text import printable
+    from qdl_engine.core.lab import Lab
+    from qdl_engine.core.words import printable
+    from qdl_engine.lab_state.status import lab_status, report_text
 
     for line in report_text(lab_status(Lab.at(directory))).splitlines():
         print(printable(line))
@@ -73,11 +73,11 @@ def _app_class() -> type[QdlApp]:
 
 def _print_keys(as_json: bool) -> int:
     """The table of keys with the user's in it; what is wrong with those goes to stderr, and the code is 1."""
-    from qdl_engine.errors import LabError
-    from qdl_engine.text import printable
-    from qdl_engine.user_paths import user_settings_file
-    from qdl_tui.key_table import user_keymap
-    from qdl_tui.keymap import keymap_json, keymap_text
+    from qdl_engine.core.errors import LabError
+    from qdl_engine.core.lab import user_settings_file
+    from qdl_engine.core.words import printable
+    from qdl_tui.shared.key_table import user_keymap
+    from qdl_tui.shared.keymap import keymap_json, keymap_text
 
     try:
         keymap = user_keymap()
@@ -118,7 +118,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(f"qdl-tui {__version__}")
         return 0
     if options.paths:
-        from qdl_tui.state import paths
+        from qdl_tui.shared.state import paths
 
         found = paths()
         print(json.dumps(found) if options.json else "\n".join(f"{k:9} {v}" for k, v in found.items()))
@@ -135,7 +135,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(f"qdl-tui: LAB is a directory, and {directory} is a file", file=sys.stderr)
         return 2
     _calm_over_ssh()
-    from qdl_engine.lab import Lab
+    from qdl_engine.core.lab import Lab
 
     app = _app_class()(Lab.at(directory), demo=options.demo)
     app.run(mouse=not options.no_mouse)

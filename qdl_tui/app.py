@@ -15,43 +15,42 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 
-from qdl_engine.lab import Lab
-from qdl_engine.text import printable
-from qdl_engine.user_paths import user_settings_file
-from qdl_tui import themes
-from qdl_tui.lab_app import LabApp
-from qdl_tui.messages import KeymapRead
-from qdl_tui.palette import LabCommands
-from qdl_tui.screens.base import AFTER_FIRST_PAINT, BaseScreen
-from qdl_tui.screens.lab import LabHomeScreen
-from qdl_tui.state import UserState, load_state
-from qdl_tui.terminal_driver import LastingDriver
-from qdl_tui.widgets.bars import MODE_TITLES
+from qdl_engine.core.lab import Lab, user_settings_file
+from qdl_engine.core.words import printable
+from qdl_tui.lab.screen import LabHomeScreen
+from qdl_tui.shared import themes
+from qdl_tui.shared.bars import MODE_TITLES
+from qdl_tui.shared.base import AFTER_FIRST_PAINT, BaseScreen
+from qdl_tui.shared.lab_app import LabApp
+from qdl_tui.shared.messages import KeymapRead
+from qdl_tui.shared.palette import LabCommands
+from qdl_tui.shared.state import UserState, load_state
+from qdl_tui.shared.terminal import LastingDriver
 
 if TYPE_CHECKING:
-    from qdl_engine.settings import System
+    from qdl_engine.core.systems import System
 
 
 def _recipe(system: System) -> Screen[None]:
-    from qdl_tui.screens.recipe import RecipeScreen
+    from qdl_tui.recipe.screen import RecipeScreen
 
     return RecipeScreen(system)
 
 
 def _runs() -> Screen[None]:
-    from qdl_tui.screens.runs import RunsScreen
+    from qdl_tui.runs.screen import RunsScreen
 
     return RunsScreen()
 
 
 def _training() -> Screen[None]:
-    from qdl_tui.screens.training import TrainingScreen
+    from qdl_tui.runs.training import TrainingScreen
 
     return TrainingScreen()
 
 
 def _compare() -> Screen[None]:
-    from qdl_tui.screens.compare import CompareScreen
+    from qdl_tui.compare.screen import CompareScreen
 
     return CompareScreen()
 
@@ -126,7 +125,7 @@ class QdlApp(LabApp):
             loop.add_signal_handler(number, partial(self.exit, return_code=128 + number))
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         if user_settings_file().is_file():
-            from qdl_tui.keymap import read_keymap
+            from qdl_tui.shared.keymap import read_keymap
 
             self.set_keymap(read_keymap())
             self.check_keymap()
@@ -138,7 +137,7 @@ class QdlApp(LabApp):
 
     @work(thread=True, group="keymap", exit_on_error=False)
     def check_keymap(self) -> None:
-        from qdl_tui.key_table import user_keymap
+        from qdl_tui.shared.key_table import user_keymap
 
         self.post_message(KeymapRead(user_keymap()))
 
@@ -164,7 +163,7 @@ class QdlApp(LabApp):
         if self.draft is None or not self.draft.dirty:
             await self._leave()
             return
-        from qdl_tui.screens.dialogs import ConfirmScreen
+        from qdl_tui.shared.dialogs import ConfirmScreen
 
         async def answered(leave: bool | None) -> None:
             if leave:
@@ -198,13 +197,13 @@ class QdlApp(LabApp):
         self.theme = "qdl-light" if self.current_theme.dark else "qdl-dark"
 
     def action_help(self) -> None:
-        from qdl_tui.screens.help import HelpScreen
+        from qdl_tui.shared.help import HelpScreen
 
         self.push_screen(HelpScreen(self.screen))
 
     def action_jump(self) -> None:
         """Put a letter on each pane of the screen, and give the keys to the one whose letter is pressed."""
-        from qdl_tui.jump import JumpScreen, jump_targets
+        from qdl_tui.shared.jump import JumpScreen, jump_targets
 
         if not isinstance(self.screen, BaseScreen):
             return

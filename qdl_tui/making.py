@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
 
-from qdl_engine.easydistill.version2.options import INPUT_HELP, JOB_PURPOSES, OPTIONS, TEACHER_SETTINGS
-from qdl_engine.errors import SettingsError
-from qdl_engine.lab import Lab
-from qdl_engine.text import printable
-from qdl_tui.draft import setting_of, value_text
+from qdl_engine.core.errors import SettingsError
+from qdl_engine.core.lab import Lab
+from qdl_engine.core.words import printable
+from qdl_engine.upstream.version2.options import INPUT_HELP, JOB_PURPOSES, OPTIONS, TEACHER_SETTINGS
+from qdl_tui.recipe.draft import setting_of, value_text
 
 if TYPE_CHECKING:
     from qdl_engine.settings import LabSettings
@@ -72,7 +72,7 @@ class MakingForm:
         Raises:
             SettingsError: naming file and key, when the file cannot be accepted.
         """
-        from qdl_engine.toml import load_settings
+        from qdl_engine.settings.toml import load_settings
 
         return cls(lab, load_settings(lab))
 
@@ -82,7 +82,7 @@ class MakingForm:
         Raises:
             SettingsError: when it is not accepted; the form stays as it was.
         """
-        from qdl_engine.toml import set_value
+        from qdl_engine.settings.toml import set_value
 
         if key in _TEACHER_KEYS:
             text = value_text(setting_of(set_value(self.settings, key, text), key))
@@ -116,7 +116,7 @@ class MakingForm:
 
 
 def _fields() -> list[MakingField]:
-    from qdl_engine.field_info import field_info
+    from qdl_engine.settings.fields import field_info
 
     teacher = [field_info(key) for key in _TEACHER_KEYS]
     own = [

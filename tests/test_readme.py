@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from qdl_engine.cli.parser import build_parser
-from qdl_engine.reference import settings_table
+from qdl_engine.settings.fields import settings_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_table_of_settings_is_the_models_own() -> None:
-    assert settings_table() in README, "Print it anew: python -m qdl_engine.reference"
+    assert settings_table() in README, "Print it anew: python -m qdl_engine.settings.fields"
 
 
 def _qdl_commands() -> list[str]:

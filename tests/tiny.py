@@ -12,7 +12,7 @@ from typing import Any
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
-# The system and user turns come out as `qdl_engine.prompts.format_prompt` writes them.
+# The system and user turns come out as `qdl_engine.core.prompts.format_prompt` writes them.
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' -}}"

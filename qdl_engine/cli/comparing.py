@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group
 from qdl_engine.cli.progress import Progress
-from qdl_engine.errors import LabError, ModelError, SettingsError
+from qdl_engine.core.errors import LabError, ModelError, SettingsError
 
 if TYPE_CHECKING:
-    from qdl_engine.comparison import Comparison
-    from qdl_engine.lab import Lab
+    from qdl_engine.compare.comparison import Comparison
+    from qdl_engine.core.lab import Lab
     from qdl_engine.settings import LabSettings
 
 MODELS = ("teacher", "system1", "system2")
@@ -39,9 +39,8 @@ def add_commands(group: Group) -> None:
 
 
 def compare(context: Context, given: Namespace) -> int:
-    from qdl_engine.comparison import new_comparison_path, read_prompts
-    from qdl_engine.comparison_file import UnsavedComparisonError
-    from qdl_engine.export import check_export, export_comparison
+    from qdl_engine.compare.comparison import UnsavedComparisonError, new_comparison_path, read_prompts
+    from qdl_engine.compare.export import check_export, export_comparison
 
     lab, settings = context.open_lab(), context.settings()
     names = chosen_models(given.only)
@@ -52,7 +51,7 @@ def compare(context: Context, given: Namespace) -> int:
     path = new_comparison_path(lab)
     unsaved: UnsavedComparisonError | None = None
     with Progress() as progress:
-        from qdl_engine.compare import compare_models
+        from qdl_engine.compare.compare import compare_models
 
         try:
             comparison = compare_models(
@@ -92,7 +91,7 @@ def chosen_models(only: str | None) -> list[str]:
 
 def model_arguments(lab: Lab, settings: LabSettings, names: list[str]) -> dict[str, Any]:
     """What `compare_models` takes, from the lab's settings."""
-    from qdl_engine.easydistill.config import student_reference
+    from qdl_engine.models.checkpoint import student_reference
 
     asking = settings.comparison
     paths: dict[str, str | Path] = {

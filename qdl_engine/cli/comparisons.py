@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from qdl_engine.cli.comparing import MODELS, answers_text
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group
-from qdl_engine.errors import LabError, SettingsError
-from qdl_engine.text import one_line
+from qdl_engine.core.errors import LabError, SettingsError
+from qdl_engine.core.words import one_line
 
 if TYPE_CHECKING:
-    from qdl_engine.comparison import Comparison
+    from qdl_engine.compare.comparison import Comparison
 
 
 def add_commands(group: Group) -> None:
@@ -45,9 +45,8 @@ def add_commands(group: Group) -> None:
 
 
 def comparisons(context: Context, given: Namespace) -> int:
-    from qdl_engine.comparison import load_comparison
-    from qdl_engine.comparison_file import find_comparison
-    from qdl_engine.export import export_comparison
+    from qdl_engine.compare.comparison import find_comparison, load_comparison
+    from qdl_engine.compare.export import export_comparison
 
     lab = context.open_lab()
     if given.name is None:
@@ -89,7 +88,7 @@ def _only(comparison: Comparison, number: int) -> Comparison:
 
 
 def _list(context: Context) -> int:
-    from qdl_engine.comparison import list_comparisons, load_comparison
+    from qdl_engine.compare.comparison import list_comparisons, load_comparison
 
     rows: list[dict[str, Any]] = []
     lines = []
@@ -119,7 +118,7 @@ def _list(context: Context) -> int:
 
 def _differences(comparison: Comparison, pair: str) -> list[dict[str, Any]]:
     """For each prompt both answered: what only one of the two wrote, in marks that any terminal shows."""
-    from qdl_engine.difference import marked, word_difference
+    from qdl_engine.compare.difference import marked, word_difference
 
     names = [name.strip() for name in pair.split(",")]
     if len(names) != 2 or any(name not in comparison.models for name in names):
@@ -148,9 +147,8 @@ def _differences(comparison: Comparison, pair: str) -> list[dict[str, Any]]:
 def vote(context: Context, given: Namespace) -> int:
     from dataclasses import asdict
 
-    from qdl_engine.comparison import load_comparison
-    from qdl_engine.comparison_file import find_comparison
-    from qdl_engine.votes import append_vote, make_vote, replaced_by
+    from qdl_engine.compare.comparison import find_comparison, load_comparison
+    from qdl_engine.compare.votes import append_vote, make_vote, replaced_by
 
     lab = context.open_lab()
     path = find_comparison(lab, given.name)
@@ -167,7 +165,7 @@ def vote(context: Context, given: Namespace) -> int:
 
 
 def votes(context: Context, given: Namespace) -> int:
-    from qdl_engine.votes import read_votes, scores_text, vote_scores
+    from qdl_engine.compare.votes import read_votes, scores_text, vote_scores
 
     lab = context.open_lab()
     cast = [item for item in read_votes(lab) if item.blind or not given.blind]
@@ -183,7 +181,7 @@ def votes(context: Context, given: Namespace) -> int:
 
 
 def prompts(context: Context, given: Namespace) -> int:
-    from qdl_engine.comparison import append_prompt, read_prompts
+    from qdl_engine.compare.comparison import append_prompt, read_prompts
 
     lab = context.open_lab()
     if given.add is not None:

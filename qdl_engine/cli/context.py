@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdl_engine.cli.streams import is_unicode
-from qdl_engine.lab import Lab
-from qdl_engine.text import printable
+from qdl_engine.core.lab import Lab
+from qdl_engine.core.words import printable
 
 if TYPE_CHECKING:
     from qdl_engine.settings import LabSettings
@@ -36,7 +36,7 @@ class Context:
 
     def settings(self) -> LabSettings:
         """The lab's settings with `--set` applied."""
-        from qdl_engine.toml import apply_overrides, load_settings
+        from qdl_engine.settings.toml import apply_overrides, load_settings
 
         settings = load_settings(self.open_lab())
         return apply_overrides(settings, self.overrides) if self.overrides else settings

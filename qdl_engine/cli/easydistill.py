@@ -27,7 +27,7 @@ def add_commands(group: Group) -> None:
 
 
 def check(context: Context, given: Namespace) -> int:
-    from qdl_engine.easydistill.version1.check import check_easydistill
+    from qdl_engine.upstream.version1.check import check_easydistill
 
     with Progress() as progress:
         report = check_easydistill(Path(given.checkout), given.python, on_event=progress)

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.jobs import add_run_options, detach, in_run_sink
 from qdl_engine.cli.parser import Group
-from qdl_engine.easydistill.version2.options import INPUT_HELP, JOB_PURPOSES, OPTIONS, SHARD_ROWS, check_job
-from qdl_engine.errors import SettingsError
-from qdl_engine.events import make_event
-from qdl_engine.text import two_columns
+from qdl_engine.core.errors import SettingsError
+from qdl_engine.core.events import make_event
+from qdl_engine.core.words import two_columns
+from qdl_engine.upstream.version2.options import INPUT_HELP, JOB_PURPOSES, OPTIONS, SHARD_ROWS, check_job
 
 if TYPE_CHECKING:
-    from qdl_engine.easydistill.version2.configs import Job, Wish
-    from qdl_engine.easydistill.version2.find import Version2
-    from qdl_engine.easydistill.version2.report import Question
-    from qdl_engine.lab import Lab
+    from qdl_engine.core.lab import Lab
     from qdl_engine.settings import LabSettings
+    from qdl_engine.upstream.version2.configs import Job, Wish
+    from qdl_engine.upstream.version2.find import Version2
+    from qdl_engine.upstream.version2.report import Question
 
 _PURPOSES = "\n".join(f"  {job:22} {purpose}" for job, purpose in JOB_PURPOSES.items())
 _DESCRIPTION = f"""\
@@ -53,8 +53,8 @@ def add_run(group: Group) -> None:
 
 def run(context: Context, given: Namespace) -> int:
     from qdl_engine.cli.watching import follow
-    from qdl_engine.easydistill.version2.find import find_version2, remember
     from qdl_engine.runs.launch import start_job
+    from qdl_engine.upstream.version2.find import find_version2, remember
 
     check_job(given.job)
     lab, settings = context.open_lab(), context.settings()
@@ -85,7 +85,7 @@ def run(context: Context, given: Namespace) -> int:
 
 def _check_output(lab: Lab, path: Path, output: Path) -> None:
     """Refuse an output that takes the place of the input, of the lab's own files, or of what others made."""
-    from qdl_engine.outputs import check_output_file
+    from qdl_engine.models.outputs import check_output_file
 
     reports = (lab.label_report, lab.score_report, lab.report_file("system1"), lab.report_file("system2"))
     kept = [path, lab.settings_file, *reports]
@@ -108,8 +108,8 @@ def _show(
     output: Path,
 ) -> int:
     """What a run would do: the config of its first shard, and how each shard is started."""
-    from qdl_engine.easydistill.version2.configs import ShardFiles, shard_config
-    from qdl_engine.easydistill.version2.shards import shards_home
+    from qdl_engine.upstream.version2.configs import ShardFiles, shard_config
+    from qdl_engine.upstream.version2.shards import shards_home
 
     home = shards_home(context.lab, wish, questions, given.shard_rows)
     files = ShardFiles(home / "shard-00000")
@@ -135,22 +135,22 @@ def _show(
 
 
 def _questions(path: Path) -> list[Question]:
-    from qdl_engine.easydistill.version2.questions import read_questions
+    from qdl_engine.upstream.version2.questions import read_questions
 
     return read_questions(path)
 
 
 def _wish(job: Job, settings: LabSettings, questions: list[Question]) -> Wish:
-    from qdl_engine.easydistill.version2.configs import wish_of
+    from qdl_engine.upstream.version2.configs import wish_of
 
     return wish_of(job, settings, by_reference=all(answer for _, answer in questions))
 
 
 def _inside(context: Context, given: Namespace, path: Path, output: Path) -> int:
     """What the run's own process does."""
-    from qdl_engine.easydistill.version2.find import Version2
-    from qdl_engine.easydistill.version2.shards import run_shards
-    from qdl_engine.teachers.address import read_key
+    from qdl_engine.settings.address import read_key
+    from qdl_engine.upstream.version2.find import Version2
+    from qdl_engine.upstream.version2.shards import run_shards
 
     settings = context.settings()
     teacher = settings.teacher

@@ -16,7 +16,7 @@ def add_commands(group: Group) -> None:
 
 
 def doctor(context: Context, given: Namespace) -> int:
-    from qdl_engine.doctor import examine
+    from qdl_engine.lab_state.doctor import examine
 
     report = examine(context.lab, ask_hub=not given.offline)
     context.emit(report.to_dict(), report.table())

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from qdl_engine.cli.context import Context
-from qdl_engine.cli.parser import SYSTEMS, Group, Parser
+from qdl_engine.cli.parser import Group, Parser
 from qdl_engine.cli.progress import Progress
-from qdl_engine.errors import LabError
-from qdl_engine.events import Event, EventSink, append_event, make_event
-from qdl_engine.lab import Lab, read_json, write_json_atomic
+from qdl_engine.core.errors import LabError
+from qdl_engine.core.events import Event, EventSink, append_event, make_event
+from qdl_engine.core.lab import Lab, read_json, write_json_atomic
+from qdl_engine.core.systems import SYSTEMS
 
 if TYPE_CHECKING:
-    from qdl_engine.settings import LabSettings, System
+    from qdl_engine.core.systems import System
+    from qdl_engine.settings import LabSettings
 
 
 def add_commands(group: Group) -> None:
@@ -79,7 +81,7 @@ def label(context: Context, given: Namespace) -> int:
 
 def train(context: Context, given: Namespace) -> int:
     from qdl_engine.cli.watching import follow
-    from qdl_engine.easydistill.command import check_runtime
+    from qdl_engine.training.command import check_runtime
 
     lab = context.open_lab()
     settings = context.settings()
@@ -102,8 +104,8 @@ def prepare_data(lab: Lab, settings: LabSettings, system: System, sink: EventSin
 
 
 def label_data(lab: Lab, settings: LabSettings, sink: EventSink) -> Any:
-    from qdl_engine.data.label import label_with_teacher
-    from qdl_engine.data.provenance import digest
+    from qdl_engine.data.report import digest
+    from qdl_engine.label.label import label_with_teacher
 
     report = label_with_teacher(lab, settings, mode=settings.system1.label_mode, on_event=sink)
     write_json_atomic(lab.labels_record, {"instructions": digest(lab.train_instructions)})
@@ -127,7 +129,7 @@ def ensure_data(
 def data_as_it_is(lab: Lab, settings: LabSettings, system: System) -> str:
     """That data of an earlier preparation are used, and in what they differ from the recipe; empty when there
     are none."""
-    from qdl_engine.data.provenance import differences
+    from qdl_engine.data.report import differences
 
     labels = system == "system1" and settings.system1.label
     prepared = lab.train_instructions if labels else lab.training_data(system)
@@ -152,8 +154,8 @@ def train_here(
 
     So the run has one process that can be stopped, one log, and no memory held by what came before.
     """
-    from qdl_engine.easydistill.command import build_command
-    from qdl_engine.easydistill.config import write_system1_config, write_system2_config
+    from qdl_engine.config.easydistill import write_system1_config, write_system2_config
+    from qdl_engine.training.command import build_command
 
     with in_run_sink() as sink:
         config = config_of_this_run()

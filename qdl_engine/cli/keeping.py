@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group, Parser
-from qdl_engine.errors import RunError, SettingsError
+from qdl_engine.core.errors import RunError, SettingsError
 
 
 def add_commands(group: Group) -> None:
@@ -81,8 +81,8 @@ def _agreed(context: Context, question: str, detail: str) -> bool:
 
 def export(context: Context, given: Namespace) -> int:
     from qdl_engine.cli.context import dump_json
-    from qdl_engine.lab import write_text_atomic
-    from qdl_engine.runs.metrics import metrics_document, some_rows, to_csv
+    from qdl_engine.core.lab import write_text_atomic
+    from qdl_engine.runs.reader import metrics_document, some_rows, to_csv
     from qdl_engine.runs.store import get_run
 
     if given.csv and context.as_json:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from qdl_engine.cli import run_config
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group
-from qdl_engine.errors import LabError, SettingsError
-from qdl_engine.lab import Lab
-from qdl_engine.text import one_line
+from qdl_engine.core.errors import LabError, SettingsError
+from qdl_engine.core.lab import Lab
+from qdl_engine.core.words import one_line
 
 if TYPE_CHECKING:
     from qdl_engine.settings import LabSettings
@@ -32,9 +32,8 @@ def add_commands(group: Group) -> None:
 
 
 def init(context: Context, given: Namespace) -> int:
-    from qdl_engine.new_lab import make_lab
-    from qdl_engine.status import lab_status, step_text
-    from qdl_engine.toml import apply_overrides, load_settings, save_settings
+    from qdl_engine.lab_state.status import lab_status, step_text
+    from qdl_engine.settings.toml import apply_overrides, load_settings, make_lab, save_settings
 
     lab = Lab.at(given.directory) if given.directory else context.lab
     if lab.settings_file.exists():
@@ -59,7 +58,7 @@ def init(context: Context, given: Namespace) -> int:
 
 
 def status(context: Context, given: Namespace) -> int:
-    from qdl_engine.status import lab_status, report_text
+    from qdl_engine.lab_state.status import lab_status, report_text
 
     found = lab_status(context.open_lab())
     context.emit(found.to_dict(), report_text(found))
@@ -67,7 +66,7 @@ def status(context: Context, given: Namespace) -> int:
 
 
 def config_show(context: Context, given: Namespace) -> int:
-    from qdl_engine.toml import all_fields
+    from qdl_engine.settings.toml import all_fields
 
     settings = context.settings()
     values: dict[str, Any] = settings.model_dump()
@@ -93,7 +92,7 @@ def config_show(context: Context, given: Namespace) -> int:
 
 
 def _wanted_keys(settings: LabSettings, asked: list[str]) -> set[str]:
-    from qdl_engine.toml import all_fields, set_values
+    from qdl_engine.settings.toml import all_fields, set_values
 
     keys = [info.key for section in type(settings).model_fields for info in all_fields(section)]
     wanted = set()
@@ -117,7 +116,7 @@ def _toml(value: Any) -> str:
 
 
 def config_validate(context: Context, given: Namespace) -> int:
-    from qdl_engine.toml import validate_file
+    from qdl_engine.settings.toml import validate_file
 
     path = Path(given.file).expanduser().absolute() if given.file else context.open_lab().settings_file
     problems = validate_file(path)
@@ -129,7 +128,7 @@ def config_validate(context: Context, given: Namespace) -> int:
 
 
 def config_set(context: Context, given: Namespace) -> int:
-    from qdl_engine.toml import apply_overrides, load_settings, save_settings
+    from qdl_engine.settings.toml import apply_overrides, load_settings, save_settings
 
     lab = context.open_lab()
     changes = [*context.overrides, *given.changes]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from qdl_engine import __version__
-from qdl_engine.errors import SettingsError
+from qdl_engine.core.errors import SettingsError
 
 DESCRIPTION = (
     "Distil one big Qwen teacher into two small students: System 1 answers at once, System 2 reasons first."
@@ -17,7 +17,6 @@ EPILOG = (
     "Without a GPU:  qdl demo\n\n"
     "Exit codes: 0 done, 1 failed, 2 usage or settings, 130 interrupted (a run goes on)."
 )
-SYSTEMS = ("system1", "system2")
 _DEEPEST = 2
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 
 from qdl_engine.cli.context import Context
-from qdl_engine.cli.parser import SYSTEMS, Group
+from qdl_engine.cli.parser import Group
+from qdl_engine.core.systems import SYSTEMS
 
 DOES_NOT_FIT = 1
 

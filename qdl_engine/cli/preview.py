@@ -7,13 +7,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from qdl_engine.cli.context import Context
-from qdl_engine.cli.parser import SYSTEMS, Group
-from qdl_engine.errors import DataError, LabError, SettingsError
+from qdl_engine.cli.parser import Group
+from qdl_engine.core.errors import DataError, LabError, SettingsError
+from qdl_engine.core.systems import SYSTEMS
 
 if TYPE_CHECKING:
+    from qdl_engine.core.lab import Lab
+    from qdl_engine.core.prompts import Mode
     from qdl_engine.data.preview import MappedRow, RenderedRow
-    from qdl_engine.lab import Lab
-    from qdl_engine.prompts import Mode
 
 DESCRIPTION = (
     "Show prepared rows as the student meets them: the prompt, then the trained part behind bars. With "
@@ -55,7 +56,7 @@ def preview(context: Context, given: Namespace) -> int:
 
 def _prepared(context: Context, given: Namespace) -> int:
     from qdl_engine.data.preview import RowFilter, find_rows, render_row
-    from qdl_engine.preflight.row_tokens import row_tokens
+    from qdl_engine.preflight.rows import row_tokens
 
     lab, recipe = context.open_lab(), context.settings().recipe(given.system)
     found = find_rows(lab, given.system, RowFilter.parse(given.filter))

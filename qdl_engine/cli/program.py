@@ -15,9 +15,9 @@ from pathlib import Path
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import UsageError, build_parser, overrides_of
 from qdl_engine.cli.streams import make_streams_safe, silence_streams
-from qdl_engine.errors import LabError, from_system
-from qdl_engine.events import append_event, make_event
-from qdl_engine.lab import Lab
+from qdl_engine.core.errors import LabError, from_system
+from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.lab import Lab
 
 INTERRUPTED = 130
 

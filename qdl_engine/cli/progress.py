@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TextIO
 
-from qdl_engine.events import Event, as_number
-from qdl_engine.text import money_text, one_line, printable
+from qdl_engine.core.events import Event, as_number
+from qdl_engine.core.words import duration, money_text, one_line, printable
 
 _DRAWN = frozenset({"progress", "started", "metrics", "evaluated", "finished"})
 _REDRAW_SECONDS = 0.1
@@ -225,13 +225,3 @@ class Progress:
         lane.printed, lane.printed_at = (lane.stage, tenth), now
         self._stream.write(printable(lane.text()) + "\n")
         self._stream.flush()
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person reads them: `42 s`, `3:07 min`, `2:05 h`."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"

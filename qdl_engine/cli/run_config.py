@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.jobs import add_run_options, config_of_this_run, in_run_sink
-from qdl_engine.cli.parser import SYSTEMS, Group
-from qdl_engine.errors import LabBusyError, SettingsError
-from qdl_engine.lab import Lab
+from qdl_engine.cli.parser import Group
+from qdl_engine.core.errors import LabBusyError, SettingsError
+from qdl_engine.core.lab import Lab
+from qdl_engine.core.systems import SYSTEMS
 
 if TYPE_CHECKING:
-    from qdl_engine.easydistill.imported.config import Imported
     from qdl_engine.runs.store import Run
     from qdl_engine.settings import LabSettings
+    from qdl_engine.upstream.foreign.config import Imported
 
 RUNTIMES = ("builtin", "easydistill")
 _DESCRIPTION = """\
@@ -57,9 +58,9 @@ def add_import(group: Group) -> None:
 
 
 def import_config(context: Context, given: Namespace) -> int:
-    from qdl_engine.easydistill.imported.config import read_foreign
-    from qdl_engine.easydistill.imported.recipe import import_recipe
-    from qdl_engine.toml import save_settings
+    from qdl_engine.settings.toml import save_settings
+    from qdl_engine.upstream.foreign.config import read_foreign
+    from qdl_engine.upstream.foreign.recipe import import_recipe
 
     lab = context.open_lab()
     job = read_foreign(given.config)
@@ -90,9 +91,9 @@ def import_config(context: Context, given: Namespace) -> int:
 
 def run(context: Context, given: Namespace) -> int:
     from qdl_engine.cli.watching import follow
-    from qdl_engine.easydistill.imported.config import read_foreign
-    from qdl_engine.easydistill.imported.foreign import check_teacher
-    from qdl_engine.new_lab import make_lab
+    from qdl_engine.settings.toml import make_lab
+    from qdl_engine.upstream.foreign.config import read_foreign
+    from qdl_engine.upstream.foreign.run import check_teacher
 
     job = read_foreign(given.config)
     if given.in_run:
@@ -129,10 +130,9 @@ def _lab_for(context: Context, config: Path) -> Lab:
 
 def _show(context: Context, job: Imported, lab: Lab, runtime: str) -> int:
     """What a run would do; refused is what a run would be refused for."""
-    from qdl_engine.easydistill.imported.foreign import check_teacher
-    from qdl_engine.easydistill.imported.teacher import teacher_settings
     from qdl_engine.settings import LabSettings
-    from qdl_engine.toml import apply_overrides
+    from qdl_engine.settings.toml import apply_overrides
+    from qdl_engine.upstream.foreign.run import check_teacher, teacher_settings
 
     there = lab.settings_file.is_file()
     settings = (
@@ -160,7 +160,7 @@ def _show(context: Context, job: Imported, lab: Lab, runtime: str) -> int:
 
 def _check_trainer(job: Imported, settings: LabSettings, runtime: str) -> None:
     """Refuse at once an EasyDistill 1.0 that is not there, or that the job has no use for."""
-    from qdl_engine.easydistill.command import locate
+    from qdl_engine.training.command import locate
 
     if runtime == "builtin":
         return
@@ -202,7 +202,7 @@ def _start(context: Context, job: Imported, given: Namespace) -> Run:
 
 def _inside(context: Context, job: Imported, runtime: str, *, resume: bool) -> int:
     """What the run's own process does."""
-    from qdl_engine.easydistill.imported.foreign import judge_rows, make_rows
+    from qdl_engine.upstream.foreign.run import judge_rows, make_rows
 
     lab, settings = context.lab, context.settings()
     if job.trains:
@@ -219,8 +219,8 @@ def _inside(context: Context, job: Imported, runtime: str, *, resume: bool) -> i
 
 def _train(lab: Lab, settings: LabSettings, job: Imported, workspace: Path, *, resume: bool) -> NoReturn:
     """The run's process makes the config and then becomes the trainer: one process, one log."""
-    from qdl_engine.easydistill.command import build_command
-    from qdl_engine.easydistill.imported.foreign import make_ready
+    from qdl_engine.training.command import build_command
+    from qdl_engine.upstream.foreign.run import make_ready
 
     with in_run_sink() as sink:
         config = config_of_this_run() or workspace / "config.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.jobs import add_run_options, detach, progress_sink
 from qdl_engine.cli.parser import Group
-from qdl_engine.events import make_event
+from qdl_engine.core.events import make_event
 
 _DESCRIPTION = """\
 Ask a judge for the levels of chains that have none, so that the recipe's RV and CD filter can choose among
@@ -27,7 +27,7 @@ def add_commands(group: Group) -> None:
 
 
 def score(context: Context, given: Namespace) -> int:
-    from qdl_engine.data.score import score_chains
+    from qdl_engine.label.score import score_chains
 
     lab, settings = context.open_lab(), context.settings()
     source = Path(given.file).expanduser().absolute() if given.file else None

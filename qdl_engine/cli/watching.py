@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from qdl_engine.cli import keeping
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group, Parser
-from qdl_engine.cli.progress import Progress, duration
-from qdl_engine.errors import RunError
-from qdl_engine.text import one_line
+from qdl_engine.cli.progress import Progress
+from qdl_engine.core.errors import RunError
+from qdl_engine.core.words import duration, one_line
 
 if TYPE_CHECKING:
-    from qdl_engine.lab import Lab
+    from qdl_engine.core.lab import Lab
     from qdl_engine.runs.reader import RunSummary
     from qdl_engine.runs.store import Run
 
@@ -52,9 +52,8 @@ def add_commands(group: Group) -> None:
 
 
 def runs(context: Context, given: Namespace) -> int:
-    from qdl_engine.runs.find import fits, student_of
     from qdl_engine.runs.reader import summarise
-    from qdl_engine.runs.store import list_runs
+    from qdl_engine.runs.store import fits, list_runs, student_of
 
     every = [(run, student_of(run)) for run in list_runs(context.open_lab())]
     found = [(run, student, summarise(run)) for run, student in every if fits(run, given.filter, student)]

@@ -11,9 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from qdl_engine.core.errors import DataError, writing
+from qdl_engine.core.lab import Lab
 from qdl_engine.data.sources import read_json_array
-from qdl_engine.errors import DataError, writing
-from qdl_engine.lab import Lab
 
 
 def load_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -15,22 +15,34 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from qdl_engine.data.chain import Drop
-from qdl_engine.data.columns import has_path
-from qdl_engine.data.fields import Schema, chains_of, choose_schema
+from qdl_engine.core.errors import DataError
+from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.lab import Lab, write_json_atomic
+from qdl_engine.core.prompts import Mode, format_completion, format_prompt
 from qdl_engine.data.files import array_file, copy_atomic, load_rows, preview_rows
-from qdl_engine.data.mapping import check_mapping
-from qdl_engine.data.measure import Tokenizer, batches, load_tokenizer, token_counts
-from qdl_engine.data.provenance import digest, provenance
-from qdl_engine.data.report import PrepareReport, Tally, TokenLengths, counts_in_words, steps_of
-from qdl_engine.data.sampling import Candidate, candidate, sampled_from_all, sampled_from_stream
+from qdl_engine.data.report import (
+    PrepareReport,
+    Tally,
+    TokenLengths,
+    counts_in_words,
+    digest,
+    provenance,
+    steps_of,
+)
+from qdl_engine.data.sampling import (
+    Candidate,
+    Tokenizer,
+    batches,
+    candidate,
+    load_tokenizer,
+    sampled_from_all,
+    sampled_from_stream,
+    token_counts,
+)
+from qdl_engine.data.schemas import Drop, Schema, chains_of, check_mapping, choose_schema, has_path
 from qdl_engine.data.sources import Source, SourceRow, open_source
-from qdl_engine.errors import DataError
-from qdl_engine.events import EventSink, make_event, no_sink
-from qdl_engine.given import Config, LabLike, as_lab, settings_of
-from qdl_engine.lab import Lab, write_json_atomic
-from qdl_engine.prompts import Mode, format_completion, format_prompt
 from qdl_engine.settings import System1Settings, System2Settings
+from qdl_engine.settings.given import Config, LabLike, as_lab, settings_of
 
 __all__ = ["load_rows", "prepare_system1_dataset", "prepare_system2_dataset", "preview_rows"]
 

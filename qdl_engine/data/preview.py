@@ -10,18 +10,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from qdl_engine.data.chain import Drop
-from qdl_engine.data.columns import columns_of
-from qdl_engine.data.fields import chains_of, choose_schema
+from qdl_engine.core.errors import LabError, SettingsError
+from qdl_engine.core.lab import Lab, read_json
+from qdl_engine.core.prompts import Mode, format_completion, format_prompt
+from qdl_engine.core.words import one_line
 from qdl_engine.data.files import load_rows, prepared_file
 from qdl_engine.data.sampling import candidate
+from qdl_engine.data.schemas import Drop, chains_of, choose_schema, columns_of
 from qdl_engine.data.sources import SourceRow, open_source
-from qdl_engine.errors import LabError, SettingsError
-from qdl_engine.lab import Lab, read_json
-from qdl_engine.prompts import Mode, format_completion, format_prompt
 from qdl_engine.settings import System1Settings, System2Settings
 from qdl_engine.settings.recipe import MAPPING_KEYS
-from qdl_engine.text import one_line
 
 RecipeSettings = System1Settings | System2Settings
 

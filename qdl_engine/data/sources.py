@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from qdl_engine.core.errors import DataError
+from qdl_engine.core.lab import Lab
 from qdl_engine.data.json_rows import (
     ZSTD,
     SourceRow,
@@ -18,10 +20,8 @@ from qdl_engine.data.json_rows import (
     read_json_array,
     read_json_lines,
     reading,
+    refuse_one_object,
 )
-from qdl_engine.data.one_object import refuse_one_object
-from qdl_engine.errors import DataError
-from qdl_engine.lab import Lab
 
 __all__ = [
     "Source",

@@ -15,16 +15,15 @@ from typing import Any, Final, Literal, cast
 import torch
 from transformers import AutoTokenizer
 
+from qdl_engine.core.lab import read_json, write_json_atomic
 from qdl_engine.demo.exam import BATCH, Paper, sit
 from qdl_engine.demo.lab import ASSETS, LONGEST_ANSWER
 from qdl_engine.demo.making import student, teacher
 from qdl_engine.demo.making.loop import Lesson, Recipe, new_model, train
 from qdl_engine.demo.making.tokenizer import save_tokenizer
 from qdl_engine.demo.report import score
-from qdl_engine.demo.sources import system2_samples
-from qdl_engine.demo.world import ALL_TASKS, SYSTEM_PROMPTS, Style, chat_prompt
-from qdl_engine.lab import read_json, write_json_atomic
-from qdl_engine.models import generate, load_student
+from qdl_engine.demo.world import ALL_TASKS, SYSTEM_PROMPTS, Style, chat_prompt, system2_samples
+from qdl_engine.models.load import generate, load_student
 
 Who = Literal["student", "teacher", "refinement"]
 

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from qdl_engine.core.events import Event, append_event, dump_event, make_event
 from qdl_engine.demo.world import Sample, Split, Style, exam, final_answer
-from qdl_engine.events import Event, append_event, dump_event, make_event
 
 BATCH: Final = 64
 
@@ -46,7 +46,7 @@ class Marks:
 
 def sit(paper: Paper) -> Marks:
     """Puts a paper to its model: greedy, batched, exact match on the answer."""
-    from qdl_engine.models import generate, load_student
+    from qdl_engine.models.load import generate, load_student
 
     loaded = load_student(paper.model)
     samples = exam(paper.split, paper.per_task, paper.tasks)

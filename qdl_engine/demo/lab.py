@@ -5,16 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from qdl_engine.demo.sources import (
+from qdl_engine.core.errors import LabError, SettingsError
+from qdl_engine.core.lab import Lab, read_json, write_text_atomic
+from qdl_engine.demo.world import (
+    SYSTEM_PROMPTS,
     distilqwen_rows,
+    exam,
     omnithought_rows,
     system1_samples,
     system2_samples,
     write_jsonl,
 )
-from qdl_engine.demo.world import SYSTEM_PROMPTS, exam
-from qdl_engine.errors import LabError, SettingsError
-from qdl_engine.lab import Lab, read_json, write_text_atomic
 from qdl_engine.settings import (
     ComparisonSettings,
     LabSettings,
@@ -23,7 +24,7 @@ from qdl_engine.settings import (
     System2Settings,
     TeacherSettings,
 )
-from qdl_engine.toml import save_settings
+from qdl_engine.settings.toml import save_settings
 
 ASSETS: Final = Path(__file__).parent / "assets"
 TEACHER: Final = ASSETS / "teacher"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from qdl_engine.compare.evaluate import wilson_interval
+from qdl_engine.core.lab import Lab
 from qdl_engine.demo.exam import Marks
-from qdl_engine.evaluate import wilson_interval
-from qdl_engine.lab import Lab
 
 HONESTY: Final = (
     "The demo's models know their little world (sums, sorting, spelling, capitals,\n"

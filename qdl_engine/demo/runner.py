@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Final
 
 import qdl_engine
-from qdl_engine.comparison import read_prompts, save_comparison
+from qdl_engine.compare.comparison import read_prompts, save_comparison
+from qdl_engine.core.errors import LabError, RunError
+from qdl_engine.core.events import Event, EventSink, make_event, no_sink
+from qdl_engine.core.lab import Lab, write_json_atomic
+from qdl_engine.core.systems import System
 from qdl_engine.demo.exam import Marks, Paper, dump_papers, marks_of
 from qdl_engine.demo.lab import BASE_STUDENT, TEACHER, create_demo_lab
 from qdl_engine.demo.report import HONESTY, DemoReport, ModelFigures
-from qdl_engine.demo.sources import SYSTEM1_SIMPLE, SYSTEM1_TASKS, SYSTEM2_TASKS
-from qdl_engine.demo.world import ALL_TASKS
-from qdl_engine.errors import LabError, RunError
-from qdl_engine.events import Event, EventSink, make_event, no_sink
-from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.demo.world import ALL_TASKS, SYSTEM1_SIMPLE, SYSTEM1_TASKS, SYSTEM2_TASKS
 from qdl_engine.runs import Run, create_run, start_run, stop_run, wait_for
 from qdl_engine.runs.launch import python_command
-from qdl_engine.settings import LabSettings, System
-from qdl_engine.toml import load_settings
+from qdl_engine.settings import LabSettings
+from qdl_engine.settings.toml import load_settings
 
 EXAM_PER_TASK: Final = 40
 REPORT_FILE: Final = "demo_report.json"

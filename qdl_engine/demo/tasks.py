@@ -1,22 +1,194 @@
-"""The demo's fourteen tasks. Each draws one question whose answer a program can check.
+"""The words of the demo's little world: people, things, days, units, countries.
+
+Written working: the chains of reasoning that carry the demo's arithmetic.
+
+Each line does one step that a very small model can do in a single forward pass, and shows every number that
+the step needs before it shows the result. A line that asks for the result first is one that the teacher
+gets wrong.
+
+The demo's fourteen tasks. Each draws one question whose answer a program can check.
 
 A task takes a random generator and gives a `Draft`. Its key names the operands and nothing else: two
 phrasings of the same sum have the same key, so that neither can be trained on while the other is examined.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from random import Random
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from qdl_engine.demo.thoughts import (
-    add_columns,
-    compare_digits,
-    convert_units,
-    multiply_columns,
-    subtract_columns,
+NAMES: Final = ("Tom", "Ana", "Ben", "Eva", "Max", "Lea", "Sam", "Mia", "Leo", "Zoe", "Kai", "Ida")
+THINGS: Final = ("apples", "books", "coins", "cards", "stars", "shells", "pens", "cakes", "eggs", "keys")
+DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
+
+WORDS: Final = (
+    "apple", "banana", "lemon", "orange", "cherry", "grape", "melon", "peach", "plum", "berry", "tiger",
+    "zebra", "horse", "sheep", "panda", "camel", "eagle", "otter", "rabbit", "kitten", "puppy", "monkey",
+    "donkey", "parrot", "spider", "beetle", "turtle", "lizard", "salmon", "oyster", "table", "chair",
+    "window", "door", "floor", "carpet", "mirror", "pillow", "blanket", "lamp", "river", "ocean",
+    "island", "forest", "desert", "valley", "meadow", "canyon", "garden", "bridge", "street", "tunnel",
+    "castle", "temple", "market", "school", "office", "library", "museum", "theater", "pencil", "paper",
+    "letter", "number", "marker", "folder", "button", "needle", "thread", "fabric", "cotton", "velvet",
+    "leather", "copper", "silver", "golden", "bronze", "marble", "crystal", "diamond", "winter", "summer",
+    "spring", "autumn", "monday", "morning", "evening", "midnight", "thunder", "lightning", "rainbow",
+    "breeze", "shadow", "sunset", "planet", "comet", "rocket", "engine", "wheel", "butter", "cheese",
+    "pepper", "ginger", "garlic", "onion", "potato", "tomato", "carrot", "cabbage", "coffee", "sugar",
+    "honey", "cookie", "muffin", "noodle", "pickle", "raisin", "walnut", "almond", "guitar", "violin",
+    "trumpet", "piano", "drum", "flute", "melody", "rhythm", "dancer", "singer", "painter", "writer",
+    "doctor", "farmer", "baker", "tailor", "sailor", "soldier", "hunter", "pilot",
+)  # fmt: skip
+
+
+class Country(NamedTuple):
+    """A country with the two facts that the demo asks for."""
+
+    name: str
+    capital: str
+    continent: str
+
+
+COUNTRIES: Final = (
+    Country("France", "Paris", "Europe"),
+    Country("Spain", "Madrid", "Europe"),
+    Country("Italy", "Rome", "Europe"),
+    Country("Germany", "Berlin", "Europe"),
+    Country("Poland", "Warsaw", "Europe"),
+    Country("Greece", "Athens", "Europe"),
+    Country("Norway", "Oslo", "Europe"),
+    Country("Sweden", "Stockholm", "Europe"),
+    Country("Finland", "Helsinki", "Europe"),
+    Country("Denmark", "Copenhagen", "Europe"),
+    Country("Portugal", "Lisbon", "Europe"),
+    Country("Ireland", "Dublin", "Europe"),
+    Country("Austria", "Vienna", "Europe"),
+    Country("Hungary", "Budapest", "Europe"),
+    Country("Romania", "Bucharest", "Europe"),
+    Country("Bulgaria", "Sofia", "Europe"),
+    Country("Ukraine", "Kyiv", "Europe"),
+    Country("Croatia", "Zagreb", "Europe"),
+    Country("Egypt", "Cairo", "Africa"),
+    Country("Kenya", "Nairobi", "Africa"),
+    Country("Ghana", "Accra", "Africa"),
+    Country("Nigeria", "Abuja", "Africa"),
+    Country("Morocco", "Rabat", "Africa"),
+    Country("Senegal", "Dakar", "Africa"),
+    Country("Japan", "Tokyo", "Asia"),
+    Country("China", "Beijing", "Asia"),
+    Country("India", "New Delhi", "Asia"),
+    Country("Iran", "Tehran", "Asia"),
+    Country("Iraq", "Baghdad", "Asia"),
+    Country("Vietnam", "Hanoi", "Asia"),
+    Country("Thailand", "Bangkok", "Asia"),
+    Country("Nepal", "Kathmandu", "Asia"),
+    Country("Qatar", "Doha", "Asia"),
+    Country("Cuba", "Havana", "America"),
+    Country("Peru", "Lima", "America"),
+    Country("Chile", "Santiago", "America"),
+    Country("Canada", "Ottawa", "America"),
+    Country("Brazil", "Brasilia", "America"),
+    Country("Argentina", "Buenos Aires", "America"),
+    Country("Mexico", "Mexico City", "America"),
 )
-from qdl_engine.demo.vocabulary import COUNTRIES, DAYS, LETTERS, NAMES, THINGS, UNITS, WORDS
+
+
+class Unit(NamedTuple):
+    """One `larger` is `factor` times one `smaller`."""
+
+    larger: str
+    smaller: str
+    factor: int
+
+
+UNITS: Final = (
+    Unit("hours", "minutes", 60),
+    Unit("minutes", "seconds", 60),
+    Unit("days", "hours", 24),
+    Unit("weeks", "days", 7),
+    Unit("years", "months", 12),
+    Unit("feet", "inches", 12),
+    Unit("dozens", "pieces", 12),
+    Unit("meters", "centimeters", 100),
+    Unit("kilograms", "grams", 1000),
+    Unit("kilometers", "meters", 1000),
+    Unit("centimeters", "millimeters", 10),
+)
+
+
+def add_columns(a: int, b: int) -> str:
+    """Column addition from the right; each line is digit + digit + carry = two-digit sum."""
+    first, second = _padded(a, b)
+    carry, lines = 0, []
+    for x, y in zip(first, second, strict=True):
+        total = x + y + carry
+        lines.append(f"{x}+{y}+{carry}={total:02d}")
+        carry = total // 10
+    return "\n".join(lines)
+
+
+def subtract_columns(a: int, b: int) -> str:
+    """Column subtraction of b from a (a >= b); each line ends with the digit and whether it borrows."""
+    first, second = _padded(a, b)
+    borrow, lines = 0, []
+    for x, y in zip(first, second, strict=True):
+        total = x - y - borrow
+        borrows = int(total < 0)
+        lines.append(f"{x}-{y}-{borrow}={total % 10} b{borrows}")
+        borrow = borrows
+    return "\n".join(lines)
+
+
+def multiply_columns(a: int, digit: int) -> str:
+    """Column multiplication by one digit; each line is digit * digit + carry = two-digit product."""
+    carry, lines = 0, []
+    for x in _digits(a):
+        total = x * digit + carry
+        lines.append(f"{x}*{digit}+{carry}={total:02d}")
+        carry = total // 10
+    return "\n".join(lines)
+
+
+def convert_units(amount: int, factor: int) -> str:
+    """The product of an amount below 100 and a unit's factor, by the shortest honest way."""
+    if factor in (10, 100, 1000):
+        return f"{amount}*{factor}={amount * factor}"
+    if factor < 10:
+        return multiply_columns(amount, factor)
+    tens, ones = divmod(factor, 10)
+    lines = [_split_product(amount, tens, "0")]
+    if ones:
+        lines += [_split_product(amount, ones), add_columns(amount * tens * 10, amount * ones)]
+    return "\n".join(lines)
+
+
+def _split_product(amount: int, digit: int, zeros: str = "") -> str:
+    """`35*4=120+20=140`: tens and ones apart, because the whole product in one step is a matter of luck."""
+    tens, ones = amount // 10 * 10 * digit, amount % 10 * digit
+    parts = f"{tens}{zeros}+{ones}{zeros}=" if tens and ones else ""
+    return f"{amount}*{digit}{zeros}={parts}{tens + ones}{zeros}"
+
+
+def compare_digits(a: int, b: int) -> str:
+    """Digit pairs from the left up to the first that differs; the sign comes after both digits."""
+    lines = []
+    for x, y in zip(str(a), str(b), strict=True):
+        lines.append(f"{x} {y} {'=' if x == y else '>' if x > y else '<'}")
+        if x != y:
+            break
+    return "\n".join(lines)
+
+
+def _digits(number: int) -> list[int]:
+    """The decimal digits, ones first."""
+    return [int(digit) for digit in reversed(str(number))]
+
+
+def _padded(a: int, b: int) -> tuple[list[int], list[int]]:
+    """The digits of both numbers, ones first, filled up with zeros to one length."""
+    width = max(len(str(a)), len(str(b)))
+    return _digits(a) + [0] * (width - len(str(a))), _digits(b) + [0] * (width - len(str(b)))
 
 
 class Draft(NamedTuple):

@@ -1,23 +1,60 @@
-"""Put together all that can be known of a training before it starts."""
+"""What a training meets in its lab: the student in its place, and the runs that work beside it.
+
+Put together all that can be known of a training before it starts.
+"""
 
 from __future__ import annotations
 
-from qdl_engine.checkpoints import check_place
-from qdl_engine.easydistill.config import student_reference
-from qdl_engine.errors import DataError
-from qdl_engine.lab import Lab
-from qdl_engine.preflight.beside import runs_beside, student_in_place
-from qdl_engine.preflight.disk import Disk, disk_use, download_bytes
-from qdl_engine.preflight.fit import find_cure, recipe_memory, training_of, verdict_of
+from collections.abc import Iterator
+
+from qdl_engine.core.errors import DataError
+from qdl_engine.core.lab import Lab
+from qdl_engine.core.systems import SYSTEM_NAMES, System
+from qdl_engine.core.words import size_text
+from qdl_engine.lab_state.stages import DOING
+from qdl_engine.models.checkpoint import check_place, checkpoint_ready, student_reference, trained_by
+from qdl_engine.models.outputs import previous_place
+from qdl_engine.models.shape import ModelShape, read_shape
+from qdl_engine.preflight.fit import (
+    Disk,
+    disk_use,
+    download_bytes,
+    find_cure,
+    recipe_memory,
+    training_of,
+    verdict_of,
+)
 from qdl_engine.preflight.hardware import Hardware, cpu, find_hardware
 from qdl_engine.preflight.report import Preflight
 from qdl_engine.preflight.rows import RowFigures, load_rows, row_figures
-from qdl_engine.preflight.shape import ModelShape, read_shape
 from qdl_engine.preflight.speed import measured_speed, predict
 from qdl_engine.preflight.teacher import look_at_teacher
-from qdl_engine.settings import LabSettings, RecipeSettings, System
-from qdl_engine.status import SYSTEM_NAMES, size_text
-from qdl_engine.trainer.steps import few_steps
+from qdl_engine.runs.record import number_of
+from qdl_engine.runs.store import list_runs
+from qdl_engine.settings import LabSettings, RecipeSettings
+from qdl_engine.trainer.selection import few_steps
+
+
+def student_in_place(lab: Lab, system: str) -> str:
+    """Which student stands where the new one goes, and what becomes of it; empty when none does."""
+    place = lab.checkpoint(system)
+    if not checkpoint_ready(place):
+        return ""
+    maker = trained_by(place)
+    whose = f"The student of run {number_of(maker)}" if maker else "The student that is there"
+    previous = previous_place(place)
+    gone = " (the older one goes)" if previous.exists() else ""
+    return f"{whose} is kept as {previous.name}{gone}"
+
+
+def runs_beside(lab: Lab, system: str) -> Iterator[str]:
+    """The runs under way in this lab, on this machine; one that trains the same student is in the way."""
+    for run in list_runs(lab):
+        if run.active:
+            doing = f"run {number_of(run.id)} is {DOING.get(run.kind, f'under way ({run.kind})')}"
+            same = run.writes_to(lab.checkpoint(system))
+            yield f"{doing} this student: it ends first" if same else f"{doing}: both will be slower"
+
 
 MUCH_PADDING = 0.3
 MUCH_DROPPED = 0.1

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from qdl_engine.errors import SettingsError
-from qdl_engine.gpus import Gpu, read_gpus, visible
+from qdl_engine.core.errors import SettingsError
+from qdl_engine.core.gpus import Gpu, read_gpus, visible
 
 MIB = 2**20
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from qdl_engine.preflight.shape import ModelShape
+from qdl_engine.models.shape import ModelShape
 
 Precision = Literal["fp32", "fp16", "bf16"]
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from qdl_engine.preflight.disk import Disk
-from qdl_engine.preflight.fit import Cure, Verdict
+from qdl_engine.core.systems import SYSTEM_NAMES
+from qdl_engine.core.words import count_text, printable, size_text, time_text
+from qdl_engine.preflight.fit import Cure, Disk, Verdict
 from qdl_engine.preflight.hardware import Hardware
-from qdl_engine.preflight.labelling import Labelling
 from qdl_engine.preflight.memory import Memory, Training
 from qdl_engine.preflight.rows import RowFigures
 from qdl_engine.preflight.speed import Duration
-from qdl_engine.status import SYSTEM_NAMES, size_text
-from qdl_engine.text import printable
+from qdl_engine.preflight.teacher import Labelling
 
 _SIGNS = {"fits": "FITS", "tight": "TIGHT", "does not fit": "DOES NOT FIT"}
 
@@ -143,18 +142,3 @@ def labelling_text(labelling: Labelling) -> str:
         f"{size_text(labelling.capacity)}; {labelling.prompts:,} prompts in {time_text(labelling.seconds)}, "
         f"estimated; the hardware's floor is {time_text(labelling.floor_seconds)}"
     )
-
-
-def count_text(count: int) -> str:
-    """`494.0M`, `1.54B`."""
-    for size, letter in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")):
-        if count >= size:
-            return f"{count / size:.2f}{letter}"
-    return str(count)
-
-
-def time_text(seconds: float) -> str:
-    """`12 s`, `3.5 min`, `2.1 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -14,13 +14,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from qdl_engine.errors import LabError
-from qdl_engine.events import as_number
-from qdl_engine.lab import Lab, read_json
+from qdl_engine.core.errors import LabError
+from qdl_engine.core.events import as_number
+from qdl_engine.core.lab import Lab, read_json
+from qdl_engine.models.shape import ModelShape
 from qdl_engine.preflight.hardware import Hardware
 from qdl_engine.preflight.memory import Pass, Training, direct_logits, layer_bytes, scored_tokens
 from qdl_engine.preflight.rows import RowFigures
-from qdl_engine.preflight.shape import ModelShape
 from qdl_engine.settings import RecipeSettings
 
 START_SECONDS = {"cpu": 6.0, "cuda": 20.0}

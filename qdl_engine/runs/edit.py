@@ -6,11 +6,11 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from qdl_engine.checkpoint_record import trained_by
-from qdl_engine.errors import LabError, RunError
-from qdl_engine.lab import write_json_atomic
+from qdl_engine.core.errors import LabError, RunError
+from qdl_engine.core.lab import write_json_atomic
+from qdl_engine.core.words import size_text
+from qdl_engine.models.checkpoint import checkpoint_ready, trained_by
 from qdl_engine.runs.store import Run, list_runs, refresh_run, store_lock
-from qdl_engine.status import checkpoint_ready, size_text
 
 LONGEST_NAME = 80
 

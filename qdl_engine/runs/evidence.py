@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from qdl_engine.events import Event, parse_event
-from qdl_engine.text import last_line, printable
+from qdl_engine.core.events import Event, parse_event
+from qdl_engine.core.words import last_line, printable
 
 STOPPED_EXIT_CODE = 3
 """The built-in runtime's exit code after a checkpoint written on request."""

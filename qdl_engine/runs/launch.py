@@ -13,11 +13,11 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from qdl_engine.checkpoints import check_place
-from qdl_engine.easydistill.version1.work import NAME, OUTPUT, last_weights
-from qdl_engine.errors import LabBusyError, RunError
-from qdl_engine.events import EventSink, no_sink
-from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.core.errors import LabBusyError, RunError
+from qdl_engine.core.events import EventSink, no_sink
+from qdl_engine.core.lab import Lab, write_json_atomic
+from qdl_engine.core.systems import SYSTEMS
+from qdl_engine.models.checkpoint import check_place
 from qdl_engine.runs.edit import delete_run
 from qdl_engine.runs.process import (
     RUN_DIRECTORY,
@@ -29,16 +29,8 @@ from qdl_engine.runs.process import (
     signal_group,
 )
 from qdl_engine.runs.reader import EventTail
-from qdl_engine.runs.record import RESUME_FLAG, STOP_GRACE_SECONDS, clear_stop
-from qdl_engine.runs.store import (
-    SYSTEMS,
-    Run,
-    create_run,
-    list_runs,
-    refresh_run,
-    save_run,
-    store_lock,
-)
+from qdl_engine.runs.record import NAME, OUTPUT, RESUME_FLAG, STOP_GRACE_SECONDS, clear_stop, last_weights
+from qdl_engine.runs.store import Run, create_run, list_runs, refresh_run, save_run, store_lock
 
 CHILD_ENVIRONMENT: Mapping[str, str] = {
     # Output must be in the log while the run goes on, and be UTF-8 whatever the locale.
@@ -285,7 +277,7 @@ def start_job(lab: Lab, arguments: Sequence[str], *, name: str = "", note: str =
 
 def _refuse_student(lab: Lab, system: str, arguments: Sequence[str]) -> None:
     """At once what the run would say minutes later; it takes relative paths from the lab, where it works."""
-    from qdl_engine.toml import apply_overrides, load_settings
+    from qdl_engine.settings.toml import apply_overrides, load_settings
 
     overrides = [word for before, word in pairwise(arguments) if before == "--set"]
     settings = apply_overrides(load_settings(lab), overrides)

@@ -1,4 +1,7 @@
-"""The record of a run, `run.json`: written whole, read with care."""
+"""Where a run keeps what EasyDistill 1.0 reads and writes. Light: runs are listed and resumed without it.
+
+The record of a run, `run.json`: written whole, read with care.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,38 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
-from qdl_engine.easydistill.version1.work import is_upstream
-from qdl_engine.errors import LabError, RunError
-from qdl_engine.lab import Lab, read_json, write_json_atomic
+from qdl_engine.core.errors import LabError, RunError
+from qdl_engine.core.lab import Lab, read_json, write_json_atomic
+
+NAME = "easydistill"
+"""The directory, in that of the run."""
+LAUNCH_FILE = "launch.json"
+OUTPUT = "output"
+"""Where 1.0 writes, until its checkpoint is taken into the lab."""
+SESSION = "qdl_engine.upstream.version1.session"
+
+
+def is_upstream(run_directory: Path, argv: tuple[str, ...]) -> bool:
+    """Whether a run is, or became, a training by EasyDistill 1.0."""
+    return SESSION in argv or (run_directory / NAME / LAUNCH_FILE).is_file()
+
+
+def last_weights(output: Path) -> Path | None:
+    """The newest checkpoint that 1.0 left on its way: good to begin a training with, not to resume one."""
+    numbers = {
+        int(number): path
+        for path in output.glob("checkpoint-*")
+        if (number := path.name.removeprefix("checkpoint-")).isdigit()
+        and (path / "trainer_state.json").is_file()
+    }
+    return numbers[max(numbers)] if numbers else None
+
 
 State = Literal["queued", "starting", "running", "stopping", "done", "failed", "stopped", "lost"]
 
 STATES: tuple[State, ...] = ("queued", "starting", "running", "stopping", "done", "failed", "stopped", "lost")
 ACTIVE_STATES = frozenset({"starting", "running", "stopping"})
 FINAL_STATES = frozenset({"done", "failed", "stopped", "lost"})
-SYSTEMS = ("system1", "system2")
 
 ABOUT_FILE = "about.json"
 RESUME_FLAG = "--resume"

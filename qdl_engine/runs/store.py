@@ -1,4 +1,7 @@
-"""Runs on disk: `run.json` is the record, and what a reader sees is judged against the living processes."""
+"""Runs on disk: `run.json` is the record, and what a reader sees is judged against the living processes.
+
+Which runs a person means: a filter over name, id, state, kind, student and note.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from qdl_engine.errors import LabError, RunError
-from qdl_engine.lab import Lab, write_text_atomic
+from qdl_engine.core.errors import LabError, RunError
+from qdl_engine.core.lab import Lab, read_json, write_text_atomic
 from qdl_engine.runs.evidence import decide
 from qdl_engine.runs.process import is_alive
-from qdl_engine.runs.record import (
-    ACTIVE_STATES,
-    FINAL_STATES,
-    STATES,
-    SYSTEMS,
-    Run,
-    State,
-    load_record,
-    save_run,
-)
+from qdl_engine.runs.record import ACTIVE_STATES, FINAL_STATES, STATES, Run, State, load_record, save_run
 
 __all__ = [
     "ACTIVE_STATES",
     "FINAL_STATES",
     "STATES",
-    "SYSTEMS",
     "Run",
     "State",
     "create_run",
@@ -238,3 +231,24 @@ def store_lock(lab: Lab) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def student_of(run: Run) -> str:
+    """The student that a training starts from, as its config names it; empty while there is no config."""
+    if run.config is None:
+        return ""
+    # A copied lab holds the config under its own root.
+    inside = run.lab.configs / run.config.name
+    try:
+        config = read_json(inside if inside.is_file() else run.config)
+    except (LabError, OSError):
+        return ""
+    models = config.get("models") if isinstance(config, dict) else None
+    student = models.get("student") if isinstance(models, dict) else None
+    return student if isinstance(student, str) else ""
+
+
+def fits(run: Run, wanted: str, student: str = "") -> bool:
+    """Whether every word of `wanted` stands somewhere in what is known of the run, in any case."""
+    known = " ".join((run.id, run.name, run.state, run.kind, run.system or "", student, run.note)).casefold()
+    return all(word in known for word in wanted.casefold().split())

@@ -1,4 +1,6 @@
-"""`python -m qdl_engine.runs.supervise RUNDIR`: start a run's program, wait for it, write down how it ended.
+"""What the GPUs do while a run goes on, asked of `nvidia-smi`; where there is none, nothing is told.
+
+`python -m qdl_engine.runs.supervise RUNDIR`: start a run's program, wait for it, write down how it ended.
 
 The supervisor is a daemon of its own session, and the program has another. The program writes straight into
 `output.log`, so killing the supervisor, or whoever started it, costs the run nothing but its exit code.
@@ -8,21 +10,85 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from qdl_engine.checkpoint_record import sign
-from qdl_engine.errors import LabError
-from qdl_engine.lab import read_json
-from qdl_engine.runs.machine import watch_gpus
-from qdl_engine.runs.process import RUN_DIRECTORY, identity_of, kill_run, run_alive, signal_group
+from qdl_engine.core.errors import LabError
+from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.gpus import Gpu, ask, read_gpus, visible
+from qdl_engine.core.lab import read_json
+from qdl_engine.models.checkpoint import sign
+from qdl_engine.runs.process import RUN_DIRECTORY, belongs, identity_of, kill_run, run_alive, signal_group
 from qdl_engine.runs.record import STOP_GRACE_SECONDS, is_time
 from qdl_engine.runs.store import Run, load_record, save_run, settle
+
+EVERY_SECONDS = 10.0
+FIRST_SECONDS = 1.0
+"""Before the first look: a run of a few seconds is seen too."""
+
+
+def watch_gpus(
+    directory: Path, events_file: Path, leader: int, ended: threading.Event, *, every: float = EVERY_SECONDS
+) -> None:
+    """Add a `machine` event now and then until `ended`, or until the GPUs do not answer any more.
+
+    Args:
+        directory: Where the run is.
+        events_file: Where its events are.
+        leader: Its program, to tell the run's GPUs from those of others.
+        ended: Set when the run is over.
+        every: Seconds between two looks.
+    """
+    if shutil.which("nvidia-smi") is None:
+        return
+    wait = min(FIRST_SECONDS, every)
+    while not ended.wait(wait):
+        wait = every
+        event = machine_event(directory, leader, os.environ)
+        if event is None:
+            return
+        append_event(events_file, event)
+
+
+def machine_event(directory: Path, leader: int, environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """The state of the GPUs that the run uses; None when none can be asked."""
+    gpus = _of_run(visible(read_gpus(), environment), directory, leader)
+    uses = [gpu.use for gpu in gpus if gpu.use is not None]
+    memory = [gpu.memory_used for gpu in gpus if gpu.memory_used is not None]
+    if not gpus:
+        return None
+    return make_event(
+        "machine",
+        gpu_use=sum(uses) / len(uses) if uses else None,
+        gpu_memory_bytes=sum(memory) if memory else None,
+        gpus=[asdict(gpu) for gpu in gpus],
+    )
+
+
+def _of_run(gpus: list[Gpu], directory: Path, leader: int) -> list[Gpu]:
+    """Those on which a process of the run computes.
+
+    In a container the driver names processes by other numbers; then it is the GPU that is used most.
+    """
+    if len(gpus) < 2:
+        return gpus
+    rows = ask("--query-compute-apps=gpu_uuid,pid")
+    own = {
+        row[0]
+        for row in rows
+        if len(row) == 2 and row[1].isdecimal() and belongs(int(row[1]), leader, directory)
+    }
+    found = [gpu for gpu in gpus if gpu.uuid in own]
+    return found or [max(gpus, key=lambda gpu: (gpu.use or 0.0, gpu.memory_used or 0))]
+
 
 _POLL_SECONDS = 0.5
 _LEFT_BEHIND_SECONDS = 5.0

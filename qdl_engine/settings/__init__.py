@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from qdl_engine.core.systems import System
+from qdl_engine.settings.base import Section, setting
 from qdl_engine.settings.recipe import Fields, RecipeSettings, System1Settings, System2Settings
-from qdl_engine.settings.setting import Section, System, setting
 from qdl_engine.settings.teacher import TeacherSettings
 
 __all__ = [
@@ -17,7 +18,6 @@ __all__ = [
     "RecipeSettings",
     "RuntimeSettings",
     "Section",
-    "System",
     "System1Settings",
     "System2Settings",
     "TeacherSettings",

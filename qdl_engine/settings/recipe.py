@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from qdl_engine.prompts import SYSTEM_PROMPTS
-from qdl_engine.settings.setting import Section, System, setting
+from qdl_engine.core.prompts import SYSTEM_PROMPTS
+from qdl_engine.core.systems import System
+from qdl_engine.settings.base import Section, setting
 
 Fields = Literal["auto", "distilqwen", "omnithought", "alpaca", "qa", "messages", "mapping"]
 

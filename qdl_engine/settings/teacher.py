@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from qdl_engine.errors import SettingsError
-from qdl_engine.settings.setting import Section, setting
-from qdl_engine.teachers.address import ENVIRONMENT_NAME, server_url
+from qdl_engine.core.errors import SettingsError
+from qdl_engine.settings.address import ENVIRONMENT_NAME, server_url
+from qdl_engine.settings.base import Section, setting
 
 
 class TeacherSettings(Section):

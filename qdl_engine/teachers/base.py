@@ -6,11 +6,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from qdl_engine.decoding import Reason
-from qdl_engine.errors import ModelError
-from qdl_engine.events import EventSink
-from qdl_engine.generation import StreamChunk
-from qdl_engine.prompts import THINK_OPEN, format_prompt, join_reasoning
+from qdl_engine.core.errors import ModelError
+from qdl_engine.core.events import EventSink
+from qdl_engine.core.prompts import THINK_OPEN, format_prompt, join_reasoning
+from qdl_engine.models.generate import Reason, StreamChunk
 
 if TYPE_CHECKING:
     from qdl_engine.teachers.budget import Budget

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qdl_engine.errors import LabError
+from qdl_engine.core.errors import LabError
 
 BYTES_PER_TOKEN = 2
 """Few enough for any language: English has about 4 bytes in a token, Chinese 3."""

@@ -1,4 +1,6 @@
-"""A client for an OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, or a hosted one.
+"""One model at one server, and how it is asked.
+
+A client for an OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, or a hosted one.
 
 One request at a time is this module's matter; many at once, with retries, are `asking`'s. Redirects are
 never followed, so the key goes to the one host that the settings name.
@@ -11,20 +13,44 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import httpx2
 
-from qdl_engine.decoding import Stopped
-from qdl_engine.errors import ModelError
-from qdl_engine.generation import StreamChunk
-from qdl_engine.teachers.address import is_local
+from qdl_engine.core.errors import ModelError
+from qdl_engine.core.words import one_line
+from qdl_engine.models.generate import Stopped, StreamChunk
+from qdl_engine.settings.address import Secret, is_local
 from qdl_engine.teachers.base import NoAnswerError, Question, TeacherAnswer
-from qdl_engine.teachers.endpoint import Endpoint
-from qdl_engine.teachers.faults import HOPELESS, AskError, status_error, total_failure
-from qdl_engine.teachers.streams import events, tagged
-from qdl_engine.teachers.wire import BadReplyError, FilteredError, Reply, parse_reply, take_event
-from qdl_engine.text import one_line
+from qdl_engine.teachers.pace import HOPELESS, AskError, Retry, status_error, total_failure
+from qdl_engine.teachers.wire import (
+    BadReplyError,
+    FilteredError,
+    Reply,
+    events,
+    parse_reply,
+    tagged,
+    take_event,
+)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where to ask, what for, and how patiently."""
+
+    url: str
+    """As `server_url` returns it."""
+    model: str = ""
+    """Its name there; empty is the one model that is served."""
+    key: Secret = field(default_factory=Secret)
+    max_new_tokens: int = 1024
+    temperature: float = 0.0
+    timeout: float = 300.0
+    """Seconds for one answer, from the request to its last byte."""
+    concurrency: int = 8
+    retry: Retry = field(default_factory=Retry)
+
 
 CONNECT_SECONDS = 10.0
 LONGEST_REPLY = 32 << 20

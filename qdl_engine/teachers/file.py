@@ -9,14 +9,11 @@ from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from qdl_engine.data.chain import Chain, Drop
-from qdl_engine.data.fields import chains_of, choose_schema
-from qdl_engine.data.mapping import check_mapping
+from qdl_engine.core.errors import DataError
+from qdl_engine.core.events import EventSink, make_event
+from qdl_engine.data.schemas import Chain, Drop, chains_of, check_mapping, choose_schema
 from qdl_engine.data.sources import check_regular, read_file
-from qdl_engine.decoding import Reason, Stopped
-from qdl_engine.errors import DataError
-from qdl_engine.events import EventSink, make_event
-from qdl_engine.generation import Meter, StreamChunk
+from qdl_engine.models.generate import Meter, Reason, Stopped, StreamChunk
 from qdl_engine.teachers.base import Asking, Failure, Logits, NoAnswerError, Question, Result, TeacherAnswer
 from qdl_engine.teachers.budget import Budget
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
-from qdl_engine.checkpoints import fingerprint
-from qdl_engine.data.label_cache import answer_key
-from qdl_engine.events import EventSink, make_event
+from qdl_engine.core.events import EventSink, make_event
+from qdl_engine.models.checkpoint import fingerprint
+from qdl_engine.teachers.answers import answer_key
 from qdl_engine.teachers.base import Asking, Logits, Question, Result, TeacherAnswer
 from qdl_engine.teachers.budget import Budget
 
 if TYPE_CHECKING:
-    from qdl_engine.generation import StreamChunk
-    from qdl_engine.models import LoadedModel, Quantization
+    from qdl_engine.models.generate import StreamChunk
+    from qdl_engine.models.load import LoadedModel, Quantization
 
 
 class HfTeacher:
@@ -56,7 +56,7 @@ class HfTeacher:
         self._model(on_event)
 
     def _model(self, on_event: EventSink) -> LoadedModel:
-        from qdl_engine.models import load_teacher
+        from qdl_engine.models.load import load_teacher
 
         if self._loaded is None:
             on_event(make_event("note", message=f"Loading the teacher {self.name}"))
@@ -66,7 +66,7 @@ class HfTeacher:
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
     ) -> Generator[tuple[int, Result], None, None]:
-        from qdl_engine.models import generate_each
+        from qdl_engine.models.load import generate_each
 
         for index, answer in generate_each(
             self._model(on_event),
@@ -79,8 +79,8 @@ class HfTeacher:
             yield index, TeacherAnswer(answer.text, answer.tokens, answer.reason, seconds=answer.seconds)
 
     def stream(self, question: Question, asking: Asking) -> Generator[StreamChunk, None, None]:
-        from qdl_engine.events import no_sink
-        from qdl_engine.models import stream
+        from qdl_engine.core.events import no_sink
+        from qdl_engine.models.load import stream
 
         yield from stream(
             self._model(no_sink),
@@ -90,7 +90,7 @@ class HfTeacher:
         )
 
     def close(self) -> None:
-        from qdl_engine.models import free_memory
+        from qdl_engine.models.load import free_memory
 
         self._loaded = None
         free_memory()

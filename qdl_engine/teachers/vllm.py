@@ -6,13 +6,12 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-from qdl_engine.checkpoints import fingerprint
-from qdl_engine.data.label_cache import answer_key
-from qdl_engine.decoding import REPEAT_LIMIT, Reason, Stopped
-from qdl_engine.errors import ModelError
-from qdl_engine.events import EventSink, make_event, no_sink
-from qdl_engine.generation import Meter, StreamChunk
-from qdl_engine.prompts import END_OF_TURN
+from qdl_engine.core.errors import ModelError
+from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.prompts import END_OF_TURN
+from qdl_engine.models.checkpoint import fingerprint
+from qdl_engine.models.generate import REPEAT_LIMIT, Meter, Reason, Stopped, StreamChunk
+from qdl_engine.teachers.answers import answer_key
 from qdl_engine.teachers.base import Asking, Logits, Question, Result, TeacherAnswer
 from qdl_engine.teachers.budget import Budget
 

@@ -13,10 +13,10 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from qdl_engine.easydistill.config import read_config
-from qdl_engine.errors import LabError, from_system
-from qdl_engine.events import Event, EventSink, append_event, make_event, no_sink
-from qdl_engine.trainer.stop import StopRequest
+from qdl_engine.config.easydistill import read_config
+from qdl_engine.core.errors import LabError, from_system
+from qdl_engine.core.events import Event, EventSink, append_event, make_event, no_sink
+from qdl_engine.core.stop import StopRequest
 
 FAILED = 1
 

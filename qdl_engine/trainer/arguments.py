@@ -1,4 +1,8 @@
-"""`training` of an EasyDistill 1.x config (trl 0.17's keys) as the arguments of today's SFTConfig.
+"""Numbers of a `training` section, checked before the student is loaded.
+
+The learning rate's schedule, made once for nothing before the student is loaded.
+
+`training` of an EasyDistill 1.x config (trl 0.17's keys) as the arguments of today's SFTConfig.
 
 A key is passed on, translated, dropped with a note, or refused: never ignored in silence.
 """
@@ -6,17 +10,184 @@ A key is passed on, translated, dropped with a note, or refused: never ignored i
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import json
 import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from transformers import SchedulerType
 from transformers.integrations import get_available_reporting_integrations
+from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION, get_scheduler
 from trl import SFTConfig
 
-from qdl_engine.easydistill.jobs import nearest
-from qdl_engine.errors import SettingsError
-from qdl_engine.trainer.keys import DROPPED, REFUSED_WHEN_TRUE, RENAMED, TRANSLATED, TRUE_ANYWAY
-from qdl_engine.trainer.numbers import check_number
+from qdl_engine.config.jobs import nearest
+from qdl_engine.config.keys import DROPPED, REFUSED_WHEN_TRUE, RENAMED, TRANSLATED, TRUE_ANYWAY
+from qdl_engine.core.errors import SettingsError
+
+_AT_LEAST_ONE = frozenset({
+    "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
+    "max_length", "max_seq_length", "dataloader_prefetch_factor",
+})  # fmt: skip
+_WHOLE = _AT_LEAST_ONE | {"max_steps", "seed", "data_seed", "dataloader_num_workers"}
+_SHARES = frozenset({"warmup_ratio", "label_smoothing_factor"})
+_BELOW_ONE = frozenset({"adam_beta1", "adam_beta2"})
+_NOT_NEGATIVE = frozenset({
+    "learning_rate", "weight_decay", "max_grad_norm", "adam_epsilon", "neftune_noise_alpha",
+    "dataloader_num_workers",
+})  # fmt: skip
+_MAY_BE_NULL = frozenset({
+    "max_length", "max_seq_length", "data_seed", "warmup_ratio", "max_grad_norm", "neftune_noise_alpha",
+    "dataloader_prefetch_factor",
+})  # fmt: skip
+
+
+def check_number(key: str, name: str, value: Any, numbers: Collection[str]) -> None:
+    """Refuse what SFTConfig takes, and what then fails minutes later, or trains nothing and says it did.
+
+    Args:
+        key: As the config has it, for the message.
+        name: Its name of today.
+        value: What was written.
+        numbers: All of today's keys that take a number.
+
+    Raises:
+        SettingsError: saying what is accepted.
+    """
+    if isinstance(value, str) and (name in numbers or name == "warmup_ratio"):
+        raise SettingsError(f"training.{key} must be a number, not the text {value!r}", "Remove the quotes.")
+    wanted = _accepted(name)
+    if wanted and not (value is None and name in _MAY_BE_NULL) and not _fits(name, value):
+        raise SettingsError(f"training.{key} must be {wanted}, not {value!r}")
+
+
+def _accepted(name: str) -> str:
+    """In words; empty for a key that is not checked here."""
+    if name in _SHARES:
+        return "a number from 0 to 1"
+    if name in _BELOW_ONE:
+        return "a number of at least 0 and below 1"
+    if name == "num_train_epochs":
+        return "a number above 0"
+    if name == "max_steps":
+        return "a whole number of at least 1, or -1 to go by num_train_epochs"
+    if name in _AT_LEAST_ONE:
+        return "a whole number of at least 1"
+    if name in _WHOLE:
+        return "a whole number of at least 0" if name in _NOT_NEGATIVE else "a whole number"
+    return "a number of at least 0" if name in _NOT_NEGATIVE else ""
+
+
+def _fits(name: str, value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int if name in _WHOLE else int | float):
+        return False
+    if not math.isfinite(value):
+        return False
+    if name in _SHARES:
+        return 0 <= value <= 1
+    if name in _BELOW_ONE:
+        return 0 <= value < 1
+    if name == "num_train_epochs":
+        return value > 0
+    if name == "max_steps":
+        return value >= 1 or value == -1
+    if name in _AT_LEAST_ONE:
+        return value >= 1
+    return value >= 0 if name in _NOT_NEGATIVE else True
+
+
+_TYPES = [kind.value for kind in SchedulerType]
+_BY_THE_HELD_OUT_LOSS = ("reduce_lr_on_plateau", "greedy")
+_OF_THE_TRAINER = frozenset({"optimizer", "num_warmup_steps", "num_training_steps", "last_epoch"})
+_CURES = {
+    "cosine_with_min_lr": {"min_lr_rate": 0.1},
+    "cosine_warmup_with_min_lr": {"min_lr_rate": 0.1},
+    "warmup_stable_decay": {"num_decay_steps": 100},
+    "polynomial": {"lr_end": 0.0},
+    "reduce_lr_on_plateau": {"factor": 0.5, "patience": 2},
+}
+"""Keywords that work, of the schedules that need some or that are refused most."""
+
+
+def check_schedule(arguments: Mapping[str, Any], *, held_out: bool) -> None:
+    """Refuse a schedule that the libraries would refuse once the student is loaded.
+
+    Args:
+        arguments: Of SFTConfig, translated.
+        held_out: Whether rows are held out: two schedules go by the loss on them.
+
+    Raises:
+        SettingsError: naming the key, with keywords that work.
+    """
+    kind = _value(arguments.get("lr_scheduler_type", "linear"))
+    if kind not in _TYPES:
+        hint = nearest(kind, _TYPES) if isinstance(kind, str) else ""
+        raise SettingsError(
+            f"training.lr_scheduler_type must be one of {', '.join(_TYPES)}, not {kind!r}", hint
+        )
+    if kind in _BY_THE_HELD_OUT_LOSS and not held_out:
+        raise SettingsError(
+            f"training.lr_scheduler_type = {kind} goes by the loss on held-out rows, and there are none",
+            "Set qdl.held_out to the share of rows to keep out, and qdl.eval_steps.",
+        )
+    keywords = _keywords(arguments.get("lr_scheduler_kwargs"))
+    accepted = _accepted_schedule(kind)
+    for key in keywords:
+        if accepted is not None and key not in accepted:
+            hint = nearest(key, accepted) or f"Accepted: {', '.join(accepted) or 'none'}."
+            raise SettingsError(f"training.lr_scheduler_kwargs.{key}: {kind} does not take it", hint)
+    rate = arguments.get("learning_rate", SFTConfig.__dataclass_fields__["learning_rate"].default)
+    # Two groups, as the trainer makes them: with weight decay and without. A limit may be given for each.
+    groups = [{"params": [torch.zeros(1, requires_grad=True)]} for _ in range(2)]
+    optimizer = torch.optim.SGD(groups, lr=rate)
+    try:
+        get_scheduler(kind, optimizer, 0, 1000, keywords)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise SettingsError(f"training.lr_scheduler_type = {kind}: {error}", _cure(kind, accepted)) from error
+
+
+def _value(kind: Any) -> Any:
+    return kind.value if isinstance(kind, SchedulerType) else kind
+
+
+def _keywords(value: Any) -> dict[str, Any]:
+    """The library takes them as JSON text too.
+
+    Raises:
+        SettingsError: when it is no object.
+    """
+    if isinstance(value, str) and value:
+        try:
+            value = json.loads(value)
+        except ValueError as broken:
+            raise SettingsError(f"training.lr_scheduler_kwargs is not JSON: {broken}") from broken
+    if value in (None, "", {}):
+        return {}
+    if not isinstance(value, dict):
+        raise SettingsError(
+            f"training.lr_scheduler_kwargs must be an object, not {value!r}", 'Such as {"num_cycles": 0.5}.'
+        )
+    return value
+
+
+def _accepted_schedule(kind: str) -> Sequence[str] | None:
+    """The keywords of a schedule, by the signature of what makes it; None when that takes any."""
+    maker: Callable[..., Any] = TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(kind)]
+    if kind == "reduce_lr_on_plateau":
+        maker = torch.optim.lr_scheduler.ReduceLROnPlateau
+    parameters = inspect.signature(maker).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    return [name for name in parameters if name not in _OF_THE_TRAINER]
+
+
+def _cure(kind: str, accepted: Sequence[str] | None) -> str:
+    if kind in _CURES:
+        return f"Set training.lr_scheduler_kwargs, such as {json.dumps(_CURES[kind])}."
+    return f"Look at training.lr_scheduler_kwargs{': ' + ', '.join(accepted) if accepted else ''}."
+
 
 _PRECISIONS = {"float32": "fp32", "fp32": "fp32", "float16": "fp16", "fp16": "fp16", "bfloat16": "bf16"}
 _PRECISIONS |= {"bf16": "bf16", "auto": "auto"}

@@ -15,11 +15,11 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from qdl_engine.checkpoint_record import RECORD_FILE, made_here
-from qdl_engine.easydistill.template import PromptTemplate
-from qdl_engine.errors import RunError
-from qdl_engine.lab import write_json_atomic
-from qdl_engine.outputs import previous_place
+from qdl_engine.config.template import PromptTemplate
+from qdl_engine.core.errors import RunError
+from qdl_engine.core.lab import write_json_atomic
+from qdl_engine.models.checkpoint import RECORD_FILE, made_here
+from qdl_engine.models.outputs import previous_place
 
 SESSION_FILE = "session.json"
 """Beside the checkpoints: what they were trained on."""

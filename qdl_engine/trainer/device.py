@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from qdl_engine.easydistill.config import TrainConfig
+from qdl_engine.config.easydistill import TrainConfig
 
 Precision = Literal["fp32", "fp16", "bf16"]
 _AMPERE = (8, 0)

@@ -10,17 +10,16 @@ from typing import Any
 
 from trl import SFTConfig
 
+from qdl_engine.config.easydistill import TrainConfig
+from qdl_engine.core.errors import DataError, SettingsError
+from qdl_engine.core.events import EventSink, make_event
 from qdl_engine.data.sources import read_file
-from qdl_engine.easydistill.config import TrainConfig
-from qdl_engine.errors import DataError, SettingsError
-from qdl_engine.events import EventSink, make_event
-from qdl_engine.outputs import check_checkpoint_place
-from qdl_engine.trainer.arguments import Translation, translate
+from qdl_engine.models.outputs import check_checkpoint_place
+from qdl_engine.trainer.arguments import Translation, check_schedule, translate
 from qdl_engine.trainer.device import Device, Precision, choose_precision, find_device
 from qdl_engine.trainer.rows import TokenRow, split_held_out, tokenise_rows
-from qdl_engine.trainer.schedule import check_schedule
+from qdl_engine.trainer.selection import RowCounts
 from qdl_engine.trainer.student import load_tokenizer
-from qdl_engine.trainer.usable import RowCounts
 
 _STEP_KEYS = (
     "per_device_train_batch_size",

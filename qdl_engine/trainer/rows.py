@@ -14,11 +14,10 @@ from datasets import Dataset
 from torch.utils.data import Sampler
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from qdl_engine.config.template import PromptTemplate
+from qdl_engine.core.prompts import format_completion
 from qdl_engine.data.sources import SourceRow
-from qdl_engine.easydistill.template import PromptTemplate
-from qdl_engine.prompts import format_completion
-from qdl_engine.trainer.order import training_order
-from qdl_engine.trainer.usable import RowCounts, held_out_places, usable_rows
+from qdl_engine.trainer.selection import RowCounts, held_out_places, training_order, usable_rows
 
 IGNORED = -100
 """The label of a token that is not trained."""

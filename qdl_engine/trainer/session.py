@@ -1,4 +1,7 @@
-"""One training from a config to a checkpoint."""
+"""One training from a config to a checkpoint.
+
+A checkpoint that another runtime trained, made one of the lab's.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,16 @@ import transformers
 import trl
 from accelerate import PartialState
 from datasets import disable_progress_bars
-from transformers import PrinterCallback
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, PrinterCallback
 from transformers.utils import logging as transformers_logging
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from qdl_engine.easydistill.config import TrainConfig
-from qdl_engine.errors import RunError, SettingsError
-from qdl_engine.events import EventSink, make_event
-from qdl_engine.lab import read_json, write_json_atomic
+from qdl_engine.config.easydistill import TrainConfig
+from qdl_engine.core.errors import RunError, SettingsError
+from qdl_engine.core.events import EventSink, make_event
+from qdl_engine.core.lab import read_json, write_json_atomic
+from qdl_engine.core.stop import StopRequest
 from qdl_engine.trainer.checkpoint import (
     SESSION_FILE,
     clear_checkpoints,
@@ -28,12 +33,10 @@ from qdl_engine.trainer.checkpoint import (
     publish,
 )
 from qdl_engine.trainer.device import find_device
-from qdl_engine.trainer.loop import LabTrainer
+from qdl_engine.trainer.loop import LabTrainer, ProgressCallback
 from qdl_engine.trainer.plan import Plan, make_plan, trainer_arguments, wants_cpu
-from qdl_engine.trainer.progress import ProgressCallback
 from qdl_engine.trainer.rows import RowCollator, to_dataset
-from qdl_engine.trainer.stop import StopRequest
-from qdl_engine.trainer.student import Student, load_student
+from qdl_engine.trainer.student import Student, dtype_of, end_answers, load_student, load_tokenizer
 
 DONE, STOPPED = 0, 3
 
@@ -220,3 +223,38 @@ def _record(plan: Plan, student: Student, metrics: dict[str, Any]) -> dict[str, 
         "precision": plan.precision,
         "versions": {module.__name__: module.__version__ for module in (torch, transformers, trl)},
     }  # fmt: skip
+
+
+def adopt_checkpoint(trained: Path, student: Path, config: TrainConfig, record: dict[str, Any]) -> None:
+    """Put `trained` where the config's student belongs, as the built-in runtime leaves one.
+
+    It is proved to load, has the number format of the student it began as, ends its answers and renders its
+    prompts as they were trained.
+
+    Args:
+        trained: What the other runtime wrote.
+        student: The directory of the student that it began with.
+        config: What was trained.
+        record: What the checkpoint says about itself.
+
+    Raises:
+        RunError: when it does not load; what was there before stays.
+        ModelError: when `student` is no model any more.
+    """
+    quiet_libraries()
+    tokenizer = load_tokenizer(str(student), config.template)
+    dtype = dtype_of(AutoConfig.from_pretrained(student, trust_remote_code=False))
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            trained,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"The checkpoint in {trained} does not load: {error}") from error
+    if report["missing_keys"]:
+        raise RunError(f"The checkpoint in {trained} lacks {sorted(report['missing_keys'])[0]}")
+    end_answers(model, tokenizer)
+    publish(model, tokenizer, config.output_dir, template=config.template, dtype=dtype, record=record)

@@ -10,11 +10,11 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from qdl_engine.checkpoints import find_checkpoint, hub_reachable, invalid_model, load_error
-from qdl_engine.easydistill.extras import LoraExtras
-from qdl_engine.easydistill.template import PromptTemplate
-from qdl_engine.errors import ModelError
-from qdl_engine.prompts import END_OF_TURN
+from qdl_engine.config.easydistill import LoraExtras
+from qdl_engine.config.template import PromptTemplate
+from qdl_engine.core.errors import ModelError
+from qdl_engine.core.prompts import END_OF_TURN
+from qdl_engine.models.checkpoint import find_checkpoint, hub_reachable, invalid_model, load_error
 from qdl_engine.trainer.device import Precision
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

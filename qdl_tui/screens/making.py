@@ -22,16 +22,16 @@ from textual.timer import Timer
 from textual.widgets import OptionList, Static
 from textual.worker import Worker
 
-from qdl_engine.easydistill.version2.options import JOB_PURPOSES
-from qdl_engine.errors import LabError, SettingsError
-from qdl_engine.lab import Lab
-from qdl_engine.text import printable
-from qdl_tui.engine_call import ask_engine
-from qdl_tui.fitting import middle_cut
+from qdl_engine.core.errors import LabError, SettingsError
+from qdl_engine.core.lab import Lab
+from qdl_engine.core.words import printable
+from qdl_engine.upstream.version2.options import JOB_PURPOSES
 from qdl_tui.making import MakingField, MakingForm, found_text
-from qdl_tui.screens.dialogs import AskScreen, ChooseScreen
-from qdl_tui.widgets.bars import KeyBar
-from qdl_tui.widgets.nav_list import NavList
+from qdl_tui.shared.bars import KeyBar
+from qdl_tui.shared.dialogs import AskScreen, ChooseScreen
+from qdl_tui.shared.engine_call import ask_engine
+from qdl_tui.shared.fitting import middle_cut
+from qdl_tui.shared.nav_list import NavList
 
 if TYPE_CHECKING:
     from qdl_tui.app import QdlApp
@@ -74,7 +74,7 @@ class MakingScreen(ModalScreen[str]):
         lab: Where the job runs.
     """
 
-    CSS_PATH = ["dialogs.tcss", "making.tcss"]
+    CSS_PATH = ["../shared/dialogs.tcss", "making.tcss"]
     BINDINGS = [
         Binding("r", "run", "Run", tooltip="Start the job as a run of its own", id="making.run"),
         Binding("y", "copy_config", "Copy", tooltip="Copy the config", id="making.copy"),

@@ -12,7 +12,7 @@ from textual.events import Key
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from qdl_tui.widgets.bars import key_of
+from qdl_tui.shared.bars import key_of
 
 SIGNS = {"search": "/", "filter": "&", "line": ":"}
 HINTS = {

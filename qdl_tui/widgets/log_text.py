@@ -7,7 +7,7 @@ import re
 from rich.style import Style
 from rich.text import Text
 
-from qdl_engine.text import printable
+from qdl_engine.core.words import printable
 
 CELLS = 10_000
 """Cells of a line that are shown; a line of a megabyte would otherwise be laid out for nothing."""

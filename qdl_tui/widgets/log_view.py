@@ -12,7 +12,7 @@ from textual.events import Key
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from qdl_engine.text import one_line
+from qdl_engine.core.words import one_line
 from qdl_tui.widgets.log_file import Blocks, Change
 from qdl_tui.widgets.log_index import count_blocks
 from qdl_tui.widgets.log_page import LogPage

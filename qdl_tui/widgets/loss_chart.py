@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 
-from qdl_engine.text import one_line
+from qdl_engine.core.words import one_line
 from qdl_tui.widgets.chart_data import Point, Series
 from qdl_tui.widgets.chart_plot import plot
 from qdl_tui.widgets.chart_text import Cell, Line, Row

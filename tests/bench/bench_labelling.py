@@ -16,17 +16,16 @@ from typing import Any
 import pytest
 import torch
 
+from qdl_engine.core.events import no_sink
+from qdl_engine.core.prompts import format_prompt
 from qdl_engine.demo.lab import TEACHER, demo_settings
-from qdl_engine.demo.sources import system2_samples
-from qdl_engine.demo.world import SYSTEM_PROMPTS
-from qdl_engine.events import no_sink
-from qdl_engine.models import LoadedModel, generate, load_student
-from qdl_engine.prompts import format_prompt
+from qdl_engine.demo.world import SYSTEM_PROMPTS, system2_samples
+from qdl_engine.models.load import LoadedModel, generate, load_student
 from qdl_engine.teachers.base import Question, TeacherAnswer
 from qdl_engine.teachers.make import make_teacher
+from tests.engine.models.test_models import set_stop_tokens
 from tests.engine.teachers.fault_server import fault_server
 from tests.engine.teachers.transformers_server import INSTALL, MISSING, transformers_server
-from tests.engine.test_models import set_stop_tokens
 from tests.tiny import make_tiny_model
 
 BATCH_SIZES = (1, 8, 32, 64)

@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from qdl_engine.settings import LabSettings
 
 
@@ -85,7 +85,7 @@ def make_student(case: Case, directory: Path) -> Path:
 
 
 def make_lab(case: Case, root: Path, student: Path) -> tuple[Lab, LabSettings]:
-    from qdl_engine.prompts import format_prompt
+    from qdl_engine.core.prompts import format_prompt
 
     lab = Lab.at(root)
     lab.create_directories()
@@ -115,7 +115,7 @@ def train_and_measure(config: Path, events: Path) -> dict[str, Any]:
 
     import qdl_engine.trainer.checkpoint
     import qdl_engine.trainer.session  # noqa: F401
-    from qdl_engine.events import Event, append_event
+    from qdl_engine.core.events import Event, append_event
     from qdl_engine.trainer.__main__ import train
 
     base = _status("VmRSS")
@@ -167,7 +167,7 @@ def error(predicted: float, measured: float) -> str:
 
 @pytest.mark.bench
 def test_predicted_against_measured(tmp_path: Path) -> None:
-    from qdl_engine.easydistill.config import write_system1_config
+    from qdl_engine.config.easydistill import write_system1_config
     from qdl_engine.preflight import examine
     from qdl_engine.runs.store import create_run, save_run
 

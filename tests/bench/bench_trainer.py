@@ -47,7 +47,7 @@ def train_plain(student: str, rows_file: str, tuned: bool) -> dict[str, float]:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from qdl_engine.prompts import format_completion, format_prompt
+    from qdl_engine.core.prompts import format_completion, format_prompt
 
     rows = json.loads(Path(rows_file).read_text())
     dataset = Dataset.from_list(
@@ -71,9 +71,9 @@ def train_plain(student: str, rows_file: str, tuned: bool) -> dict[str, float]:
 
 
 def train_built_in(student: str, rows_file: str) -> dict[str, float]:
-    from qdl_engine.easydistill.config import read_config, write_system1_config
-    from qdl_engine.events import Event
-    from qdl_engine.lab import Lab
+    from qdl_engine.config.easydistill import read_config, write_system1_config
+    from qdl_engine.core.events import Event
+    from qdl_engine.core.lab import Lab
     from qdl_engine.settings import LabSettings
     from qdl_engine.trainer.__main__ import train
     from qdl_engine.trainer.plan import make_plan

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.events import append_event, make_event
-from qdl_engine.lab import Lab
+from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.lab import Lab
 from qdl_engine.runs.process import identity_of
 from qdl_engine.runs.store import Run, create_run, save_run
 from tests.e2e.terminal import Terminal, app_command

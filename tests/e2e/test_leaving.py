@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.runs.launch import wait_for
 from qdl_engine.runs.process import identity_of, is_alive
 from qdl_engine.runs.store import get_run

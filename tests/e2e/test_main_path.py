@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.comparison import list_comparisons, load_comparison
-from qdl_engine.lab import Lab
-from qdl_engine.status import checkpoint_ready
+from qdl_engine.compare.comparison import list_comparisons, load_comparison
+from qdl_engine.core.lab import Lab
+from qdl_engine.models.checkpoint import checkpoint_ready
 from tests.e2e.terminal import TmuxPane, app_command
 
 pytestmark = [

@@ -54,7 +54,7 @@ def test_a_signal_leaves_a_clean_terminal_and_says_so_in_the_exit_code(
 
 BROKEN = """
 import sys
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from qdl_tui.app import QdlApp
 
 def broken(self):
@@ -136,9 +136,9 @@ def test_small_questions_are_answered_without_textual(option: str) -> None:
 def test_the_app_and_every_screen_import_no_model_library() -> None:
     code = (
         "import sys, importlib\n"
-        "import qdl_tui.app, qdl_tui.create, qdl_tui.draft, qdl_tui.comparing, qdl_engine.demo.lab\n"
-        "from qdl_tui.screens import recipe, runs, training, compare\n"
-        "import qdl_engine.toml, qdl_engine.runs.launch\n"
+        "import qdl_tui.app, qdl_tui.lab.create, qdl_tui.recipe.screen, qdl_tui.compare.screen\n"
+        "import qdl_tui.runs.screen, qdl_tui.runs.training, qdl_engine.demo.lab\n"
+        "import qdl_engine.settings.toml, qdl_engine.runs.launch\n"
         "heavy = {'torch', 'transformers', 'datasets', 'trl', 'peft', 'accelerate'} & set(sys.modules)\n"
         "print(sorted(heavy))"
     )

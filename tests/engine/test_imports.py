@@ -46,7 +46,7 @@ def cli(word: str) -> str:
     "code",
     [
         "import qdl_engine",
-        "import qdl_engine.runs, qdl_engine.text, qdl_engine.status",
+        "import qdl_engine.runs, qdl_engine.core.words, qdl_engine.lab_state.status",
         cli("--version"),
         cli("--help"),
     ],
@@ -71,7 +71,10 @@ def test_the_version_costs_no_grammar_of_commands(code: str) -> None:
 
 
 def test_settings_and_doctor_need_no_model_library() -> None:
-    code = "import qdl_engine.toml, qdl_engine.doctor, qdl_engine.easydistill.config, qdl_engine.comparison"
+    code = (
+        "import qdl_engine.settings.toml, qdl_engine.lab_state.doctor\n"
+        "import qdl_engine.config.easydistill, qdl_engine.compare.comparison"
+    )
     assert not loaded_after(code) & MODELS
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from qdl_engine.events import append_event, make_event
-from qdl_engine.lab import Lab
+from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.lab import Lab
 from qdl_engine.runs.process import identity_of
 from qdl_engine.runs.store import Run, State, create_run, save_run
 from qdl_tui.app import QdlApp
-from qdl_tui.state import UserState
+from qdl_tui.shared.state import UserState
 from tests.tui.screen import settled
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from qdl_engine.lab import Lab
-from qdl_engine.status import MachineStatus
+from qdl_engine.core.lab import Lab
+from qdl_engine.lab_state.status import MachineStatus
 from qdl_tui.app import QdlApp
-from qdl_tui.state import UserState
+from qdl_tui.shared.state import UserState
 from tests.tui.conftest import finished_run
 from tests.tui.screen import settled
 

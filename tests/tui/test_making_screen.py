@@ -11,16 +11,16 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from qdl_engine.easydistill.version2.find import CHECKOUT_VARIABLE, PYTHON_VARIABLE
-from qdl_engine.errors import SettingsError
-from qdl_engine.lab import Lab
+from qdl_engine.core.errors import SettingsError
+from qdl_engine.core.lab import Lab
 from qdl_engine.runs.launch import wait_for
 from qdl_engine.runs.store import list_runs
 from qdl_engine.settings import LabSettings
+from qdl_engine.upstream.version2.find import CHECKOUT_VARIABLE, PYTHON_VARIABLE
 from qdl_tui.app import QdlApp
 from qdl_tui.making import MakingForm
 from qdl_tui.screens.making import MakingScreen, open_making
-from tests.engine.easydistill.version1.stand_in import make_stand_in
+from tests.engine.upstream.version1.stand_in import make_stand_in
 from tests.tui.screen import screen_text, settled
 
 URL = "http://127.0.0.1:9/v1"

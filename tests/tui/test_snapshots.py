@@ -29,7 +29,7 @@ def normalised(svg: str) -> str:
 async def test_it_looks_as_it_did(
     screen: str, size: tuple[int, int], theme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qdl_tui.screens.lab.machine_status", lambda _root: MACHINE)
+    monkeypatch.setattr("qdl_tui.lab.screen.machine_status", lambda _root: MACHINE)
     path = SNAPSHOTS / f"{screen}-{size[0]}x{size[1]}-{theme.removeprefix('qdl-')}.svg"
     with looks_lab() as lab:
         app = looks_app(lab, theme)

@@ -10,8 +10,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from qdl_engine.demo.making.loop import Architecture, Lesson, Recipe
-from qdl_engine.demo.tasks import number
-from qdl_engine.demo.vocabulary import DAYS, LETTERS
+from qdl_engine.demo.tasks import DAYS, LETTERS, number
 from qdl_engine.demo.world import ALL_TASKS, END, Style, chat_prompt, draw
 
 RECIPE: Final = Recipe(Architecture(hidden=96, layers=3, heads=3, kv_heads=1, mlp=256), steps=4_600, seed=11)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qdl_engine.cli import main
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from qdl_engine.runs.launch import stop_run
 from qdl_engine.runs.store import list_runs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qdl_engine.cli import main
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from qdl_engine.runs.store import list_runs
 from tests.engine.cli.conftest import Capture, Qdl
 

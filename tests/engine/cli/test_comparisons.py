@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.comparison import (
+from qdl_engine.compare.comparison import (
     Answer,
     ComparedModel,
     Comparison,
@@ -15,8 +15,8 @@ from qdl_engine.comparison import (
     load_comparison,
     save_comparison,
 )
-from qdl_engine.lab import Lab
-from qdl_engine.votes import append_vote, make_vote
+from qdl_engine.compare.votes import append_vote, make_vote
+from qdl_engine.core.lab import Lab
 from tests.engine.cli.conftest import Capture, Qdl
 from tests.tiny import make_tiny_model
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from qdl_engine.runs.launch import start_run, stop_run, wait_for
 from qdl_engine.runs.store import Run, create_run, get_run, list_runs
 from tests.at_a_terminal import QDL_AT_A_TERMINAL
@@ -93,7 +93,7 @@ def test_training_on_data_of_other_settings_says_which_and_how_to_prepare_anew(
     ready: Lab, qdl: Qdl, capsys: Capture
 ) -> None:
     from qdl_engine.cli.jobs import ensure_data
-    from qdl_engine.toml import apply_overrides, load_settings
+    from qdl_engine.settings.toml import apply_overrides, load_settings
 
     assert qdl("prepare", "system1") == 0
     settings = apply_overrides(load_settings(ready), ["system1.rows=3"])

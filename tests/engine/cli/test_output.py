@@ -12,7 +12,7 @@ import pytest
 
 from qdl_engine.cli import main
 from qdl_engine.cli.context import dump_json
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from qdl_engine.runs.store import Run
 from tests.engine.cli.conftest import Capture, Qdl
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from tests.engine.cli.conftest import Capture, Qdl
 
 

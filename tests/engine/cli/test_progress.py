@@ -6,8 +6,9 @@ import io
 
 import pytest
 
-from qdl_engine.cli.progress import Progress, duration
-from qdl_engine.events import make_event
+from qdl_engine.cli.progress import Progress
+from qdl_engine.core.events import make_event
+from qdl_engine.core.words import duration
 
 
 class Terminal(io.StringIO):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.events import append_event, make_event
-from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.runs.store import Run, create_run, list_runs, save_run
 from tests.engine.cli.conftest import Capture, Qdl
 

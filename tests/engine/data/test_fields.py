@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.data.chain import Chain, Drop, as_level, as_verdict
-from qdl_engine.data.columns import at_path
-from qdl_engine.data.fields import chains_of, choose_schema, detect_schema, mapped
-from qdl_engine.errors import DataError, SettingsError
+from qdl_engine.core.errors import DataError, SettingsError
+from qdl_engine.data.schemas import (
+    Chain,
+    Drop,
+    as_level,
+    as_verdict,
+    at_path,
+    chains_of,
+    choose_schema,
+    detect_schema,
+    mapped,
+)
 
 
 def chains(fields: str, row: Any, mapping: dict[str, str] | None = None) -> list[Chain | Drop]:

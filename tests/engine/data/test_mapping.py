@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.data.columns import at_path, columns_of, has_path
-from qdl_engine.data.mapping import check_mapping
+from qdl_engine.core.errors import DataError, SettingsError
+from qdl_engine.core.events import no_sink
+from qdl_engine.core.lab import Lab
 from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
-from qdl_engine.errors import DataError, SettingsError
-from qdl_engine.events import no_sink
-from qdl_engine.lab import Lab
+from qdl_engine.data.schemas import at_path, check_mapping, columns_of, has_path
 from qdl_engine.teachers.file import FileTeacher
 from tests.engine.data.words import WordTokenizer, system1, system2, write_lines
 

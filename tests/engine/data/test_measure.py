@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qdl_engine.data.measure import token_counts
+from qdl_engine.data.sampling import token_counts
 
 
 class Letters:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy, pyarrow.parquet, transformers
 from transformers import AutoTokenizer
 from qdl_engine.data.prepare import prepare_system1_dataset
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from qdl_engine.settings import System1Settings
 source, student, rows = sys.argv[1:]
 def memory(field):

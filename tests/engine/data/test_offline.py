@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from tests.engine.data.words import write_lines
 
 PREPARE = """
 import sys
 from qdl_engine.data.prepare import prepare_system1_dataset
-from qdl_engine.errors import DataError
-from qdl_engine.lab import Lab
+from qdl_engine.core.errors import DataError
+from qdl_engine.core.lab import Lab
 from qdl_engine.settings import System1Settings
 from tests.engine.data.words import WordTokenizer
 try:

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
+from qdl_engine.core.errors import DataError, LabBusyError, ModelError
+from qdl_engine.core.lab import Lab
 from qdl_engine.data.prepare import load_rows, prepare_system1_dataset, prepare_system2_dataset, preview_rows
-from qdl_engine.data.provenance import differences, digest
-from qdl_engine.data.report import PrepareReport, TokenLengths, printable
+from qdl_engine.data.report import PrepareReport, TokenLengths, differences, digest, printable
 from qdl_engine.data.sampling import row_id
-from qdl_engine.errors import DataError, LabBusyError, ModelError
-from qdl_engine.lab import Lab
 from qdl_engine.settings import System2Settings
 from tests.engine.data.words import WordTokenizer, prompt_words, record, system1, system2, write_lines
 

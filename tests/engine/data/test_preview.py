@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from qdl_engine.core.errors import DataError, SettingsError
+from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.data.preview import (
     RowFilter,
     SourceHead,
@@ -19,8 +21,6 @@ from qdl_engine.data.preview import (
     render_row,
 )
 from qdl_engine.data.report import report_lines
-from qdl_engine.errors import DataError, SettingsError
-from qdl_engine.lab import Lab, write_json_atomic
 from qdl_engine.settings import System1Settings, System2Settings
 from tests.engine.data.words import write_lines
 

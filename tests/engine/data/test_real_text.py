@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from qdl_engine.core.lab import Lab
+from qdl_engine.core.prompts import split_completion
 from qdl_engine.data.prepare import load_rows, prepare_system1_dataset, prepare_system2_dataset
-from qdl_engine.lab import Lab
-from qdl_engine.prompts import split_completion
-from qdl_engine.toml import load_settings
+from qdl_engine.settings.toml import load_settings
 from tests.engine.data.words import WordTokenizer, system1
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from qdl_engine.core.errors import DataError
+from qdl_engine.core.lab import Lab
 from qdl_engine.data import json_rows
 from qdl_engine.data.sources import find_local, is_heavy, open_source, read_file
-from qdl_engine.errors import DataError
-from qdl_engine.lab import Lab
 
 
 def values(path: Path) -> list[Any]:
@@ -267,7 +267,7 @@ def test_a_line_longer_than_any_row_costs_that_row_only(
 def test_rows_wrapped_on_one_line_too_long_for_a_row_are_told_from_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qdl_engine.data.one_object.LONGEST_ROW", 16)
+    monkeypatch.setattr("qdl_engine.data.json_rows.LONGEST_ROW", 16)
     path = write(tmp_path / "a.json", '{"data": [{"a": 1}, {"a": 2}]}')
     with pytest.raises(DataError, match='a list of objects under "data"'):
         read_file(path)

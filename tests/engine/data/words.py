@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from qdl_engine.prompts import format_prompt
+from qdl_engine.core.prompts import format_prompt
 from qdl_engine.settings import System1Settings, System2Settings
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import date, timedelta
 
-from qdl_engine.demo.vocabulary import COUNTRIES
+from qdl_engine.demo.tasks import COUNTRIES
 
 UNITS = {
     ("hours", "minutes"): 60,

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.comparison import read_prompts
+from qdl_engine.compare.comparison import read_prompts
+from qdl_engine.core.errors import SettingsError
+from qdl_engine.core.lab import Lab, read_json
 from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
 from qdl_engine.demo.lab import create_demo_lab
-from qdl_engine.demo.sources import RECALL_TASKS, SYSTEM1_TASKS, SYSTEM2_TASKS
-from qdl_engine.demo.world import exam
-from qdl_engine.errors import SettingsError
-from qdl_engine.lab import Lab, read_json
-from qdl_engine.toml import load_settings
+from qdl_engine.demo.world import RECALL_TASKS, SYSTEM1_TASKS, SYSTEM2_TASKS, exam
+from qdl_engine.settings.toml import load_settings
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from qdl_engine.demo.making.loop import (
     Recipe,
     collate,
     new_model,
+    orthogonalise,
     schedule,
     train,
 )
-from qdl_engine.demo.making.muon import orthogonalise
 from qdl_engine.demo.world import ALL_TASKS
 
 TINY = Recipe(Architecture(hidden=32, layers=1, heads=2, kv_heads=1, mlp=64), steps=20, seed=0)

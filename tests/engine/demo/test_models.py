@@ -9,9 +9,8 @@ import pytest
 from qdl_engine.demo.exam import Paper, sit
 from qdl_engine.demo.lab import ASSETS, BASE_STUDENT, CHAINS, TEACHER
 from qdl_engine.demo.report import score
-from qdl_engine.demo.sources import system2_samples
-from qdl_engine.demo.world import ALL_TASKS, exam
-from qdl_engine.models import generate, load_student
+from qdl_engine.demo.world import ALL_TASKS, exam, system2_samples
+from qdl_engine.models.load import generate, load_student
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.comparison import list_comparisons, load_comparison
+from qdl_engine.compare.comparison import list_comparisons, load_comparison
+from qdl_engine.core.errors import RunError, SettingsError
+from qdl_engine.core.events import Event, no_sink
+from qdl_engine.core.lab import Lab
 from qdl_engine.demo.exam import Marks
 from qdl_engine.demo.lab import create_demo_lab
 from qdl_engine.demo.runner import _Demo, run_demo
-from qdl_engine.errors import RunError, SettingsError
-from qdl_engine.events import Event, no_sink
-from qdl_engine.lab import Lab
 from qdl_engine.runs import Run, list_runs, wait_for
-from qdl_engine.toml import load_settings
+from qdl_engine.settings.toml import load_settings
 
 
 def test_a_lab_is_not_overwritten(tmp_path: Path) -> None:

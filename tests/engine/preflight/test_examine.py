@@ -12,22 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.checkpoint_record import sign
 from qdl_engine.cli import main
-from qdl_engine.errors import DataError, ModelError, SettingsError
-from qdl_engine.events import append_event, make_event
-from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.core.errors import DataError, ModelError, SettingsError
+from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.lab import Lab, write_json_atomic
+from qdl_engine.models.checkpoint import sign
+from qdl_engine.models.shape import read_shape
 from qdl_engine.preflight import examine
 from qdl_engine.preflight.fit import TIGHT, recipe_memory
 from qdl_engine.preflight.hardware import GPUS, find_hardware
 from qdl_engine.preflight.memory import Pass, Training
 from qdl_engine.preflight.rows import load_rows
-from qdl_engine.preflight.shape import read_shape
 from qdl_engine.preflight.speed import pass_seconds
 from qdl_engine.runs.process import identity_of
 from qdl_engine.runs.store import create_run, save_run
 from qdl_engine.settings import LabSettings
-from qdl_engine.toml import save_settings
+from qdl_engine.settings.toml import save_settings
 from tests.engine.preflight.conftest import write_rows
 
 
@@ -131,7 +131,7 @@ def test_adapters_and_tiles_cost_what_their_weights_do_not(lab: Lab) -> None:
 def test_measured_runs_of_the_same_student_decide_the_time(lab: Lab, settings: LabSettings) -> None:
     write_rows(lab)
     guess = examine(lab, settings, "system1", ask_hub=False, device="cpu")
-    from qdl_engine.easydistill.config import write_system1_config
+    from qdl_engine.config.easydistill import write_system1_config
 
     for rate, device in ((50.0, "Tesla T4"), (1000.0, "CPU")):
         run = create_run(
@@ -157,7 +157,7 @@ def test_disk_counts_checkpoints_and_a_full_one_is_said(
     found = examine(lab, settings, "system1", device="T4", ask_hub=False)
     assert found.disk.checkpoints == 3 * found.disk.checkpoint
     assert found.disk.download == 0 and found.ready
-    monkeypatch.setattr("qdl_engine.preflight.disk.free_bytes", lambda path: 1000)
+    monkeypatch.setattr("qdl_engine.preflight.fit.free_bytes", lambda path: 1000)
     full = examine(lab, settings, "system1", device="T4", ask_hub=False)
     assert not full.ready and "disk lacks" in full.table()
 

@@ -11,10 +11,10 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.checkpoint import checkpoint
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from qdl_engine.models.shape import PUBLISHED, ModelShape, shape_of
 from qdl_engine.preflight.hardware import GPUS
-from qdl_engine.preflight.labelling import teacher_weights
 from qdl_engine.preflight.memory import Pass, Training, layer_bytes, training_memory
-from qdl_engine.preflight.shape import PUBLISHED, ModelShape, shape_of
+from qdl_engine.preflight.teacher import teacher_weights
 from qdl_engine.settings import TeacherSettings
 
 LAYERS, ROWS, LENGTH = 3, 2, 96

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from qdl_engine.preflight.rows import load_rows, row_figures
 from qdl_engine.settings import LabSettings
 from tests.engine.preflight.conftest import write_rows
 
 
 def test_counts_are_those_of_the_trainer(lab: Lab, settings: LabSettings) -> None:
-    from qdl_engine.easydistill.config import read_config, write_system1_config
-    from qdl_engine.events import no_sink
+    from qdl_engine.config.easydistill import read_config, write_system1_config
+    from qdl_engine.core.events import no_sink
     from qdl_engine.trainer.plan import make_plan
 
     write_rows(lab)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from qdl_engine.runs.launch import stop_run
 from qdl_engine.runs.store import Run, create_run, list_runs
 

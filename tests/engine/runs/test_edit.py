@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.checkpoint_record import sign, trained_by
-from qdl_engine.errors import RunError
-from qdl_engine.lab import Lab, write_json_atomic
+from qdl_engine.core.errors import RunError
+from qdl_engine.core.lab import Lab, write_json_atomic
+from qdl_engine.models.checkpoint import sign, trained_by
 from qdl_engine.runs.edit import delete_run, deletion, made_student, note_run, rename_run
-from qdl_engine.runs.find import fits, student_of
 from qdl_engine.runs.launch import resume_run, start_run, wait_for
-from qdl_engine.runs.store import Run, create_run, get_run, list_runs, load_record, save_run
+from qdl_engine.runs.store import Run, create_run, fits, get_run, list_runs, load_record, save_run, student_of
 from tests.engine.runs.conftest import MakeRun
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.gpus import read_gpus
+from qdl_engine.core.gpus import read_gpus
 from qdl_engine.runs.launch import start_run, wait_for
-from qdl_engine.runs.machine import machine_event, watch_gpus
 from qdl_engine.runs.reader import summarise
+from qdl_engine.runs.supervise import machine_event, watch_gpus
 from tests.engine.runs.conftest import MakeRun, until
 
 GPUS = """0, GPU-aaa, 37, 1024, 81559, NVIDIA H100 80GB HBM3

@@ -9,11 +9,10 @@ import math
 
 import pytest
 
-from qdl_engine.errors import RunError
-from qdl_engine.events import append_event, make_event
-from qdl_engine.lab import Lab
-from qdl_engine.runs.metrics import COLUMNS, export_metrics, metrics_rows, to_csv
-from qdl_engine.runs.reader import RunWatch
+from qdl_engine.core.errors import RunError
+from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.lab import Lab
+from qdl_engine.runs.reader import COLUMNS, RunWatch, export_metrics, metrics_rows, to_csv
 from qdl_engine.runs.store import Run, create_run
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.events import append_event, make_event
-from qdl_engine.lab import Lab
+from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.lab import Lab
 from qdl_engine.runs.reader import EventTail, RunWatch, loss_history, summarise
 from qdl_engine.runs.store import create_run
 

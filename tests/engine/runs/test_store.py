@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import pytest
 
-from qdl_engine.errors import RunError
-from qdl_engine.lab import Lab
+from qdl_engine.core.errors import RunError
+from qdl_engine.core.lab import Lab
 from qdl_engine.runs.edit import delete_run
 from qdl_engine.runs.launch import start_job
 from qdl_engine.runs.process import identity_of, is_alive

@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.errors import ModelError
-from qdl_engine.teachers.address import Secret
-from qdl_engine.teachers.asking import ask_each
+from qdl_engine.core.errors import ModelError
+from qdl_engine.settings.address import Secret
 from qdl_engine.teachers.base import Failure, Question, Result, TeacherAnswer
-from qdl_engine.teachers.bridge import iterate
 from qdl_engine.teachers.budget import Budget, Prices
-from qdl_engine.teachers.chat import ChatClient
-from qdl_engine.teachers.endpoint import Endpoint
+from qdl_engine.teachers.chat import ChatClient, Endpoint
 from qdl_engine.teachers.pace import Retry
+from qdl_engine.teachers.server import ask_each, iterate
 from tests.engine.teachers.fault_server import ENDLESS, FAULTS, FaultServer
 
 QUICK = Retry(times=3, base=0.001, longest=0.002)

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.errors import ModelError
-from qdl_engine.generation import StreamChunk
+from qdl_engine.core.errors import ModelError
+from qdl_engine.models.generate import StreamChunk
 from qdl_engine.teachers.base import Question
-from qdl_engine.teachers.bridge import iterate
-from qdl_engine.teachers.chat import ChatClient
-from qdl_engine.teachers.endpoint import Endpoint
+from qdl_engine.teachers.chat import ChatClient, Endpoint
+from qdl_engine.teachers.server import iterate
 from tests.engine.teachers.fault_server import FaultServer
 
 

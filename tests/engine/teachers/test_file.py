@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.data.label import label_with_teacher
-from qdl_engine.errors import DataError
-from qdl_engine.events import Event, no_sink
-from qdl_engine.lab import Lab, read_json, write_json_atomic
+from qdl_engine.core.errors import DataError
+from qdl_engine.core.events import Event, no_sink
+from qdl_engine.core.lab import Lab, read_json, write_json_atomic
+from qdl_engine.label.label import label_with_teacher
 from qdl_engine.settings import LabSettings, TeacherSettings
 from qdl_engine.teachers.file import FileTeacher
 

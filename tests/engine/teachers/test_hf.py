@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from qdl_engine.events import no_sink
-from qdl_engine.models import load_teacher
+from qdl_engine.core.events import no_sink
+from qdl_engine.models.load import load_teacher
 from qdl_engine.settings import TeacherSettings
 from qdl_engine.teachers.base import Question, TeacherAnswer
 from qdl_engine.teachers.make import make_teacher

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from qdl_engine.cli import main
-from qdl_engine.lab import Lab, read_json, write_json_atomic
+from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 from qdl_engine.runs.launch import wait_for
 from qdl_engine.runs.reader import summarise
 from qdl_engine.runs.store import list_runs
 from qdl_engine.settings import LabSettings, TeacherSettings
-from qdl_engine.toml import save_settings
+from qdl_engine.settings.toml import save_settings
 from tests.at_a_terminal import QDL_AT_A_TERMINAL
 from tests.engine.runs.conftest import until
 from tests.engine.teachers.fault_server import FaultServer

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.data.label import label_with_teacher
-from qdl_engine.events import Event
-from qdl_engine.lab import Lab, read_json, write_json_atomic
+from qdl_engine.core.events import Event
+from qdl_engine.core.lab import Lab, read_json, write_json_atomic
+from qdl_engine.label.label import label_with_teacher
 from qdl_engine.settings import LabSettings, TeacherSettings
 from qdl_engine.teachers.budget import BudgetError
 from tests.engine.teachers.fault_server import FAULTS, FaultServer, completion
@@ -107,8 +107,8 @@ def test_a_file_labels_what_it_knows(lab: Lab) -> None:
 
 LABEL = """
 import sys
-from qdl_engine.data.label import label_with_teacher
-from qdl_engine.lab import Lab
+from qdl_engine.label.label import label_with_teacher
+from qdl_engine.core.lab import Lab
 from qdl_engine.settings import LabSettings
 label_with_teacher(Lab.at(sys.argv[1]), LabSettings.model_validate_json(sys.argv[2]))
 """

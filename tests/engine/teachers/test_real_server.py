@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.compare import compare_models
-from qdl_engine.data.label import label_with_teacher
+from qdl_engine.compare.compare import compare_models
+from qdl_engine.core.lab import Lab, read_json
+from qdl_engine.core.prompts import Mode
 from qdl_engine.data.prepare import prepare_system1_dataset
 from qdl_engine.demo.lab import TEACHER, create_demo_lab
-from qdl_engine.lab import Lab, read_json
-from qdl_engine.prompts import Mode
+from qdl_engine.label.label import label_with_teacher
 from qdl_engine.settings import LabSettings
+from qdl_engine.settings.toml import load_settings, save_settings
 from qdl_engine.teachers.make import make_teacher
-from qdl_engine.toml import load_settings, save_settings
 from tests.engine.teachers.transformers_server import INSTALL, MISSING, transformers_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=INSTALL)]

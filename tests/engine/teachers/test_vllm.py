@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from qdl_engine.cli import main
-from qdl_engine.errors import ModelError
-from qdl_engine.events import no_sink
-from qdl_engine.lab import Lab, read_json, write_json_atomic
-from qdl_engine.prompts import format_prompt
+from qdl_engine.core.errors import ModelError
+from qdl_engine.core.events import no_sink
+from qdl_engine.core.lab import Lab, read_json, write_json_atomic
+from qdl_engine.core.prompts import format_prompt
 from qdl_engine.settings import LabSettings, TeacherSettings
+from qdl_engine.settings.toml import save_settings
 from qdl_engine.teachers.base import Asking, Question
 from qdl_engine.teachers.vllm import VllmTeacher
-from qdl_engine.toml import save_settings
 
 STAND_IN = '''
 """The names of vLLM that we use, checked as strictly as its own; the engine echoes, two requests a step."""

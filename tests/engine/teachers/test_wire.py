@@ -8,10 +8,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from qdl_engine.errors import ModelError
-from qdl_engine.teachers.address import Masking, Secret
+from qdl_engine.core.errors import ModelError
+from qdl_engine.settings.address import Masking, Secret
 from qdl_engine.teachers.base import NoAnswerError
-from qdl_engine.teachers.faults import status_error
+from qdl_engine.teachers.pace import status_error
 from qdl_engine.teachers.wire import BadReplyError, Reply, parse_reply
 from tests.engine.teachers.fault_server import FaultServer, completion
 from tests.engine.teachers.test_chat import stream

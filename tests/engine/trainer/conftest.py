@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.easydistill.config import write_system1_config
-from qdl_engine.events import Event
-from qdl_engine.lab import Lab
+from qdl_engine.config.easydistill import write_system1_config
+from qdl_engine.core.events import Event
+from qdl_engine.core.lab import Lab
 from qdl_engine.settings import LabSettings
 from tests.tiny import make_tiny_model
 

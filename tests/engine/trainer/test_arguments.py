@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from trl import SFTConfig
 
-from qdl_engine.errors import SettingsError
+from qdl_engine.core.errors import SettingsError
 from qdl_engine.trainer.arguments import translate
 
 CPU = {"use_cpu": True, "bf16": False, "output_dir": "unused"}

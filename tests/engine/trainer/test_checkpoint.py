@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from qdl_engine.easydistill.template import parse_template
-from qdl_engine.errors import RunError
-from qdl_engine.prompts import training_template
+from qdl_engine.config.template import parse_template
+from qdl_engine.core.errors import RunError
+from qdl_engine.core.prompts import training_template
 from qdl_engine.trainer.checkpoint import publish, verify
 from qdl_engine.trainer.student import load_tokenizer
 

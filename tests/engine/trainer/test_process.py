@@ -13,10 +13,10 @@ from typing import Literal
 
 import pytest
 
-from qdl_engine.easydistill.command import build_command
-from qdl_engine.events import Event, parse_event
+from qdl_engine.core.events import Event, parse_event
 from qdl_engine.runs.evidence import checkpoint_problem
 from qdl_engine.settings import RuntimeSettings
+from qdl_engine.training.command import build_command
 from tests.engine.trainer.conftest import TinyLab
 
 pytestmark = pytest.mark.slow

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from qdl_engine.config.easydistill import write_system1_config, write_system2_config
+from qdl_engine.core.events import Event
+from qdl_engine.core.lab import Lab
+from qdl_engine.core.systems import System
 from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
-from qdl_engine.easydistill.config import write_system1_config, write_system2_config
-from qdl_engine.events import Event
-from qdl_engine.lab import Lab
-from qdl_engine.settings import System
-from qdl_engine.toml import load_settings
+from qdl_engine.settings.toml import load_settings
 from qdl_engine.trainer.__main__ import train
 from tests.tiny import make_tiny_model
 

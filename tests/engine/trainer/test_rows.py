@@ -11,14 +11,14 @@ import pytest
 import torch
 from trl import SFTTrainer
 
+from qdl_engine.config.easydistill import read_config
+from qdl_engine.config.template import parse_template
+from qdl_engine.core.events import no_sink
+from qdl_engine.core.prompts import format_prompt, training_template
+from qdl_engine.core.stop import StopRequest
 from qdl_engine.data.sources import SourceRow
-from qdl_engine.easydistill.config import read_config
-from qdl_engine.easydistill.template import parse_template
-from qdl_engine.events import no_sink
-from qdl_engine.prompts import format_prompt, training_template
-from qdl_engine.trainer.loop import LabTrainer, answer_loss
+from qdl_engine.trainer.loop import LabTrainer, ProgressCallback, answer_loss
 from qdl_engine.trainer.plan import Plan, make_plan
-from qdl_engine.trainer.progress import ProgressCallback
 from qdl_engine.trainer.rows import (
     IGNORED,
     EpochSampler,
@@ -28,7 +28,6 @@ from qdl_engine.trainer.rows import (
     tokenise_rows,
 )
 from qdl_engine.trainer.session import make_trainer
-from qdl_engine.trainer.stop import StopRequest
 from qdl_engine.trainer.student import load_student, load_tokenizer
 from tests.engine.trainer.conftest import TinyLab, some_rows
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from transformers import SchedulerType
 
-from qdl_engine.errors import SettingsError
+from qdl_engine.core.errors import SettingsError
 from qdl_engine.trainer.__main__ import train
-from qdl_engine.trainer.schedule import check_schedule
+from qdl_engine.trainer.arguments import check_schedule
 from tests.engine.trainer.conftest import TinyLab
 
 MakeLab = Callable[..., TinyLab]

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from qdl_engine.events import Event
-from qdl_engine.prompts import format_prompt
+from qdl_engine.core.events import Event
+from qdl_engine.core.prompts import format_prompt
 from qdl_engine.trainer.__main__ import train
 from qdl_engine.trainer.session import DONE, STOPPED
 from tests.engine.trainer.conftest import TinyLab

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from qdl_engine.lab import Lab
+from qdl_engine.core.lab import Lab
 from qdl_tui.app import QdlApp
-from qdl_tui.screens.compare import CompareScreen
-from qdl_tui.state import UserState
+from qdl_tui.compare.screen import CompareScreen
+from qdl_tui.shared.state import UserState
 
 SIZE = (110, 32)
 SHOWN = ("lab", "training", "compare")

@@ -1,0 +1,1 @@
+"""Prompts times models: answers side by side, figures, votes."""

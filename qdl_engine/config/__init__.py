@@ -1,0 +1,1 @@
+"""EasyDistill 1.x configs: written, read and checked."""

@@ -1,0 +1,1 @@
+"""What the whole engine stands on: paths, errors, events, prompts, words."""

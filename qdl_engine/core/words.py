@@ -1,0 +1,113 @@
+"""Text from models, data and logs, made fit for a terminal: control characters are shown, never obeyed."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+_KEPT = "\n\t"
+# Control (Cc), surrogates (Cs), line and paragraph separators (Zl, Zp) and the invisible formats that turn
+# text around. Other formats (Cf), such as the joiners inside emoji and Indic scripts, are harmless.
+_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_PLAIN = re.compile(r"[ -~\n\t]*")
+
+
+def printable(text: str) -> str:
+    """`text` with every control character shown: ESC as `␛`, others as `␀`-style pictures or `\\u202e`.
+
+    Newlines and tabs stay; a carriage return before a newline goes, because it is only a line's end.
+    """
+    if _PLAIN.fullmatch(text):
+        return text
+    return "".join(_shown(character) for character in text.replace("\r\n", "\n"))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be written as UTF-8: half a surrogate pair, which JSON can spell, cannot."""
+    return text.isascii() or _HALF_PAIR.search(text) is None
+
+
+def _shown(character: str) -> str:
+    if character in _KEPT:
+        return character
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "\u2421"
+    if character in _TURNING or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return character
+
+
+def one_line(text: str, width: int) -> str:
+    """`text` on one line of at most `width` characters, cut with an ellipsis."""
+    flat = " ".join(printable(text).split())
+    return flat if len(flat) <= width else flat[: max(0, width - 1)] + "…"
+
+
+def last_line(path: Path, limit: int = 8192) -> str:
+    """The last line with something on it; each redrawing of a progress bar by `\\r` counts as a line."""
+    try:
+        with open(path, "rb") as handle:
+            size = handle.seek(0, 2)
+            handle.seek(max(0, size - limit))
+            tail = handle.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", tail)]
+    return next((line for line in reversed(lines) if line), "")
+
+
+def money_text(amount: float) -> str:
+    """Money in a currency that is not known: cents where there is a whole one, else finer."""
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"
+
+
+def two_columns(lines: Iterable[tuple[str, str]], width: int = 20) -> str:
+    """Names and figures of a report, one pair a line: names to the left, figures to the right."""
+    return "\n".join(f"{name:<{width}}{value:>12}" for name, value in lines)
+
+
+def size_text(size: int) -> str:
+    """Bytes as a person reads them: `1.2 GB`."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def sentences(message: str, hint: str) -> str:
+    """A message and what to do about it, as sentences that do not run into each other."""
+    stop = "" if not hint or message.endswith((".", "!", "?", ":")) else "."
+    return f"{message}{stop} {hint}".strip()
+
+
+def count_text(count: int) -> str:
+    """`494.0M`, `1.54B`."""
+    for size, letter in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")):
+        if count >= size:
+            return f"{count / size:.2f}{letter}"
+    return str(count)
+
+
+def time_text(seconds: float) -> str:
+    """`12 s`, `3.5 min`, `2.1 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them: `42 s`, `3:07 min`, `2:05 h`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"

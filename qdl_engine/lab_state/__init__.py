@@ -1,0 +1,1 @@
+"""Where a lab stands: its stages, its next step, and what the machine lacks."""

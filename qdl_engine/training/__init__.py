@@ -1,0 +1,1 @@
+"""From settings to a student: the runtime's command, and a whole distillation in one call."""

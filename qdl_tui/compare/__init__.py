@@ -1,0 +1,1 @@
+"""Screen 6: teacher and students side by side."""

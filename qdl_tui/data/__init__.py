@@ -1,0 +1,1 @@
+"""Prepared rows, and the columns of a source mapped to them."""

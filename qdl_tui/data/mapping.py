@@ -1,0 +1,292 @@
+"""The mapping editor: the columns of the source, what each is for us, and the first rows drawn with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import OptionList, Static
+
+from qdl_engine.core.errors import LabError
+from qdl_engine.core.systems import SYSTEM_NAMES
+from qdl_engine.core.words import one_line, printable
+from qdl_tui.data.columns import schema_columns
+from qdl_tui.data.row_view import RowView
+from qdl_tui.data.view import needs_network, read_source
+from qdl_tui.recipe.draft import value_text
+from qdl_tui.recipe.saving import SavingScreen
+from qdl_tui.shared.dialogs import ChooseScreen
+from qdl_tui.shared.fitting import middle_cut
+from qdl_tui.shared.nav_list import NavList
+
+if TYPE_CHECKING:
+    from qdl_engine.data.preview import MappedRow, SourceHead
+    from qdl_engine.settings import System1Settings, System2Settings
+
+NONE = "(none)"
+SCHEMAS = {
+    "auto": "recognised by its columns",
+    "distilqwen": "instruction, output",
+    "alpaca": "instruction, input, output",
+    "qa": "question, answer; a last line #### N is the answer",
+    "messages": "one user and one assistant turn",
+    "omnithought": "question, and reasoning: a list of chains with RV and CD",
+    "mapping": "your own columns, chosen here",
+}
+PURPOSES = {
+    "instruction": "what the student is asked",
+    "input": "added below the instruction",
+    "output": "the answer, reasoning included if it has any",
+    "thought": "the reasoning alone",
+    "answer": "the answer alone",
+    "rv": "Reasoning Verbosity, 0 to 9",
+    "cd": "Cognitive Difficulty, 0 to 9",
+    "verified": "whether the answer was checked and found right",
+}
+
+
+@dataclass
+class HeadRead(Message):
+    """The first rows of the source were read, or `problem` says why not."""
+
+    source: str
+    head: SourceHead | None
+    problem: str = ""
+
+
+class MapList(NavList):
+    """The schema and our columns; Enter chooses what a column of ours is taken from."""
+
+    BINDINGS = [
+        Binding("enter", "select", "Choose", key_display="enter", id="mapping.choose"),
+        Binding("backspace", "screen.clear", "Take out", show=False, id="mapping.clear"),
+    ]
+
+
+class MappingScreen(SavingScreen):
+    """Every choice goes into the draft of the recipe: undo and save are the recipe's own."""
+
+    CSS_PATH = "data.tcss"
+    BINDINGS = [
+        Binding("n,right_square_bracket", "move(1)", "Next row", show=False, id="mapping.next"),
+        Binding("p,N,left_square_bracket", "move(-1)", "Previous row", show=False, id="mapping.previous"),
+        Binding("f5", "read", "Read the source", show=False, id="mapping.read"),
+        Binding("ctrl+d,pagedown", "scroll(5)", "Scroll the row down", show=False, id="mapping.down"),
+        Binding("ctrl+u,pageup", "scroll(-5)", "Scroll the row up", show=False, id="mapping.up"),
+        Binding("escape,q", "back", "Back", key_display="esc", id="mapping.back"),
+    ]
+
+    head: SourceHead | None = None
+    mapped: list[MappedRow]
+    place = 0
+    problem = "reading the first rows…"
+
+    def compose_body(self) -> Iterable[Widget]:
+        yield Static("", markup=False, id="map-title")
+        with Horizontal(id="map-panes"):
+            with Vertical(id="map-left"):
+                yield MapList(id="map-fields")
+                with VerticalScroll(can_focus=False):
+                    yield Static("", markup=False, id="map-columns")
+            with Vertical(id="map-right"):
+                yield Static("", markup=False, id="map-place")
+                yield RowView(id="map-row")
+
+    def on_mount(self) -> None:
+        self.mapped = []
+        self.query_one(MapList).focus()
+
+    def lab_opened(self) -> None:
+        if self.recipe is None:
+            self.dismiss()
+            return
+        self.draft_changed()
+        self.read_head(asked=False)
+
+    @property
+    def recipe(self) -> System1Settings | System2Settings | None:
+        return self.draft.current.recipe(self.system) if self.draft is not None else None
+
+    # The source ------------------------------------------------------------------------------------------
+
+    @work(thread=True, exclusive=True, group="mapping-head", exit_on_error=False)
+    def read_head(self, *, asked: bool) -> None:
+        """The network is used only when a person asked for it."""
+        recipe = self.recipe
+        if recipe is None:
+            return
+        source, head = recipe.source, None
+        try:
+            if not asked and needs_network(self.lab, source):
+                reads = f"{self.key_of('mapping.read')} reads its first rows over the network."
+                problem = f"{source} is a data set of the hub. {reads}"
+            else:
+                head, problem = read_source(self.lab, self.system, recipe), ""
+        except LabError as error:
+            problem = str(error)
+        self.post_message(HeadRead(source, head, problem))
+
+    @on(HeadRead)
+    def show_head(self, message: HeadRead) -> None:
+        if self.recipe is not None and message.source == self.recipe.source:
+            self.head, self.problem = message.head, message.problem
+            self.place = 0
+            self.draft_changed()
+
+    def action_read(self) -> None:
+        self.head, self.problem = None, "reading the first rows…"
+        self.draft_changed()
+        self.read_head(asked=True)
+
+    # Drawing ---------------------------------------------------------------------------------------------
+
+    def draft_changed(self) -> None:
+        """Lay the mapping over the rows again: twenty rows, some milliseconds."""
+        from qdl_engine.data.preview import map_head
+
+        self.refresh_bindings()
+        recipe, fields, problem = self.recipe, "", self.problem
+        if recipe is None:
+            return
+        self.mapped = []
+        if self.head is not None:
+            try:
+                fields, self.mapped = map_head(self.head, recipe)
+            except LabError as error:
+                problem = str(error)
+        self.place = max(0, min(self.place, len(self.mapped) - 1))
+        self._draw_left(recipe, fields)
+        self._draw_row(problem)
+
+    def _draw_left(self, recipe: System1Settings | System2Settings, fields: str) -> None:
+        draft, listed = self.draft, self.query_one(MapList)
+        changed = draft is not None and any(
+            draft.is_changed(f"{self.system}.{name}") for name in ("fields", "mapping")
+        )
+        state = ("changed, not saved  ", "$warning") if changed else ("", "")
+        title = f"Mapping of {SYSTEM_NAMES[self.system]}  "
+        room = self.size.width - len(title) - len(state[0]) - 2
+        source = middle_cut(printable(recipe.source), max(8, room))
+        self.query_one("#map-title", Static).update(
+            Content.assemble((title, "bold $accent"), state, (source, "$text-muted"))
+        )
+        schema = f"{recipe.fields} → {fields}" if fields and fields != recipe.fields else recipe.fields
+        columns = self.head.columns if self.head is not None else {}
+        chosen = "mapping" in (fields, recipe.fields)
+        used = recipe.mapping if chosen else schema_columns(fields, columns)
+        rows = [("fields", Content.assemble(f"{'fields':12}", (printable(schema), "bold")))]
+        room = max(8, listed.size.width - 14)
+        for key in PURPOSES:
+            column = used.get(key, "")
+            look = "bold" if chosen and column else "$text-muted"
+            shown = (middle_cut(printable(column), room) if column else "-", look)
+            rows.append((key, Content.assemble(f"{key:12}", shown)))
+        listed.show_options(rows)
+        self.query_one("#map-columns", Static).update(self._columns(columns, set(used.values())))
+
+    def _columns(self, columns: dict[str, str], used: set[str]) -> Content:
+        width = min(30, max((len(name) for name in columns), default=0))
+        lines = [Content.styled("columns found (* is used)" if columns else "", "bold $accent")]
+        lines += [
+            Content(f"{'*' if name in used else ' '} {one_line(name, 30):{width}}  {one_line(sample, 60)}")
+            for name, sample in columns.items()
+        ]
+        return Content("\n").join(lines)
+
+    def _draw_row(self, problem: str) -> None:
+        view, place = self.query_one(RowView), self.query_one("#map-place", Static)
+        view.to_top()
+        if problem or not self.mapped:
+            place.update("")
+            view.say(problem or "The source has no rows.")
+            return
+        row = self.mapped[self.place]
+        taken = sum(1 for item in self.mapped if item.rendered)
+        keys = f"{self.key_of('mapping.next')} {self.key_of('mapping.previous')}"
+        total = len(self.mapped)
+        where = f"{keys}: {self.place + 1}/{total}  {row.place}  {taken} of {total} taken"
+        place.update(Content.styled(where, "$text-muted"))
+        if row.rendered is None:
+            view.say(f"✗ dropped, {row.dropped}")
+        else:
+            from qdl_tui.data.screen import UNLABELLED
+
+            levels = [
+                f"{key.upper()} {row.rendered.row[key]}"
+                for key in ("rv", "cd")
+                if row.rendered.row.get(key) is not None
+            ]
+            place.update(Content.assemble((where, "$text-muted"), f"  {' '.join(levels)}"))
+            view.show(row.rendered.prompt, row.rendered.trained or UNLABELLED)
+
+    # Choosing --------------------------------------------------------------------------------------------
+
+    @on(OptionList.OptionSelected, "#map-fields")
+    def choose(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        recipe, key = self.recipe, event.option_id or ""
+        if recipe is None:
+            return
+        if key == "fields":
+            self.app.push_screen(
+                ChooseScreen("How the columns are read", list(SCHEMAS.items()), now=recipe.fields),
+                self._schema_chosen,
+            )
+            return
+        columns = self.head.columns if self.head is not None else {}
+        options = [(NONE, ""), *((name, one_line(sample, 40)) for name, sample in columns.items())]
+        question = f"{key}: {PURPOSES[key]}"
+        self.app.push_screen(
+            ChooseScreen(question, options, now=recipe.mapping.get(key, NONE)),
+            lambda column: self._column_chosen(key, column),
+        )
+
+    def _schema_chosen(self, schema: str | None) -> None:
+        if schema:
+            mapping = self._begun() if schema == "mapping" else {}
+            self._take(schema, mapping)
+
+    def _column_chosen(self, key: str, column: str | None) -> None:
+        if column:
+            self._map(key, "" if column == NONE else column)
+
+    def _begun(self) -> dict[str, str]:
+        """The mapping to go on from: one's own, or what the names of the columns say."""
+        from qdl_engine.data.preview import guess_mapping
+
+        recipe = self.recipe
+        if recipe is None or recipe.mapping:
+            return dict(recipe.mapping) if recipe is not None else {}
+        return guess_mapping(list(self.head.columns)) if self.head is not None else {}
+
+    def _map(self, key: str, column: str) -> None:
+        mapping = {**self._begun(), key: column}
+        self._take("mapping", {name: mapping[name] for name in PURPOSES if mapping.get(name)})
+
+    def action_clear(self) -> None:
+        option = self.query_one(MapList).highlighted_option
+        if option is not None and option.id in PURPOSES:
+            self._map(option.id, "")
+
+    def _take(self, schema: str, mapping: dict[str, str]) -> None:
+        if self.draft is not None:
+            texts = {f"{self.system}.fields": schema, f"{self.system}.mapping": value_text(mapping)}
+            self.draft.set_many("the mapping", texts)
+            self.draft_changed()
+
+    def action_move(self, rows: int) -> None:
+        self.place = max(0, min(self.place + rows, len(self.mapped) - 1))
+        self._draw_row(self.problem if self.head is None else "")
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one(RowView).scroll_relative(y=lines, animate=False)
+
+    def action_back(self) -> None:
+        self.dismiss()

@@ -1,0 +1,1 @@
+"""Screen 1: where each student stands and the next step."""

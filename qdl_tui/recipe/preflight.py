@@ -1,0 +1,237 @@
+"""Before a training: will it fit, how long will it take. Enter starts it, at any time.
+
+What is shown is what `qdl preflight --json` says, asked in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from qdl_engine.core.errors import LabError
+from qdl_engine.core.lab import Lab
+from qdl_engine.core.systems import SYSTEM_NAMES
+from qdl_engine.core.words import one_line, printable, size_text
+from qdl_tui.shared.bars import KeyBar
+from qdl_tui.shared.engine_call import ask_engine
+
+if TYPE_CHECKING:
+    from qdl_engine.core.systems import System
+    from qdl_engine.data.report import Difference
+
+Answer = Literal["start", "anew", "edit", ""]
+ANEW = "--prepare"
+"""The word of `qdl train` that prepares the data anew."""
+
+VERDICT_LOOKS = {
+    "fits": ("✓ fits", "$success"),
+    "tight": ("! tight", "$warning"),
+    "does not fit": ("✗ does not fit", "$error"),
+}
+LABEL, BAR, SIZE = 16, 30, 9
+BESIDES = 4
+"""Cells of a line that are a blank, or that the scrollbar may take."""
+LINES = ("rows", "tokens", "steps", "time", "disk", "teacher")
+"""Those of the engine's summary that follow the memory."""
+
+
+@dataclass
+class DataCompared(Message):
+    """The settings that are not those that the data were prepared with."""
+
+    changed: tuple[Difference, ...]
+
+
+class PreflightScreen(ModalScreen[Answer]):
+    """What is known of a training; `self.found` is None until it is measured.
+
+    Args:
+        lab: Where the training would be.
+        system: Which student.
+        overrides: Settings that are not saved yet, as `--set` takes them.
+        anew: Whether the training prepares its data anew whatever is answered.
+        only_asked: Whether the user asked what it needs, and did not ask for the training.
+    """
+
+    CSS_PATH = ["../shared/dialogs.tcss", "preflight.tcss"]
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (24, "-tall")]
+    BINDINGS = [
+        Binding(
+            "enter",
+            "answer('start')",
+            "Start",
+            key_display="enter",
+            tooltip="Start the training",
+            id="preflight.start",
+        ),
+        Binding(
+            "p",
+            "answer('anew')",
+            "Prepare anew, train",
+            tooltip="Prepare the data anew, then train",
+            id="preflight.anew",
+        ),
+        Binding("e", "answer('edit')", "Edit recipe", tooltip="Go to the recipe", id="preflight.edit"),
+        Binding("escape,q", "answer('')", "Back", key_display="esc", id="preflight.back"),
+        Binding("j,down", "scroll(1)", "Down", show=False, id="preflight.down"),
+        Binding("k,up", "scroll(-1)", "Up", show=False, id="preflight.up"),
+    ]
+
+    def __init__(
+        self,
+        lab: Lab,
+        system: System,
+        overrides: Sequence[str] = (),
+        *,
+        anew: bool = False,
+        only_asked: bool = False,
+    ) -> None:
+        super().__init__()
+        self.lab = lab
+        self.system: System = system
+        self.anew = anew
+        self.only_asked = only_asked
+        self.changed: tuple[Difference, ...] = ()
+        self.overrides = tuple(overrides)
+        self.found: dict[str, Any] | None = None
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide"):
+            name = SYSTEM_NAMES[self.system]
+            title = f"Will the training of {name} fit?" if self.only_asked else f"Train {name}?"
+            yield Static(title, markup=False, classes="dialog-title")
+            with VerticalScroll(can_focus=False, id="preflight-scroll"):
+                yield Static("", markup=False, id="preflight-data")
+                yield Static("Measuring what it needs...", markup=False, id="preflight-text")
+            yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.query_one("#preflight-data").display = self.anew
+        if self.anew:
+            self.query_one("#preflight-data", Static).update("The data are prepared anew first.")
+        else:
+            self.compare_data()
+        self.measure()
+
+    @work(thread=True, group="preflight-data", exit_on_error=False)
+    def compare_data(self) -> None:
+        """Hold the prepared data against the recipe, edits included; a broken recipe is told by `measure`."""
+        from qdl_engine.lab_state.stages import data_stage, read_report
+        from qdl_engine.settings.toml import apply_overrides, load_settings
+
+        try:
+            settings = apply_overrides(load_settings(self.lab), self.overrides)
+        except LabError:
+            return
+        labelled = self.system == "system1" and settings.system1.label
+        table = settings.recipe(self.system).model_dump()
+        stage = data_stage(self.lab, self.system, labelled, table, read_report(self.lab, self.system))
+        self.post_message(DataCompared(stage.changed))
+
+    @on(DataCompared)
+    def show_changed(self, message: DataCompared) -> None:
+        self.changed = message.changed
+        self.refresh_bindings()
+        if self.changed:
+            how = "; ".join(map(str, self.changed))
+            shown = self.query_one("#preflight-data", Static)
+            shown.update(
+                Content.assemble(
+                    ("! ", "bold $warning"),
+                    printable(f"Training on the data as they are (prepared with other settings: {how})"),
+                )
+            )
+            shown.display = True
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "answer" and parameters == ("anew",):
+            return bool(self.changed)
+        return super().check_action(action, parameters)
+
+    @work(exclusive=True, group="preflight", exit_on_error=False)
+    async def measure(self) -> None:
+        """Ask the engine; leaving the screen ends its process."""
+        words = [word for override in self.overrides for word in ("--set", override)]
+        self._show(await ask_engine("--lab", str(self.lab.root), "preflight", self.system, "--json", *words))
+
+    def _show(self, told: bytes) -> None:
+        try:
+            found = json.loads(told)
+        except ValueError:
+            found = {"error": {"message": "Nothing could be measured.", "hint": "Run: qdl preflight"}}
+        self.found = found
+        error = found.get("error")
+        room = self.query_one("#preflight-scroll").size.width - LABEL - SIZE - BESIDES
+        text = _error_text(error) if error else preflight_text(found, bar=max(0, min(BAR, room)))
+        self.query_one("#preflight-text", Static).update(text)
+
+    def action_answer(self, answer: str) -> None:
+        self.dismiss(cast(Answer, answer))
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    @property
+    def wanted_setting(self) -> str:
+        """The setting that `e` should go to: the first that the cure would change."""
+        cure = (self.found or {}).get("cure")
+        return f"{self.system}.{next(iter(cure['changes']))}" if cure else ""
+
+
+def _error_text(error: dict[str, str]) -> Content:
+    return Content.assemble(
+        (printable(error.get("message", "")), "bold $error"), "\n", printable(error.get("hint", ""))
+    )
+
+
+def preflight_text(found: dict[str, Any], *, bar: int = BAR) -> Content:
+    """Verdict, memory by part, rows, time, disk, warnings: what is worst comes first.
+
+    Args:
+        found: What `qdl preflight --json` says.
+        bar: Cells of the longest bar.
+    """
+    sign, colour = VERDICT_LOOKS[found["verdict"]]
+    memory, summary = found["memory"], found["summary"]
+    room = f"{size_text(memory['bytes'])} of {size_text(memory['capacity_bytes'])}"
+    device = one_line(found["device"]["name"], 30)
+    # A run's own figure on a CPU is of its whole process.
+    over = ", over its libraries" if found["device"]["kind"] == "cpu" else ""
+    lines = [Content.assemble((sign, f"bold {colour}"), f"  {room} of memory on {device}{over}")]
+    cure = found["cure"]
+    if cure is not None:
+        changes = " ".join(f"{key}={str(value).lower()}" for key, value in cure["changes"].items())
+        lines.append(Content.assemble(("fits with ", "bold"), f"{changes}  ({size_text(cure['bytes'])})"))
+    lines += [Content.assemble(("! ", "bold $warning"), printable(warning)) for warning in found["warnings"]]
+    lines += [Content(printable(note)) for note in found["notes"]]
+    scale = max(memory["bytes"], memory["capacity_bytes"])
+    lines += [_bar(part, scale, colour, bar) for part in memory["parts"]]
+    lines += [
+        Content.assemble((f"{name:8}", "$text-muted"), printable(summary[name]))
+        for name in LINES
+        if name in summary
+    ]
+    return Content("\n").join(lines)
+
+
+def _bar(part: dict[str, Any], scale: int, colour: str, longest: int) -> Content:
+    cells = round(longest * part["bytes"] / max(1, scale))
+    if part["bytes"] > 0:
+        cells = min(longest, max(1, cells))  # small beside the whole memory is not nothing
+    return Content.assemble(
+        f"{part['name']:{LABEL}}",
+        ("━" * cells, colour),
+        ("─" * (longest - cells), "$text-muted"),
+        f" {size_text(part['bytes']):>{SIZE}}",
+    )

@@ -1,0 +1,243 @@
+"""Screen 5, training: log and curves of one run, live. It only reads: leaving it leaves the run alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual import on, work
+from textual.binding import Binding
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Static
+
+from qdl_engine.core.lab import Lab
+from qdl_engine.runs.record import number_of
+from qdl_engine.runs.store import Run
+from qdl_tui.runs.actions import RunActionsScreen
+from qdl_tui.runs.feed import TrainingFeed, TrainingView, number_text, runs_with_curves
+from qdl_tui.runs.text import figures, fit, head, paragraphs, told_of
+from qdl_tui.shared.dialogs import ChooseScreen
+from qdl_tui.shared.keys_in_turn import DIALOG
+from qdl_tui.shared.split_panes import SplitPanes
+from qdl_tui.widgets.chart_panels import ChartPanels
+from qdl_tui.widgets.log_pane import LogPane
+
+STATE_LOOKS = {
+    "queued": ("·", "$text-muted"),
+    "starting": ("▶", "$primary"),
+    "running": ("▶", "$primary"),
+    "stopping": ("■", "$warning"),
+    "done": ("✓", "$success"),
+    "failed": ("✗", "$error"),
+    "stopped": ("■", "$warning"),
+    "lost": ("?", "$error"),
+}
+NO_RUN = "none"
+
+
+@dataclass
+class TrainingRead(Message):
+    """The run was looked at; None when the lab has none."""
+
+    lab: Lab
+    view: TrainingView | None
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, TrainingRead)
+
+
+@dataclass
+class OthersRead(Message):
+    """The runs whose curves could lie over this one's: id and what to know of it."""
+
+    options: list[tuple[str, str]]
+
+
+class TrainingScreen(RunActionsScreen):
+    """One run: its state in a few lines, its curves, its log."""
+
+    MODE = "training"
+    TICK = 1.0
+    CSS_PATH = "training.tcss"
+    BINDINGS = [
+        Binding(
+            "z",
+            "zoom",
+            "Zoom",
+            tooltip="Give the whole screen to the pane in focus, or back",
+            id="training.zoom",
+        ),
+        Binding(
+            "p",
+            "panel",
+            "Next panel",
+            show=False,
+            tooltip="The next chart: loss, learning rate, gradient norm, tokens/s, memory",
+            id="training.panel",
+        ),
+        Binding(
+            "v",
+            "overlay",
+            "Overlay a run",
+            show=False,
+            tooltip="Lay another run's curves over these",
+            id="training.overlay",
+        ),
+        Binding(
+            "y",
+            "scale",
+            "Linear or log",
+            show=False,
+            tooltip="Linear or logarithmic y axis",
+            id="chart.scale",
+        ),
+        Binding(
+            "e",
+            "smooth",
+            "Smoothing",
+            show=False,
+            tooltip="Smooth the curves more, or not",
+            id="chart.smooth",
+        ),
+        Binding(
+            "left_square_bracket", "move(1)", "Older run", show=False, key_display="[", id="training.older"
+        ),
+        Binding(
+            "right_square_bracket", "move(-1)", "Newer run", show=False, key_display="]", id="training.newer"
+        ),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.feed = TrainingFeed()
+        self.view: TrainingView | None = None
+        self.beside = ""
+        """The id of the run whose curves lie over these; empty when none does."""
+
+    def compose_body(self) -> Iterable[Widget]:
+        yield Static("", markup=False, id="run-status")
+        with SplitPanes(name="training", kept=self.lab_app.state.splits, id="training-panes"):
+            yield ChartPanels(id="charts")
+            yield LogPane(None, id="log")
+
+    def on_mount(self) -> None:
+        self.query_one(LogPane).view.focus()
+
+    @property
+    def charts(self) -> ChartPanels:
+        return self.query_one(ChartPanels)
+
+    def lab_opened(self) -> None:
+        self.view = None
+        self.beside = ""
+
+    def tick(self) -> None:
+        self.read_run()
+
+    @work(thread=True, exclusive=True, group="training", exit_on_error=False)
+    def read_run(self, move: int = 0) -> None:
+        lab = self.lab
+        view = self.feed.read(lab, self.lab_app.run_id, move, beside=self.beside)
+        self.post_message(TrainingRead(lab, view))
+
+    @on(TrainingRead)
+    def show_run(self, message: TrainingRead) -> None:
+        if message.lab != self.lab:
+            return
+        before, view = self.view, message.view
+        self.view = view
+        if view is None:
+            self.query_one("#run-status", Static).update(self.no_run())
+            self.offer_again()
+            return
+        if before is not None and before.run.id != view.run.id:
+            self.lab_app.state.remember_run(self.lab.root, view.run.id)
+            self.lab_app.save_state()
+        self.lab_app.run_id = view.run.id
+        if before is None or before.run.directory != view.run.directory:
+            self.query_one(LogPane).show_file(view.run.log_file)
+        self.offer_again()
+        self._show_status(view)
+        self.set_class(view.run.kind != "train" and not view.series, "no-charts")
+        self.charts.next_key = self.key_of("training.panel")
+        own, other = number_of(view.run.id), number_of(view.beside)
+        self.charts.show_series(view.series, own, view.beside_series, other)
+
+    def on_resize(self) -> None:
+        if self.view is not None:
+            self._show_status(self.view)
+
+    def _show_status(self, view: TrainingView) -> None:
+        run, width = view.run, max(20, self.size.width - 2)
+        sign, colour = STATE_LOOKS[run.state]
+        state = f"{sign} {run.state}  "
+        place = f"{view.position} of {view.total}" if view.total > 1 else ""
+        title, rest = head(run, view.summary, place, width - len(state) - 2)
+        first = Content.assemble((state, f"bold {colour}"), f"{title}  ", (rest, colour))
+        lines = [first, *map(Content, fit(figures(run, view.summary, view.held_out_at), width))]
+        lines += [Content.styled(line, colour) for line in paragraphs(told_of(run), width)]
+        note = paragraphs(run.note and f"Note: {run.note}", width, rows=1)
+        lines += [Content.styled(line, "$accent") for line in note]
+        self.query_one("#run-status", Static).update(Content("\n").join(lines))
+
+    def run_at_hand(self) -> Run | None:
+        return self.view.run if self.view is not None else None
+
+    def action_move(self, runs: int) -> None:
+        self.read_run(runs)
+
+    # Charts ------------------------------------------------------------------------------------------------
+
+    def action_zoom(self) -> None:
+        """The pane in focus alone, or all again."""
+        zoomed = self.has_class("zoom-log") or self.has_class("zoom-charts")
+        on_chart = self.charts.has_focus_within
+        self.set_class(not zoomed and not on_chart, "zoom-log")
+        self.set_class(not zoomed and on_chart, "zoom-charts")
+        self.charts.zoom(not zoomed and on_chart)
+
+    def action_panel(self) -> None:
+        self.charts.next()
+
+    def action_scale(self) -> None:
+        """Of the chart in focus, else of the one on show."""
+        self.charts.chart_at_hand.action_scale()
+
+    def action_smooth(self) -> None:
+        """Of the chart in focus, else of the one on show."""
+        self.charts.chart_at_hand.action_smooth()
+
+    def action_overlay(self) -> None:
+        """Choose a run from those that have curves."""
+        if self.view is not None:
+            self.read_others(self.view.run)
+
+    @work(thread=True, exclusive=True, group=DIALOG, exit_on_error=False)
+    def read_others(self, run: Run) -> None:
+        found = runs_with_curves(run.lab, run.id)
+        self.post_message(
+            OthersRead(
+                [
+                    (other.id, f"{other.state}  loss {number_text(summary.loss)}  {other.name}".rstrip())
+                    for other, summary in found
+                ]
+            )
+        )
+
+    @on(OthersRead)
+    def choose_other(self, message: OthersRead) -> None:
+        if not message.options:
+            self.notify("No other run has curves")
+            return
+
+        def chosen(run_id: str | None) -> None:
+            if run_id:
+                self.beside = "" if run_id == NO_RUN else run_id
+                self.read_run()
+
+        options = [*message.options, (NO_RUN, "only this run's own curves")]
+        self.app.push_screen(
+            ChooseScreen("Whose curves to lay over these?", options, now=self.beside), chosen
+        )

@@ -1,0 +1,1 @@
+"""What the screens share: bars, dialogs, lists, keys, clipboard, terminal."""
