@@ -24,6 +24,7 @@ from qdl_engine.core.lab import Lab
 from qdl_engine.core.systems import SYSTEM_NAMES
 from qdl_engine.core.words import one_line, printable, size_text
 from qdl_tui.shared.bars import KeyBar
+from qdl_tui.shared.dialogs import DIALOGS_CSS
 from qdl_tui.shared.engine_call import ask_engine
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class PreflightScreen(ModalScreen[Answer]):
         only_asked: Whether the user asked what it needs, and did not ask for the training.
     """
 
-    CSS_PATH = ["../shared/dialogs.tcss", "preflight.tcss"]
+    CSS_PATH = [DIALOGS_CSS, "preflight.tcss"]
     VERTICAL_BREAKPOINTS = [(0, "-low"), (24, "-tall")]
     BINDINGS = [
         Binding(

@@ -28,7 +28,7 @@ from qdl_engine.core.words import printable
 from qdl_engine.upstream.version2.options import JOB_PURPOSES
 from qdl_tui.making import MakingField, MakingForm, found_text
 from qdl_tui.shared.bars import KeyBar
-from qdl_tui.shared.dialogs import AskScreen, ChooseScreen
+from qdl_tui.shared.dialogs import DIALOGS_CSS, AskScreen, ChooseScreen
 from qdl_tui.shared.engine_call import ask_engine
 from qdl_tui.shared.fitting import middle_cut
 from qdl_tui.shared.nav_list import NavList
@@ -74,7 +74,7 @@ class MakingScreen(ModalScreen[str]):
         lab: Where the job runs.
     """
 
-    CSS_PATH = ["../shared/dialogs.tcss", "making.tcss"]
+    CSS_PATH = [DIALOGS_CSS, "making.tcss"]
     BINDINGS = [
         Binding("r", "run", "Run", tooltip="Start the job as a run of its own", id="making.run"),
         Binding("y", "copy_config", "Copy", tooltip="Copy the config", id="making.copy"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -17,6 +19,10 @@ from qdl_tui.shared.nav_list import NavList
 
 FRAME = 5
 """Lines of a dialog beside its text: border, title, a blank, the keys."""
+
+
+DIALOGS_CSS = Path(__file__).with_name("dialogs.tcss")
+"""Absolute, for Textual looks for a relative path beside the subclass's own module."""
 
 
 class ScrollingScreen(ModalScreen[ScreenResultType]):
@@ -44,7 +50,7 @@ class ScrollingScreen(ModalScreen[ScreenResultType]):
 class ConfirmScreen(ScrollingScreen[bool]):
     """Asks before something is stopped or deleted."""
 
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH = DIALOGS_CSS
     BINDINGS = [
         Binding("y,enter", "answer(True)", "Yes", key_display="y", id="confirm.yes"),
         Binding("n,escape,q", "answer(False)", "No", key_display="n", id="confirm.no"),
@@ -73,7 +79,7 @@ class ConfirmScreen(ScrollingScreen[bool]):
 class TextScreen(ScrollingScreen[None]):
     """Shows a longer text, to be scrolled by keys."""
 
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH = DIALOGS_CSS
     BINDINGS = [
         Binding("escape,q,enter", "close", "Close", key_display="esc", id="text.close"),
         Binding("j,down", "scroll(1)", "Down", key_display="j", id="text.down"),
@@ -100,7 +106,7 @@ class TextScreen(ScrollingScreen[None]):
 class ChooseScreen(ModalScreen[str]):
     """One of a few things, each with what it is for; an empty answer means the user went back."""
 
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH = DIALOGS_CSS
     BINDINGS = [Binding("escape,q", "back", "Back", key_display="esc", id="choose.back")]
 
     def __init__(self, question: str, options: list[tuple[str, str]], *, now: str = "") -> None:
@@ -167,7 +173,7 @@ class LineInput(Input):
 class AskScreen(ModalScreen[str]):
     """Asks for one line; an empty answer means the user went back."""
 
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH = DIALOGS_CSS
     BINDINGS = [
         Binding("escape", "back", "Back", id="ask.back"),
     ]

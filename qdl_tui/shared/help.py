@@ -13,6 +13,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from qdl_tui.shared.bars import KeyBar, described_bindings
+from qdl_tui.shared.dialogs import DIALOGS_CSS
 
 KEYS_WIDTH = 16
 """Cells of the column of keys."""
@@ -21,7 +22,7 @@ KEYS_WIDTH = 16
 class HelpScreen(ModalScreen[None]):
     """Every key of one screen, of the widgets on it, and of the app."""
 
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH = DIALOGS_CSS
     BINDINGS = [
         Binding("escape,question_mark,q,f1", "close", "Close", key_display="esc", id="help.close"),
         Binding("j,down", "scroll(1)", "Down", key_display="j", id="help.down"),
