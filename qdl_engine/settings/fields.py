@@ -137,4 +137,5 @@ def _cell(default: Any) -> str:
 
 
 if __name__ == "__main__":
+    print("# Settings\n\nThe keys of `qdl.toml`, generated from the models that check them.\n")
     print(settings_table())

@@ -69,8 +69,8 @@ def test_the_one_that_trains() -> None:
 
 
 def table() -> list[tuple[list[str], str, str, str]]:
-    """The README's: patterns of jobs, and what is said of each here, by 1.0 and by 2.x."""
-    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    """The table in docs/easydistill.md: patterns of jobs, and what it says of each here, by 1.0 and 2.x."""
+    text = (Path(__file__).parents[3] / "docs" / "easydistill.md").read_text(encoding="utf-8")
     lines = text.split("| EasyDistill job |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
     rows = []
     for line in lines:
@@ -83,7 +83,7 @@ def table() -> list[tuple[list[str], str, str, str]]:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_the_readme_says_where_each_job_runs(job: str) -> None:
+def test_the_documents_say_where_each_job_runs(job: str) -> None:
     found = [row for row in table() if any(fnmatch(job, f"{pattern}*") for pattern in row[0])]
     exact = [row for row in found if job in row[0]] or found
     assert len(exact) == 1, "each job has one row"
@@ -94,6 +94,6 @@ def test_the_readme_says_where_each_job_runs(job: str) -> None:
     assert by_1.startswith(("no: ", "outside")) is not job.startswith("kd_black_box")
 
 
-def test_the_readme_names_each_job_of_2() -> None:
+def test_the_documents_name_each_job_of_2() -> None:
     named = {name for row in table() for name in re.findall("`([^`]+)`", row[3])}
     assert named == set(JOBS_2)

@@ -113,10 +113,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert found["works"] is False and found["version"] == "not EasyDistill" and found["steps"]
 
 
-def test_the_readme_has_the_same_steps() -> None:
-    readme = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
+def test_the_documents_have_the_same_steps() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "easydistill.md").read_text(encoding="utf-8")
     for step in steps_to_get_one():
-        assert f"\n{step}" in readme
+        assert f"\n{step}" in page
 
 
 @pytest.mark.slow
