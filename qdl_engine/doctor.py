@@ -194,15 +194,15 @@ def _place(checkout: Path, python: str, record: EasyDistillRecord | None) -> Che
 
 
 def _easydistill2() -> Check:
-    """The one that `qdl easydistill run` would start, tried; nothing else needs it."""
+    """Try the EasyDistill 2.x that `qdl easydistill run` would start; nothing else needs it."""
     from qdl_engine.easydistill.find import commit_of
-    from qdl_engine.easydistill.version2.find import find_version2, named_checkout
+    from qdl_engine.upstream.version2 import find_version2, named_checkout
 
     try:
         checkout, by = named_checkout()
         if not checkout:
-            cure = "Only qdl easydistill run needs one; it says the steps."
-            return Check("easydistill2", "note", "no EasyDistill 2.x is named", cure)
+            cure = "Only qdl easydistill run needs it; that command explains how."
+            return Check("easydistill2", "note", "EasyDistill 2.x is not configured", cure)
         found = find_version2()
     except LabError as error:
         return Check("easydistill2", "note", error.message, error.hint)

@@ -10,8 +10,8 @@ import pytest
 
 from qdl_engine.cli import main
 from qdl_engine.doctor import Check, DoctorReport, examine
-from qdl_engine.easydistill.version2.find import CHECKOUT_VARIABLE, PYTHON_VARIABLE
 from qdl_engine.lab import Lab
+from qdl_engine.upstream.version2 import CHECKOUT_VARIABLE, PYTHON_VARIABLE
 from qdl_engine.user_paths import user_settings_file
 from qdl_engine.user_settings import (
     EasyDistillRecord,
@@ -19,7 +19,7 @@ from qdl_engine.user_settings import (
     Version2Record,
     save_user_settings,
 )
-from tests.engine.easydistill.version1.stand_in import make_stand_in
+from tests.engine.upstream.version2_stand_in import make_stand_in
 from tests.tiny import make_tiny_model
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from qdl_engine.easydistill.imported.config import RUNNABLE
 from qdl_engine.easydistill.jobs import TRAIN_ONLY, check_job_type
-from qdl_engine.easydistill.version2.configs import JOBS as JOBS_2
 from qdl_engine.errors import SettingsError
+from qdl_engine.upstream.version2 import JOBS as JOBS_2
 
 JOBS = [
     "kd_black_box_train_only",

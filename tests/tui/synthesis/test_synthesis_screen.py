@@ -1,26 +1,25 @@
-"""The form of EasyDistill 2.x: a stand-in checkout, the config shown, the run started and gone through."""
+"""The form of EasyDistill 2.x: a stand-in checkout, the config shown, the run started and its rows made."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from qdl_engine.easydistill.version2.find import CHECKOUT_VARIABLE, PYTHON_VARIABLE
 from qdl_engine.errors import SettingsError
 from qdl_engine.lab import Lab
 from qdl_engine.runs.launch import wait_for
 from qdl_engine.runs.store import list_runs
 from qdl_engine.settings import LabSettings
+from qdl_engine.upstream.version2 import CHECKOUT_VARIABLE, PYTHON_VARIABLE
 from qdl_tui.app import QdlApp
-from qdl_tui.making import MakingForm
-from qdl_tui.screens.making import MakingScreen, open_making
-from tests.engine.easydistill.version1.stand_in import make_stand_in
+from qdl_tui.synthesis.form import SynthesisForm
+from qdl_tui.synthesis.screen import SynthesisScreen, open_synthesis
+from tests.engine.upstream.version2_stand_in import make_stand_in
 from tests.tui.screen import screen_text, settled
 
 URL = "http://127.0.0.1:9/v1"
@@ -37,50 +36,48 @@ def lab(lab: Lab) -> Lab:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = make_stand_in(tmp_path / "checkout")
     monkeypatch.setenv(CHECKOUT_VARIABLE, str(made))
     monkeypatch.setenv(PYTHON_VARIABLE, sys.executable)
-    yield made
+    return made
 
 
-def without_version2(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(CHECKOUT_VARIABLE, raising=False)
     monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
 
 
-async def opened(app: QdlApp, pilot: Pilot[None]) -> MakingScreen:
+async def opened(app: QdlApp, pilot: Pilot[None]) -> SynthesisScreen:
     await settled(app, pilot)
-    open_making(app)
+    open_synthesis(app)
     await settled(app, pilot)
-    assert isinstance(app.screen, MakingScreen)
-    await app.screen.ask_now().wait()
-    await pilot.pause()
+    assert isinstance(app.screen, SynthesisScreen)
     return app.screen
 
 
-async def asked(app: QdlApp, pilot: Pilot[None], screen: MakingScreen) -> str:
-    """What the engine makes of the values as they stand, without waiting for the pause after a change."""
-    await screen.ask_now().wait()
+async def previewed(app: QdlApp, pilot: Pilot[None], screen: SynthesisScreen) -> str:
+    """What the engine makes of the values as they stand."""
+    await screen.preview().wait()
     await pilot.pause()
-    return str(screen.query_one("#making-text", Static).content)
+    return str(screen.query_one("#synthesis-text", Static).content)
 
 
 def test_only_what_is_not_said_already_is_said(lab: Lab) -> None:
-    form = MakingForm.read(lab)
+    form = SynthesisForm.read(lab)
     assert form.words() == ["easydistill", "run", "instruct_distill", str(lab.train_instructions)]
-    form.set("shard_rows", "3")
+    form.set("output", "made.jsonl")
     form.set("teacher.temperature", "0.8")
-    assert form.words()[4:] == ["--shard-rows", "3", "--set", "teacher.temperature=0.8"]
-    for key, text in (("shard_rows", "0"), ("shard_rows", "x"), ("teacher.temperature", "9")):
-        with pytest.raises(SettingsError):
-            form.set(key, text)
-    assert form.values["shard_rows"] == "3"
+    assert form.words()[4:] == ["--output", "made.jsonl", "--set", "teacher.temperature=0.8"]
+    with pytest.raises(SettingsError):
+        form.set("teacher.temperature", "9")
+    assert form.values["teacher.temperature"] == "0.8"
 
 
-def test_a_lab_without_a_server_needs_its_address_and_not_the_name_of_its_weights(lab: Lab) -> None:
-    form = MakingForm(lab, LabSettings())
-    assert form.missing == "the address of the server"
+def test_a_lab_without_a_server_needs_its_url_and_not_the_name_of_its_weights(lab: Lab) -> None:
+    form = SynthesisForm(lab, LabSettings())
+    assert "URL" in form.missing
     form.set("teacher.url", URL)
     assert not form.missing
     assert form.words()[4:] == [
@@ -95,12 +92,12 @@ async def test_the_config_and_the_command_are_shown(lab: Lab, checkout: Path, si
     app = QdlApp(lab)
     async with app.run_test(size=size) as pilot:
         screen = await opened(app, pilot)
-        shown = await asked(app, pilot, screen)
-        assert "7 rows, shards: 1" in shown and '"job_type": "instruct_distill"' in shown
+        shown = await previewed(app, pilot, screen)
+        assert "7 questions; " in shown and '"job_type": "instruct_distill"' in shown
         assert f"$ qdl --lab {lab.root} easydistill run" in shown
         text = screen_text(app)
         assert "Make data with EasyDistill 2.x" in text and "instruct_distill" in text
-        assert "enter Edit" in text and "r Run" in text and "7 rows" in text
+        assert "enter Edit" in text and "r Run" in text and "7 questions" in text
 
 
 async def test_values_are_edited_by_keys_and_wrong_ones_are_refused(lab: Lab, checkout: Path) -> None:
@@ -113,15 +110,16 @@ async def test_values_are_edited_by_keys_and_wrong_ones_are_refused(lab: Lab, ch
         await pilot.pause()
         form = screen.form
         assert form is not None and form.values["job"] == "cot_distill"
-        while (field := screen._current()) is not None and field.key != "shard_rows":
+        while screen.current is not None and screen.current.key != "teacher.temperature":
             await pilot.press("j")
-        for typed, kept in (("0", "50"), ("2", "2")):
+        for typed, kept in (("9", "0.0"), ("1.5", "1.5")):
             await pilot.press("enter")
             await pilot.pause()
             await pilot.press("ctrl+u", *typed, "enter")
             await pilot.pause()
-            assert form.values["shard_rows"] == kept
-        assert "7 rows, shards: 4" in await asked(app, pilot, screen)
+            assert form.values["teacher.temperature"] == kept
+        shown = await previewed(app, pilot, screen)
+        assert '"job_type": "cot_distill"' in shown and '"temperature": 1.5' in shown
 
 
 async def test_the_job_is_started_as_a_run_and_shown(lab: Lab, checkout: Path) -> None:
@@ -131,32 +129,31 @@ async def test_the_job_is_started_as_a_run_and_shown(lab: Lab, checkout: Path) -
         await pilot.press("r")
         await settled(app, pilot)
         run = list_runs(lab)[0]
-        assert app.run_id == run.id and not isinstance(app.screen, MakingScreen)
+        assert app.run_id == run.id and not isinstance(app.screen, SynthesisScreen)
         assert wait_for(run).state == "done"
+        screen = await opened(app, pilot)
+        assert "7 answered earlier" in await previewed(app, pilot, screen)
     made = (lab.data / "instruct_distill.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(made) == 7
 
 
-async def test_without_an_easydistill_2_the_steps_to_one_are_shown(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_version2(monkeypatch)
+async def test_without_an_easydistill_2_the_steps_to_one_are_shown(lab: Lab, no_checkout: None) -> None:
     app = QdlApp(lab)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(app, pilot)
-        shown = await asked(app, pilot, screen)
-        assert "No EasyDistill 2.x is named" in shown and "git clone" in shown and "pip install" in shown
+        shown = await previewed(app, pilot, screen)
+        assert "not configured" in shown and "git clone" in shown and "pip install" in shown
         await pilot.press("r")
         await settled(app, pilot)
-        assert isinstance(app.screen, MakingScreen) and not list_runs(lab)
-        assert "No EasyDistill 2.x is named" in screen_text(app)
+        assert isinstance(app.screen, SynthesisScreen) and not list_runs(lab)
+        assert "EasyDistill 2.x is not configured" in screen_text(app)
 
 
 async def test_the_config_and_the_command_are_copied(lab: Lab, checkout: Path, own_state: Path) -> None:
     app = QdlApp(lab)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(app, pilot)
-        await asked(app, pilot, screen)
+        await previewed(app, pilot, screen)
         copied = own_state / "qdl" / "copied.txt"
         await pilot.press("y")
         await settled(app, pilot)
@@ -166,4 +163,4 @@ async def test_the_config_and_the_command_are_copied(lab: Lab, checkout: Path, o
         assert copied.read_text(encoding="utf-8").startswith("qdl --lab ")
         await pilot.press("escape")
         await pilot.pause()
-        assert not isinstance(app.screen, MakingScreen)
+        assert not isinstance(app.screen, SynthesisScreen)

@@ -1,0 +1,1 @@
+"""The real EasyDistill, installed beside the lab and started unmodified."""
