@@ -196,11 +196,12 @@ def _place(checkout: Path, python: str, record: EasyDistillRecord | None) -> Che
 def _easydistill2() -> Check:
     """Try the EasyDistill 2.x that `qdl easydistill run` would start; nothing else needs it."""
     from qdl_engine.easydistill.find import commit_of
-    from qdl_engine.upstream.version2 import find_version2, named_checkout
+    from qdl_engine.upstream.version2 import find_version2
+    from qdl_engine.user_paths import user_settings_file
+    from qdl_engine.user_settings import load_user_settings
 
     try:
-        checkout, by = named_checkout()
-        if not checkout:
+        if not load_user_settings().easydistill2.checkout:
             cure = "Only qdl easydistill run needs it; that command explains how."
             return Check("easydistill2", "note", "EasyDistill 2.x is not configured", cure)
         found = find_version2()
@@ -208,6 +209,7 @@ def _easydistill2() -> Check:
         return Check("easydistill2", "note", error.message, error.hint)
     commit = commit_of(found.checkout)
     detail = f"2.x at {found.checkout}" + (f" ({commit[:7]})" if commit else "")
+    by = f"recorded in {user_settings_file()}"
     return Check("easydistill2", "ok", f"{detail}, run by {found.python}; it starts; {by}")
 
 

@@ -18,7 +18,7 @@ from qdl_engine.upstream.version2 import INPUT_HELP, JOBS, OPTIONS, check_job
 
 if TYPE_CHECKING:
     from qdl_engine.lab import Lab
-    from qdl_engine.upstream.version2 import Question, Request, Version2
+    from qdl_engine.upstream.version2 import Request, Version2
 
 _PURPOSES = "\n".join(f"  {job:22} {purpose}" for job, purpose in JOBS.items())
 _DESCRIPTION = f"""\
@@ -33,8 +33,8 @@ def add_run(group: Group) -> None:
     command = group.command("run", run, "make data with EasyDistill 2.x", _DESCRIPTION)
     command.add_argument("job", metavar="JOB", help=", ".join(JOBS))
     command.add_argument("input", metavar="FILE", help=INPUT_HELP)
-    for name, (accepts, text) in OPTIONS.items():
-        command.add_argument(f"--{name}", default="", metavar=accepts, help=text)
+    for name, text in OPTIONS.items():
+        command.add_argument(f"--{name}", default="", metavar="PATH", help=text)
     command.add_argument("--dry-run", action="store_true", help="show the config and start nothing")
     add_run_options(command)
 
@@ -51,12 +51,12 @@ def run(context: Context, given: Namespace) -> int:
     output = Path(given.output).expanduser().absolute() if given.output else lab.data / f"{given.job}.jsonl"
     if given.in_run:
         questions = read_questions(path)
-        request = request_of(given.job, settings, questions)
+        request = request_of(given.job, settings)
         return _inside(context, Version2(Path(given.checkout), given.python), request, questions, output)
     _check_output(lab, path, output)
     installation = find_version2(given.checkout, given.python)
     questions = read_questions(path)
-    request = request_of(given.job, settings, questions)
+    request = request_of(given.job, settings)
     if given.dry_run:
         return _show(context, installation, request, questions, output)
     remember(installation)
@@ -90,7 +90,7 @@ def _show(
     context: Context,
     installation: Version2,
     request: Request,
-    questions: list[Question],
+    questions: list[str],
     output: Path,
 ) -> int:
     """What a run would do: the config for the questions without an answer, and the command that runs it."""
@@ -119,7 +119,7 @@ def _inside(
     context: Context,
     installation: Version2,
     request: Request,
-    questions: list[Question],
+    questions: list[str],
     output: Path,
 ) -> int:
     """What the run's own process does."""

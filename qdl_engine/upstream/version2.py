@@ -9,38 +9,16 @@ import difflib
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdl_engine.easydistill.find import HOME
 from qdl_engine.errors import SettingsError
 
 if TYPE_CHECKING:
-    from qdl_engine.settings import LabSettings
+    from qdl_engine.settings import LabSettings, TeacherSettings
 
 # Jobs ----------------------------------------------------------------------------------------------------
-
-OPTIONS = {
-    "output": ("FILE", "where the rows go (default: the lab's data/JOB.jsonl)"),
-    "checkout": ("DIR", "a checkout of EasyDistill 2.x (default: the one used last)"),
-    "python": ("PYTHON", "its interpreter (default: the checkout's own .venv)"),
-}
-"""What a job takes besides settings of the teacher: what each accepts, and its help."""
-INPUT_HELP = "questions: JSON, JSONL or Parquet"
-TEACHER_SETTINGS = (
-    "url",
-    "model",
-    "api_key_env",
-    "api_key_file",
-    "temperature",
-    "max_new_tokens",
-    "concurrency",
-    "timeout",
-)
-"""The settings of [teacher] that a job uses."""
 
 JOBS = {
     "instruct_distill": "answers: a source for System 1",
@@ -50,27 +28,28 @@ JOBS = {
 }
 """The jobs that the lab starts, and what each makes."""
 
-_ELSEWHERE = "Start it in its own checkout: easydistill --config FILE"
-_OTHERS = (
+INPUT_HELP = "questions: JSON, JSONL or Parquet"
+OPTIONS = {
+    "output": "where the rows go (default: the lab's data/JOB.jsonl)",
+    "checkout": "a checkout of EasyDistill 2.x (default: the one used last)",
+    "python": "its interpreter (default: the checkout's own .venv)",
+}
+"""The options of a job besides the settings, each a path, with their help."""
+
+_DONE_HERE = {
+    "cot_eval": "advanced_cot_distill scores the chains that it makes; qdl score scores any others.",
+    "instruct_eval": "qdl compare shows answers side by side.",
+} | dict.fromkeys(
     (
-        "cot_long2short cot_short2long instruction_expansion instruction_refinement "
+        "cot_long2short",
+        "cot_short2long",
+        "instruction_expansion",
+        "instruction_refinement",
         "instruction_response_extraction",
-        "The lab's own teachers do this and resume at the row: qdl run CONFIG.json with job_type {job}_api.",
     ),
-    ("cot_eval", "advanced_cot_distill scores the chains that it makes; qdl score scores any others."),
-    ("instruct_eval", "qdl compare shows answers side by side."),
-    (
-        "advanced_instruct_distill augmented_instruct_distill balanced_instruct_distill",
-        "Run its steps one by one: qdl run CONFIG.json with job_type instruction_expansion_api makes "
-        f"instructions, and instruct_distill answers them. For all steps in one: {_ELSEWHERE}",
-    ),
-    (
-        "seed_anchored_expansion agentic_rewrite pe_rewrite_* agent_distill search_agent_distill "
-        "prompt_optimize *mm_* *t2i_* *ti2i_* *t2v_*",
-        f"The lab distils text; it does not rewrite prompts or train agents, images or videos. {_ELSEWHERE}",
-    ),
+    "The lab's own teachers do this and resume at the row: qdl run CONFIG.json with job_type {job}_api.",
 )
-"""The other jobs of 2.x: patterns of their names, and what to do instead."""
+"""Jobs of 2.x that another command of the lab does."""
 
 
 def check_job(job: str) -> None:
@@ -81,27 +60,17 @@ def check_job(job: str) -> None:
     """
     if job in JOBS:
         return
-    for patterns, advice in _OTHERS:
-        if any(fnmatch(job, pattern) for pattern in patterns.split()):
-            raise SettingsError(f"The lab does not start {job} of EasyDistill 2.x", advice.format(job=job))
-    close = difflib.get_close_matches(job, JOBS, n=1)
-    known = f"One of: {', '.join(JOBS)}. For a job of 1.x: qdl run CONFIG.json"
-    raise SettingsError(
-        f"EasyDistill 2.x has no job {job!r}", f"Did you mean {close[0]}?" if close else known
+    # Strict: the other jobs of 2.x have names much like these, and are no typing errors.
+    close = difflib.get_close_matches(job, JOBS, n=1, cutoff=0.95)
+    hint = f"Did you mean {close[0]}?" if close else _DONE_HERE.get(job, "").format(job=job)
+    hint = hint or (
+        f"It starts {', '.join(JOBS)}. Start other jobs in their own checkout: "
+        "easydistill --config FILE. For a job of 1.x: qdl run CONFIG.json"
     )
+    raise SettingsError(f"The lab does not start the EasyDistill 2.x job {job!r}", hint)
 
 
 # The installation ----------------------------------------------------------------------------------------
-
-CHECKOUT_VARIABLE = "QDL_EASYDISTILL2_CHECKOUT"
-PYTHON_VARIABLE = "QDL_EASYDISTILL2_PYTHON"
-
-STEPS = f"""\
-git clone {HOME} easydistill2
-python3 -m venv easydistill2/.venv
-easydistill2/.venv/bin/pip install ./easydistill2
-Then pass --checkout easydistill2 --python easydistill2/.venv/bin/python
-(or set {CHECKOUT_VARIABLE} and {PYTHON_VARIABLE})."""
 
 _PARTS = ("easydistill/cli/__init__.py", "configs/prompts/cot_generation_prompt.txt")
 
@@ -119,7 +88,7 @@ class Version2:
 
 
 def find_version2(checkout: str = "", python: str = "") -> Version2:
-    """The EasyDistill 2.x at `checkout`, else the one in the environment, else the one used last.
+    """The EasyDistill 2.x at `checkout`, else the one used last.
 
     Without an interpreter, the checkout's own `.venv` runs it, else the interpreter of qdl.
 
@@ -129,35 +98,30 @@ def find_version2(checkout: str = "", python: str = "") -> Version2:
     from qdl_engine.user_settings import load_user_settings
 
     known = load_user_settings().easydistill2
-    named = checkout or named_checkout()[0]
+    named = checkout or known.checkout
     if not named:
-        raise SettingsError("EasyDistill 2.x is not configured", STEPS)
+        raise SettingsError("EasyDistill 2.x is not configured", steps())
     root = Path(named).expanduser().absolute()
     missing = next((part for part in _PARTS if not (root / part).is_file()), "")
     if missing:
-        raise SettingsError(f"{root} is not a checkout of EasyDistill 2.x: {missing} is missing", STEPS)
+        raise SettingsError(f"{root} is not a checkout of EasyDistill 2.x: {missing} is missing", steps())
     own = root / ".venv" / "bin" / "python"
-    remembered = known.python if str(root) == known.checkout else ""
-    program = python or os.environ.get(PYTHON_VARIABLE, "") or remembered
+    program = python or (known.python if str(root) == known.checkout else "")
     program = program or (str(own) if own.is_file() else sys.executable)
     found = Version2(root, str(Path(program).expanduser().absolute()))
     _prove(found)
     return found
 
 
-def named_checkout() -> tuple[str, str]:
-    """The checkout that is used by default, and where it is configured; both empty without one.
+def steps() -> str:
+    """How to install EasyDistill 2.x and name it."""
+    from qdl_engine.easydistill.find import HOME
 
-    Raises:
-        SettingsError: when the user's settings cannot be read.
-    """
-    from qdl_engine.user_paths import user_settings_file
-    from qdl_engine.user_settings import load_user_settings
-
-    if checkout := os.environ.get(CHECKOUT_VARIABLE, ""):
-        return checkout, f"set by {CHECKOUT_VARIABLE}"
-    checkout = load_user_settings().easydistill2.checkout
-    return checkout, f"recorded in {user_settings_file()}" if checkout else ""
+    return f"""\
+git clone {HOME} easydistill2
+python3 -m venv easydistill2/.venv
+easydistill2/.venv/bin/pip install ./easydistill2
+Then name it once: qdl easydistill run JOB FILE --checkout easydistill2"""
 
 
 def remember(found: Version2) -> None:
@@ -181,10 +145,10 @@ def _prove(found: Version2) -> None:
             timeout=120,
         )
     except (OSError, subprocess.SubprocessError) as cause:
-        raise SettingsError(f"Cannot start {found.python}: {cause}", STEPS) from cause
+        raise SettingsError(f"Cannot start {found.python}: {cause}", steps()) from cause
     if shown.returncode:
         why = (shown.stderr.strip().splitlines() or ["no message"])[-1]
-        raise SettingsError(f"{found.python} cannot import EasyDistill 2.x: {why}", STEPS)
+        raise SettingsError(f"{found.python} cannot import EasyDistill 2.x: {why}", steps())
 
 
 def clean_environment() -> dict[str, str]:
@@ -194,9 +158,6 @@ def clean_environment() -> dict[str, str]:
 
 
 # The config of a call ------------------------------------------------------------------------------------
-
-Question = tuple[str, str]
-"""A question, and the reference answer to compare with, which may be empty."""
 
 Row = dict[str, Any]
 
@@ -216,28 +177,23 @@ class Request:
     """What a call asks for, the questions apart."""
 
     job: str
+    teacher: TeacherSettings
     url: str
-    model: str
-    """Empty for the first model that the server lists."""
     system_prompt: str
-    temperature: float
-    max_tokens: int
-    workers: int
-    timeout: float
-    by_reference: bool
-    """dpo_data_build: every question has a reference answer to compare with; else a judge compares."""
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> list[Any]:
         """What decides an answer; how many requests run at once, and their time limit, do not."""
-        return {key: value for key, value in vars(self).items() if key not in ("workers", "timeout")}
+        teacher = self.teacher
+        asked = [teacher.model, teacher.temperature, teacher.max_new_tokens]
+        return [self.job, self.url, self.system_prompt, *asked]
 
     @property
     def question_key(self) -> str:
         return "problem" if "cot" in self.job else "instruction"
 
 
-def request_of(job: str, settings: LabSettings, questions: Sequence[Question]) -> Request:
+def request_of(job: str, settings: LabSettings) -> Request:
     """The job with the lab's teacher.
 
     Raises:
@@ -259,18 +215,9 @@ def request_of(job: str, settings: LabSettings, questions: Sequence[Question]) -
             "dpo_data_build needs two different answers to each question, and teacher.temperature is 0",
             "Add --set teacher.temperature=0.8",
         )
-    return Request(
-        job=job,
-        url=url,
-        model=teacher.model,
-        # The prompt of the chain jobs names its own tags; another system prompt would contradict it.
-        system_prompt="" if "cot" in job else settings.system1.system_prompt,
-        temperature=teacher.temperature,
-        max_tokens=teacher.max_new_tokens,
-        workers=teacher.concurrency,
-        timeout=teacher.timeout,
-        by_reference=job == "dpo_data_build" and all(answer for _, answer in questions),
-    )
+    # The prompt of the chain jobs names its own tags; another system prompt would contradict it.
+    system_prompt = "" if "cot" in job else settings.system1.system_prompt
+    return Request(job, teacher, url, system_prompt)
 
 
 # The files in the folder of a call.
@@ -288,17 +235,18 @@ def config_of(request: Request, folder: Path) -> dict[str, Any]:
     It is written as JSON, which 2.x reads as well as YAML: no text turns into a number or a truth value on
     the way. The sections of 2.x refuse unknown keys, so these are keys of 2.0 only.
     """
+    teacher = request.teacher
     asking: dict[str, Any] = {
-        "temperature": request.temperature,
-        "max_tokens": request.max_tokens,
-        "max_workers": request.workers,
+        "temperature": teacher.temperature,
+        "max_tokens": teacher.max_new_tokens,
+        "max_workers": teacher.concurrency,
         "show_progress": True,
     }
     system = {"system_prompt": request.system_prompt} if request.system_prompt else {}
-    backend = {"type": "openai", "base_url": request.url, "timeout": request.timeout, "max_retries": 0}
+    backend = {"type": "openai", "base_url": request.url, "timeout": teacher.timeout, "max_retries": 0}
     config = {
         "job_type": request.job,
-        "backend": backend | ({"model_id": request.model} if request.model else {}),
+        "backend": backend | ({"model_id": teacher.model} if teacher.model else {}),
         "dataset": {"input_path": str(folder / INPUT), "output_path": str(folder / OUTPUT)},
     }
     if request.job == "cot_distill":
@@ -308,7 +256,7 @@ def config_of(request: Request, folder: Path) -> dict[str, Any]:
     else:
         config["generation"] = asking | system
     if request.job == "dpo_data_build":
-        config |= _preferences(folder, asking, "cot" if request.by_reference else "llm_judge")
+        config |= _preferences(folder, asking)
     escaped: dict[str, Any] = _escaped(config)
     return escaped
 
@@ -327,8 +275,8 @@ def _scored_chains(folder: Path, asking: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _preferences(folder: Path, asking: dict[str, Any], scorer: str) -> dict[str, Any]:
-    scoring = {"scorer": scorer, "metrics": _JUDGED}
+def _preferences(folder: Path, asking: dict[str, Any]) -> dict[str, Any]:
+    scoring = {"scorer": "llm_judge", "metrics": _JUDGED}
     several, margin = {"n": CANDIDATES}, {"min_margin": _MIN_MARGIN}
     return {
         "preference": scoring | several | margin,

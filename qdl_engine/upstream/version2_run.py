@@ -36,7 +36,6 @@ from qdl_engine.upstream.version2 import (
     INPUT,
     OUTPUT,
     SCORED,
-    Question,
     Request,
     Row,
     Version2,
@@ -44,24 +43,23 @@ from qdl_engine.upstream.version2 import (
     config_of,
 )
 
-Answers = dict[Question, Row | None]
+Answers = dict[str, Row | None]
 """The row made of each question; None where two answers gave no pair, which asking again would not change."""
 
 # Questions -----------------------------------------------------------------------------------------------
 
 QUESTION_COLUMNS = ("instruction", "question", "problem", "prompt")
-ANSWER_COLUMNS = ("answer", "output", "solution", "response")
 
 
-def read_questions(path: Path) -> list[Question]:
-    """The distinct questions of a JSON, JSONL or Parquet file, each with its answer if it has one.
+def read_questions(path: Path) -> list[str]:
+    """The distinct questions of a JSON, JSONL or Parquet file.
 
     Raises:
         DataError: when the file is missing, or no row asks anything.
     """
     if not path.is_file():
         raise DataError(f"Data file not found: {path}", "Name a JSON, JSONL or Parquet file of questions.")
-    found: dict[str, str] = {}
+    found: dict[str, None] = {}
     columns: Counter[str] = Counter()
     for row in read_file(path):
         if row.problem or not isinstance(row.value, dict):
@@ -69,14 +67,14 @@ def read_questions(path: Path) -> list[Question]:
         columns.update(row.value.keys())
         question = merge_input(_text(row.value, QUESTION_COLUMNS), _text(row.value, ("input",)))
         if question.strip():
-            found.setdefault(question, _text(row.value, ANSWER_COLUMNS))
+            found[question] = None
     if not found:
         names = ", ".join(sorted(columns)[:12]) or "none"
         raise DataError(
             f"No questions in {path}; its columns: {names}",
             f"A question is in the column {', '.join(QUESTION_COLUMNS[:-1])} or {QUESTION_COLUMNS[-1]}.",
         )
-    return list(found.items())
+    return list(found)
 
 
 def _text(row: Row, names: tuple[str, ...]) -> str:
@@ -92,11 +90,8 @@ def read_answers(request: Request, folder: Path) -> Answers:
     `instruct_distill` gives chat `messages`; the chain-of-thought jobs give OmniThought rows, with levels
     where they were scored; `dpo_data_build` gives prompt, chosen and rejected. A file may be missing.
     """
-    asked = {
-        str(row["id"]): (str(row[request.question_key]), str(row.get("answer", "")))
-        for row in _rows(folder / INPUT)
-    }
-    found: Iterator[tuple[Question, Row | None]]
+    asked = {str(row["id"]): str(row[request.question_key]) for row in _rows(folder / INPUT)}
+    found: Iterator[tuple[str, Row | None]]
     if request.job == "instruct_distill":
         found = _messages(asked, folder)
     elif request.job == "dpo_data_build":
@@ -115,14 +110,14 @@ def _rows(path: Path) -> Iterator[Row]:
                 yield row.value
 
 
-def _messages(asked: dict[str, Question], folder: Path) -> Iterator[tuple[Question, Row]]:
+def _messages(asked: dict[str, str], folder: Path) -> Iterator[tuple[str, Row]]:
     for row in _rows(folder / OUTPUT):
         question = asked.get(str(row["metadata"].get("request_id")))
         if question is not None:
             yield question, {"messages": row["messages"]}
 
 
-def _chains(folder: Path, *, scored: bool) -> Iterator[tuple[Question, Row]]:
+def _chains(folder: Path, *, scored: bool) -> Iterator[tuple[str, Row]]:
     """Both jobs keep the text of the problem, and lose the ids of the input."""
     for row in _rows(folder / (SCORED if scored else OUTPUT)):
         if scored:
@@ -132,7 +127,7 @@ def _chains(folder: Path, *, scored: bool) -> Iterator[tuple[Question, Row]]:
             problem, response = str(row["metadata"]["problem"]), str(row["messages"][-1]["content"])
         thought, solution = tagged_sections(response)
         record = {"thought": thought, "solution": solution, "full_response": response} | _levels(row)
-        yield (problem, ""), {"question": problem, "reasoning": [record]}
+        yield problem, {"question": problem, "reasoning": [record]}
 
 
 def _levels(row: Row) -> Row:
@@ -150,9 +145,7 @@ def _levels(row: Row) -> Row:
     return levels
 
 
-def _pairs(
-    asked: dict[str, Question], folder: Path, system_prompt: str
-) -> Iterator[tuple[Question, Row | None]]:
+def _pairs(asked: dict[str, str], folder: Path, system_prompt: str) -> Iterator[tuple[str, Row | None]]:
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
     pairs = {str(row["id"]): row for row in _rows(folder / SCORED)}
     # The output is written last: a question that has answers and no pair by then will not get one.
@@ -163,7 +156,7 @@ def _pairs(
         chosen, rejected = str(pair.get("chosen") or ""), str(pair.get("rejected") or "")
         if chosen.strip() and rejected.strip() and chosen.strip() != rejected.strip():
             row = {
-                "prompt": [*system, {"role": "user", "content": question[0]}],
+                "prompt": [*system, {"role": "user", "content": question}],
                 "chosen": [{"role": "assistant", "content": chosen}],
                 "rejected": [{"role": "assistant", "content": rejected}],
             }
@@ -180,15 +173,6 @@ def _dump(row: Row) -> str:
 
 
 @dataclass(frozen=True)
-class Lost:
-    """A question without an answer."""
-
-    row: int
-    """Its place among the distinct questions of the input, from 1."""
-    question: str
-
-
-@dataclass(frozen=True)
 class Report:
     """What became of the questions of a job, over all its calls."""
 
@@ -202,15 +186,15 @@ class Report:
     """`without reasoning`, `unscored`, `no pair`: what a person should know about the rows."""
     seconds: float
     output: str
-    lost: list[Lost]
+    lost: dict[int, str]
+    """The questions without an answer, by their place among the distinct questions of the input, from 1."""
 
     @property
     def lost_text(self) -> str:
         """How many questions have no answer, and the first of them; empty when all have one."""
-        if not self.lost:
-            return ""
-        named = ", ".join(f"{lost.row} ({one_line(lost.question, 40)})" for lost in self.lost[:5])
-        return f"Without an answer: {len(self.lost):,}: {named}{', ...' if len(self.lost) > 5 else ''}"
+        named = [f"{row} ({one_line(question, 40)})" for row, question in self.lost.items()]
+        more = ", ..." if len(named) > 5 else ""
+        return f"Without an answer: {len(named):,}: {', '.join(named[:5])}{more}" if named else ""
 
     def table(self) -> str:
         """The report as lines for a terminal."""
@@ -242,7 +226,7 @@ def make_data(
     lab: Lab,
     installation: Version2,
     request: Request,
-    questions: Sequence[Question],
+    questions: Sequence[str],
     *,
     key: Secret,
     output: Path,
@@ -265,7 +249,6 @@ def make_data(
     """
     started = time.perf_counter()
     with lab.writer_lock(request.job):
-        questions = _asked(request, questions)
         calls = _Calls(installation, request, key, calls_home(lab, request), questions, on_event)
         calls.read_earlier()
         earlier = len(calls.answers)
@@ -282,11 +265,11 @@ def make_data(
             counts=_counts(request.job, calls.answers),
             seconds=time.perf_counter() - started,
             output=str(output),
-            lost=[
-                Lost(row, printable(question[0]))
+            lost={
+                row: printable(question)
                 for row, question in enumerate(questions, 1)
                 if question not in calls.answers
-            ],
+            },
         )
         if not rows:
             raise DataError(f"{request.job} made no rows", report.table())
@@ -307,16 +290,11 @@ def calls_home(lab: Lab, request: Request) -> Path:
     return lab.easydistill2 / f"{request.job}-{digest[:12]}"
 
 
-def count_answered(lab: Lab, request: Request, questions: Sequence[Question]) -> int:
+def count_answered(lab: Lab, request: Request, questions: Sequence[str]) -> int:
     """How many of `questions` earlier calls of the same request answered."""
     folders = calls_home(lab, request).glob("call-*")
     answered = {question for folder in folders for question in read_answers(request, folder)}
-    return sum(question in answered for question in _asked(request, questions))
-
-
-def _asked(request: Request, questions: Sequence[Question]) -> list[Question]:
-    """The questions without the answers that a request does not compare with."""
-    return [(question, answer if request.by_reference else "") for question, answer in questions]
+    return sum(question in answered for question in questions)
 
 
 @dataclass
@@ -327,7 +305,7 @@ class _Calls:
     request: Request
     key: Secret
     home: Path
-    questions: Sequence[Question]
+    questions: Sequence[str]
     on_event: EventSink
     answers: Answers = field(default_factory=dict)
     """To those of `questions` that have one."""
@@ -337,12 +315,10 @@ class _Calls:
     """The last progress, in questions."""
 
     @property
-    def waiting(self) -> list[Question]:
+    def waiting(self) -> list[str]:
         """The questions to ask: one that is not valid Unicode could not be written for 2.x."""
         return [
-            question
-            for question in self.questions
-            if question not in self.answers and is_unicode("".join(question))
+            question for question in self.questions if question not in self.answers and is_unicode(question)
         ]
 
     def read_earlier(self) -> None:
@@ -357,7 +333,7 @@ class _Calls:
         self.answers |= {question: found[question] for question in self.waiting if question in found}
         return found
 
-    def ask(self, questions: Sequence[Question]) -> None:
+    def ask(self, questions: Sequence[str]) -> None:
         """Ask `questions` in one call, and in halves those that an answer kept from being written.
 
         Raises:
@@ -380,21 +356,19 @@ class _Calls:
             how = f"exit code {exit_code}" if exit_code else "exit code 0, and no answer at all"
             raise RunError(
                 f"EasyDistill 2.x failed ({how}){': ' + problem if problem else ''}",
-                f"Its output is above this message. {len(self.answers):,} answers are kept; "
+                f"Its output is in the log of the run. Answers kept: {len(self.answers):,}; "
                 "the same command asks for the others.",
             )
 
-    def _begin(self, questions: Sequence[Question]) -> Path:
+    def _begin(self, questions: Sequence[str]) -> Path:
         """A folder with the input and the config of a call.
 
         Its name is new: a process that outlived an earlier call cannot write into it.
         """
         self.home.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=self.home, prefix="call-"))
-        rows = [
-            {"id": str(number), self.request.question_key: question} | ({"answer": answer} if answer else {})
-            for number, (question, answer) in enumerate(questions)
-        ]
+        key = self.request.question_key
+        rows = ({"id": str(number), key: question} for number, question in enumerate(questions))
         (folder / INPUT).write_text("".join(map(_dump, rows)), encoding="utf-8")
         write_json_atomic(folder / CONFIG, config_of(self.request, folder))
         return folder

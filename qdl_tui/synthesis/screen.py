@@ -26,7 +26,7 @@ from qdl_engine.upstream.version2 import JOBS
 from qdl_tui.engine_call import ask_engine
 from qdl_tui.fitting import middle_cut
 from qdl_tui.screens.dialogs import AskScreen, ChooseScreen
-from qdl_tui.synthesis.form import FormField, SynthesisForm
+from qdl_tui.synthesis.form import FIELDS, SynthesisForm
 from qdl_tui.widgets.bars import KeyBar
 from qdl_tui.widgets.nav_list import NavList
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from qdl_tui.app import QdlApp
 
 _DIALOGS = "../screens/dialogs.tcss"
-NAME_WIDTH = 18
+NAME_WIDTH = 10
 PREVIEW_AFTER = 0.3
 """Seconds without a change before the engine is asked for the config."""
 
@@ -115,7 +115,7 @@ class SynthesisScreen(ModalScreen[str]):
     @work(group="synthesis-form", exit_on_error=False)
     async def read_form(self) -> None:
         try:
-            self.form = await asyncio.to_thread(SynthesisForm.read, self.lab)
+            self.form = await asyncio.to_thread(SynthesisForm, self.lab)
         except LabError as error:
             self._say(Content.styled(printable(str(error)), "$error"))
         else:
@@ -124,49 +124,34 @@ class SynthesisScreen(ModalScreen[str]):
     # The rows --------------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        form, listed = self.form, self.query_one(FormList)
-        if form is not None:
+        listed = self.query_one(FormList)
+        if self.form is not None:
             room = max(8, listed.size.width - NAME_WIDTH - 4)
-            listed.show_options(
-                [(field.key, _row(field, form.values[field.key], room)) for field in form.fields]
-            )
-            self.show_help()
+            listed.show_options([(name, _row(name, self.form.values[name], room)) for name in FIELDS])
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._draw)
 
-    @property
-    def current(self) -> FormField | None:
-        """The field under the cursor."""
-        option = self.query_one(FormList).highlighted_option
-        fields = self.form.fields if self.form is not None else []
-        return next((field for field in fields if option is not None and field.key == option.id), None)
-
     @on(OptionList.OptionHighlighted)
-    def show_help(self) -> None:
-        if (field := self.current) is not None:
-            accepts = ("accepts ", "$text-muted")
-            text = Content.assemble(printable(field.help), "\n", accepts, printable(field.accepts))
-            self.query_one("#synthesis-help", Static).update(text)
+    def show_help(self, event: OptionList.OptionHighlighted) -> None:
+        self.query_one("#synthesis-help", Static).update(printable(FIELDS[event.option_id or "job"]))
 
     @on(OptionList.OptionSelected)
     def edit(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        field, form = self.current, self.form
-        if field is None or form is None:
-            return
-        now = form.values[field.key]
-        if field.key == "job":
+        name = event.option_id or "job"
+        now = self.form.values[name] if self.form is not None else ""
+        if name == "job":
             choice = ChooseScreen("Which job?", list(JOBS.items()), now=now)
-            self.app.push_screen(choice, lambda answer: self._take(field.key, answer or now))
+            self.app.push_screen(choice, lambda answer: self._take(name, answer or now))
         else:
-            self.app.push_screen(EditScreen(field.name, now, field.help), partial(self._take, field.key))
+            self.app.push_screen(EditScreen(name, now, FIELDS[name]), partial(self._take, name))
 
-    def _take(self, key: str, text: str | None) -> None:
+    def _take(self, name: str, text: str | None) -> None:
         if self.form is None or text is None:
             return
         try:
-            self.form.set(key, text)
+            self.form.set(name, text)
         except SettingsError as error:
             cast("QdlApp", self.app).tell_error(error)
         else:
@@ -177,6 +162,7 @@ class SynthesisScreen(ModalScreen[str]):
     def _changed(self) -> None:
         """Draw the values, and preview their config once they stop changing."""
         self.config = None
+        self.workers.cancel_group(self, "synthesis")
         self._draw()
         if self.form is not None and self.form.missing:
             self._say(Content(f"{self.form.missing}."))
@@ -258,9 +244,10 @@ class EditScreen(AskScreen):
         self.dismiss(None)
 
 
-def _row(field: FormField, value: str, room: int) -> Content:
-    shown = (middle_cut(printable(value), room), "bold") if value else (field.empty, "$text-muted")
-    return Content.assemble(f"{field.name:{NAME_WIDTH}}", shown)
+def _row(name: str, value: str, room: int) -> Content:
+    empty = "(required)" if name == "input" else "(default)"
+    shown = (middle_cut(printable(value), room), "bold") if value else (empty, "$text-muted")
+    return Content.assemble(f"{name:{NAME_WIDTH}}", shown)
 
 
 def _preview_text(found: dict[str, Any], command: str) -> Content:

@@ -11,7 +11,6 @@ import pytest
 from qdl_engine.cli import main
 from qdl_engine.doctor import Check, DoctorReport, examine
 from qdl_engine.lab import Lab
-from qdl_engine.upstream.version2 import CHECKOUT_VARIABLE, PYTHON_VARIABLE
 from qdl_engine.user_paths import user_settings_file
 from qdl_engine.user_settings import (
     EasyDistillRecord,
@@ -27,8 +26,6 @@ from tests.tiny import make_tiny_model
 def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the developer's own settings."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-    for name in (CHECKOUT_VARIABLE, PYTHON_VARIABLE):
-        monkeypatch.delenv(name, raising=False)
 
 
 def checks(lab: Lab) -> dict[str, Check]:
@@ -172,7 +169,7 @@ def test_broken_settings_of_the_user_are_said(tmp_path: Path) -> None:
     assert check.state == "note" and "easydistill.pyton" in check.detail
 
 
-def test_the_easydistill_2_that_was_used_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_easydistill_2_that_was_used_is_tried(tmp_path: Path) -> None:
     lab = Lab.at(tmp_path / "none")
     check = checks(lab)["easydistill2"]
     assert check.state == "note" and "qdl easydistill run" in check.cure
@@ -186,7 +183,7 @@ def test_the_easydistill_2_that_was_used_is_tried(tmp_path: Path, monkeypatch: p
     (checkout / "openai.py").write_text("import no_such_module", encoding="utf-8")
     check = checks(lab)["easydistill2"]
     assert check.state == "note" and "no_such_module" in check.detail and "pip install" in check.cure
-    monkeypatch.setenv(CHECKOUT_VARIABLE, str(tmp_path / "gone"))
+    save_user_settings(UserSettings(easydistill2=Version2Record(checkout=str(tmp_path / "gone"))))
     assert "gone" in checks(lab)["easydistill2"].detail
 
 

@@ -12,7 +12,6 @@ from qdl_engine.cli import main
 from qdl_engine.lab import Lab
 from qdl_engine.runs.launch import wait_for
 from qdl_engine.runs.store import get_run
-from qdl_engine.upstream.version2 import CHECKOUT_VARIABLE, PYTHON_VARIABLE
 from tests.engine.runs.conftest import until
 from tests.engine.upstream.version2_stand_in import QUESTIONS, behave, make_stand_in, starts, write_lines
 
@@ -23,8 +22,6 @@ SERVER = ["--set", "teacher.kind=server", "--set", "teacher.url=http://127.0.0.1
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stand-in that nothing names yet."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.delenv(CHECKOUT_VARIABLE, raising=False)
-    monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
     return make_stand_in(tmp_path / "checkout")
 
 
@@ -33,7 +30,7 @@ def words(tmp_path: Path) -> list[str]:
     """The command on seven questions, in a new lab, without a teacher and a checkout."""
     assert main(["init", str(tmp_path / "lab")]) == 0
     questions = tmp_path / "questions.jsonl"
-    write_lines(questions, [{"instruction": question} for question, _ in QUESTIONS])
+    write_lines(questions, [{"instruction": question} for question in QUESTIONS])
     return ["--lab", str(tmp_path / "lab"), "easydistill", "run", "instruct_distill", str(questions)]
 
 

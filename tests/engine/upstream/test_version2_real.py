@@ -17,18 +17,18 @@ from qdl_engine.errors import DataError, RunError, SettingsError
 from qdl_engine.lab import Lab
 from qdl_engine.teachers.address import Secret
 from qdl_engine.upstream.version2 import (
-    CHECKOUT_VARIABLE,
     JOBS,
-    PYTHON_VARIABLE,
-    STEPS,
     Version2,
     check_job,
     find_version2,
+    steps,
 )
 from qdl_engine.upstream.version2_run import Report, make_data
 from tests.engine.easydistill.chat_server import Answer, ChatServer, number_of, question_of
 from tests.engine.runs.conftest import until
 from tests.engine.upstream.version2_stand_in import QUESTIONS, made, make_lab, request
+
+CHECKOUT, PYTHON = "QDL_EASYDISTILL2_CHECKOUT", "QDL_EASYDISTILL2_PYTHON"
 
 
 def scripted(messages: list[dict[str, str]]) -> str:
@@ -52,9 +52,15 @@ def lab(tmp_path: Path) -> Lab:
 
 @pytest.fixture
 def installation() -> Version2:
-    if not os.environ.get(CHECKOUT_VARIABLE):
-        pytest.skip(f"needs EasyDistill 2.x: {STEPS} Then export {CHECKOUT_VARIABLE} and {PYTHON_VARIABLE}")
-    return find_version2()
+    if not os.environ.get(CHECKOUT):
+        pytest.skip(
+            f"needs EasyDistill 2.x: {steps()} Then export {CHECKOUT}, and {PYTHON} if it has no .venv"
+        )
+    return real()
+
+
+def real() -> Version2:
+    return find_version2(os.environ[CHECKOUT], os.environ.get(PYTHON, ""))
 
 
 def start(lab: Lab, installation: Version2, job: str, url: str) -> Report:
@@ -78,7 +84,7 @@ def test_the_real_one_does_all_four_jobs(lab: Lab, installation: Version2, job: 
     assert [row["id"] for row in rows] == [str(number) for number in range(7)]
     name, schema = choose_schema("auto", {}, rows, source="x")
     chains = [chain for row in rows for chain in chains_of(row, schema)]
-    assert [chain.instruction for chain in chains] == [question for question, _ in QUESTIONS]  # type: ignore[union-attr]
+    assert [chain.instruction for chain in chains] == QUESTIONS  # type: ignore[union-attr]
     assert name == ("messages" if job == "instruct_distill" else "omnithought")
     if job == "advanced_cot_distill":
         assert all(chain.rv is not None and chain.verified for chain in chains)  # type: ignore[union-attr]
@@ -106,10 +112,10 @@ def test_rows_that_the_real_one_loses_are_asked_by_the_next_call(
     server = ChatServer(refusing("and 1?", "and 5?"))
     with server.serving():
         report = start(lab, installation, job, server.url)
-        assert (report.answered, [lost.row for lost in report.lost]) == (5, [2, 6])
+        assert (report.answered, list(report.lost)) == (5, [2, 6])
         server.answer, before = refusing("and 5?"), len(server.asked)
         report = start(lab, installation, job, server.url)
-        assert (report.answered, report.earlier, [lost.row for lost in report.lost]) == (6, 5, [6])
+        assert (report.answered, report.earlier, list(report.lost)) == (6, 5, [6])
     again = [question_of(messages) for messages in server.asked[before:]]
     assert all("and 1?" in question or "and 5?" in question for question in again)
     if job != "dpo_data_build":
@@ -126,7 +132,7 @@ def test_an_answer_that_the_real_one_cannot_write_costs_its_own_row_only(
 
     with ChatServer(answer).serving() as server:
         report = start(lab, installation, job, server.url)
-    assert (report.answered, [lost.row for lost in report.lost]) == (6, [5])
+    assert (report.answered, list(report.lost)) == (6, [5])
 
 
 @pytest.mark.slow
@@ -142,7 +148,7 @@ def test_the_real_one_killed_at_the_next_call_loses_only_that(lab: Lab, installa
 
     code = (
         "from tests.engine.upstream.test_version2_real import *\n"
-        "start(Lab(Path(sys.argv[1])), find_version2(), 'instruct_distill', sys.argv[2])"
+        "start(Lab(Path(sys.argv[1])), real(), 'instruct_distill', sys.argv[2])"
     )
     server = ChatServer(refusing)
     with server.serving():
@@ -167,5 +173,5 @@ def test_every_job_of_the_real_one_is_started_or_refused_by_name(installation: V
     jobs = set(re.findall(r'^    "(\w+)": (?:run_|lambda)', text, re.MULTILINE))
     assert set(JOBS) <= jobs
     for job in jobs - set(JOBS):
-        with pytest.raises(SettingsError, match=f"does not start {job}"):
+        with pytest.raises(SettingsError, match=f"does not start .* '{job}'"):
             check_job(job)

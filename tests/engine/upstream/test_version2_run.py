@@ -53,7 +53,7 @@ def test_rows_come_out_in_the_order_they_went_in(lab: Lab, checkout: Path) -> No
     report = run(lab, checkout, events)
     assert (report.requested, report.answered, report.earlier, report.written) == (7, 7, 0, 7)
     rows = made(lab)
-    assert [row["messages"][1]["content"] for row in rows] == [question for question, _ in QUESTIONS]
+    assert [row["messages"][1]["content"] for row in rows] == QUESTIONS
     assert rows[0]["messages"][0]["content"] == "Pay in $USD."
     assert [row["id"] for row in rows] == [str(number) for number in range(7)]
     _, schema = choose_schema("auto", {}, rows, source="x")
@@ -100,20 +100,20 @@ def test_an_answer_that_quotes_the_key_is_written_without_it(lab: Lab, checkout:
 def test_an_answer_that_is_not_unicode_is_lost_and_named(lab: Lab, checkout: Path) -> None:
     behave(checkout, half=["1"])
     report = run(lab, checkout)
-    assert (report.written, [lost.row for lost in report.lost]) == (6, [2])
+    assert (report.written, list(report.lost)) == (6, [2])
     assert len(made(lab)) == 6
 
 
 def test_an_answer_that_2_cannot_write_costs_its_own_row_only(lab: Lab, checkout: Path) -> None:
     behave(checkout, spoil=["4"])
     report = run(lab, checkout)
-    assert (report.written, [lost.row for lost in report.lost]) == (6, [5])
+    assert (report.written, list(report.lost)) == (6, [5])
     assert starts(checkout) == ["0123456", "012", "34", "3", "4"]
     assert [row["id"] for row in made(lab)] == ["0", "1", "2", "3", "5", "6"]
 
 
 def test_a_question_that_is_not_unicode_is_not_asked_and_named(lab: Lab, checkout: Path) -> None:
-    report = run(lab, checkout, questions=[("1", ""), ("half \ud800", ""), ("3", "")])
+    report = run(lab, checkout, questions=["1", "half \ud800", "3"])
     assert (report.requested, report.written, starts(checkout)) == (3, 2, ["13"])
     assert "2 (half \\ud800)" in report.lost_text
 
@@ -125,16 +125,16 @@ def test_lost_rows_are_counted_named_and_asked_by_the_next_call_alone(lab: Lab, 
     behave(checkout, lose=["1", "5"])
     report = run(lab, checkout)
     assert (report.answered, report.written, report.earlier) == (5, 5, 0)
-    assert [(lost.row, lost.question) for lost in report.lost] == [(2, QUESTIONS[1][0]), (6, QUESTIONS[5][0])]
+    assert report.lost == {2: QUESTIONS[1], 6: QUESTIONS[5]}
     assert "2 (What costs $100 and 1?), 6 (" in report.table()
     beside = json.loads((lab.data / "made_report.json").read_text(encoding="utf-8"))
-    assert [lost["row"] for lost in beside["lost"]] == [2, 6]
+    assert list(beside["lost"]) == ["2", "6"]
     behave(checkout, lose=["5"])
     report = run(lab, checkout)
-    assert (report.answered, report.earlier, [lost.row for lost in report.lost]) == (6, 5, [6])
+    assert (report.answered, report.earlier, list(report.lost)) == (6, 5, [6])
     behave(checkout)
     report = run(lab, checkout)
-    assert (report.answered, report.written, report.earlier, report.lost) == (7, 7, 6, [])
+    assert (report.answered, report.written, report.earlier, report.lost) == (7, 7, 6, {})
     assert [row["id"] for row in made(lab)] == [str(number) for number in range(7)]
     assert run(lab, checkout).written == 7
     assert starts(checkout) == ["0123456", "15", "5"]
@@ -145,7 +145,7 @@ def test_more_questions_are_asked_alone(lab: Lab, checkout: Path) -> None:
     report = run(lab, checkout, questions=QUESTIONS[3:])
     assert (report.requested, report.earlier, report.written) == (4, 2, 4)
     assert starts(checkout) == ["01234", "56"]
-    assert [row["messages"][1]["content"] for row in made(lab)] == [text for text, _ in QUESTIONS[3:]]
+    assert [row["messages"][1]["content"] for row in made(lab)] == QUESTIONS[3:]
 
 
 def test_other_settings_begin_from_nothing(lab: Lab, checkout: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_crash_of_the_next_call_fails_and_spoils_nothing(lab: Lab, checkout: P
     behave(checkout, crash=True)
     with pytest.raises(RunError, match="no such model") as failed:
         run(lab, checkout)
-    assert "6 answers are kept" in failed.value.hint and len(made(lab)) == 6
+    assert "Answers kept: 6" in failed.value.hint and len(made(lab)) == 6
 
 
 def test_a_killed_call_leaves_the_earlier_answers(lab: Lab, checkout: Path) -> None:
@@ -218,7 +218,7 @@ def harvest(lab: Lab, asked: Request, files: dict[str, list[dict[str, Any]]], *,
     write_lines(folder / INPUT, [{"id": str(n), key: f"q{n}"} for n in range(count)])
     for name, rows in files.items():
         write_lines(folder / name, rows)
-    questions = [(f"q{number}", "") for number in range(count)]
+    questions = [f"q{number}" for number in range(count)]
     output = lab.data / "made.jsonl"
     return make_data(lab, Version2(lab.root, "/no/python"), asked, questions, key=Secret(), output=output)
 
@@ -271,7 +271,7 @@ def test_questions_are_read_by_the_names_people_give_them(tmp_path: Path) -> Non
     ]
     path = tmp_path / "questions.jsonl"
     write_lines(path, rows)
-    assert read_questions(path) == [("1 and 1?", "2"), ("Add.\n\n1 and 2", "")]
+    assert read_questions(path) == ["1 and 1?", "Add.\n\n1 and 2"]
     write_lines(path, rows[3:])
     with pytest.raises(DataError, match="its columns: text"):
         read_questions(path)

@@ -15,11 +15,11 @@ from qdl_engine.events import Event
 from qdl_engine.lab import Lab
 from qdl_engine.settings import LabSettings
 from qdl_engine.teachers.address import Secret
-from qdl_engine.upstream.version2 import Question, Request, Version2, request_of
+from qdl_engine.upstream.version2 import Request, Version2, request_of
 from qdl_engine.upstream.version2_run import Report, make_data
 
 KEY = "sk-secret-of-a-key"
-QUESTIONS = [(f"What costs $100 and {number}?", "") for number in range(7)]
+QUESTIONS = [f"What costs $100 and {number}?" for number in range(7)]
 
 PROGRAM = """
 import json, os, re, sys, time
@@ -97,24 +97,18 @@ def starts(folder: Path) -> list[str]:
     return (folder / "starts.txt").read_text(encoding="utf-8").split()
 
 
-def request(
-    job: str = "instruct_distill",
-    *,
-    system_prompt: str = "Pay in $USD.",
-    questions: list[Question] = QUESTIONS,
-    **teacher: Any,
-) -> Request:
+def request(job: str = "instruct_distill", *, system_prompt: str = "Pay in $USD.", **teacher: Any) -> Request:
     """A request with a server as the teacher; `teacher` replaces settings of it."""
     given = {"kind": "server", "url": "http://127.0.0.1:9/v1", "model": "", "temperature": 0.7}
     settings = {"teacher": given | teacher, "system1": {"system_prompt": system_prompt}}
-    return request_of(job, LabSettings.model_validate(settings), questions)
+    return request_of(job, LabSettings.model_validate(settings))
 
 
 def run(
     lab: Lab,
     checkout: Path,
     events: list[Event] | None = None,
-    questions: list[Question] = QUESTIONS,
+    questions: list[str] = QUESTIONS,
     **teacher: Any,
 ) -> Report:
     """One start of `instruct_distill` in the stand-in."""

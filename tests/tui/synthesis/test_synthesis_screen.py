@@ -14,8 +14,7 @@ from qdl_engine.errors import SettingsError
 from qdl_engine.lab import Lab
 from qdl_engine.runs.launch import wait_for
 from qdl_engine.runs.store import list_runs
-from qdl_engine.settings import LabSettings
-from qdl_engine.upstream.version2 import CHECKOUT_VARIABLE, PYTHON_VARIABLE
+from qdl_engine.upstream.version2 import Version2, remember
 from qdl_tui.app import QdlApp
 from qdl_tui.synthesis.form import SynthesisForm
 from qdl_tui.synthesis.screen import SynthesisScreen, open_synthesis
@@ -36,17 +35,10 @@ def lab(lab: Lab) -> Lab:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(tmp_path: Path) -> Path:
     made = make_stand_in(tmp_path / "checkout")
-    monkeypatch.setenv(CHECKOUT_VARIABLE, str(made))
-    monkeypatch.setenv(PYTHON_VARIABLE, sys.executable)
+    remember(Version2(made, sys.executable))
     return made
-
-
-@pytest.fixture
-def no_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(CHECKOUT_VARIABLE, raising=False)
-    monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
 
 
 async def opened(app: QdlApp, pilot: Pilot[None]) -> SynthesisScreen:
@@ -64,25 +56,24 @@ async def previewed(app: QdlApp, pilot: Pilot[None], screen: SynthesisScreen) ->
     return str(screen.query_one("#synthesis-text", Static).content)
 
 
-def test_only_what_is_not_said_already_is_said(lab: Lab) -> None:
-    form = SynthesisForm.read(lab)
+def test_only_what_differs_is_said(lab: Lab) -> None:
+    form = SynthesisForm(lab)
     assert form.words() == ["easydistill", "run", "instruct_distill", str(lab.train_instructions)]
     form.set("output", "made.jsonl")
-    form.set("teacher.temperature", "0.8")
-    assert form.words()[4:] == ["--output", "made.jsonl", "--set", "teacher.temperature=0.8"]
-    with pytest.raises(SettingsError):
-        form.set("teacher.temperature", "9")
-    assert form.values["teacher.temperature"] == "0.8"
+    form.set("settings", "teacher.temperature=0.8 'teacher.model=a b'")
+    changed = ["--set", "teacher.temperature=0.8", "--set", "teacher.model=a b"]
+    assert form.words()[4:] == ["--output", "made.jsonl", *changed]
+    with pytest.raises(SettingsError, match="quote"):
+        form.set("settings", "'open")
+    assert form.words()[6:] == changed
 
 
-def test_a_lab_without_a_server_needs_its_url_and_not_the_name_of_its_weights(lab: Lab) -> None:
-    form = SynthesisForm(lab, LabSettings())
-    assert "URL" in form.missing
-    form.set("teacher.url", URL)
-    assert not form.missing
+def test_a_lab_without_a_server_is_asked_for_one_and_forgets_the_name_of_its_weights(lab: Lab) -> None:
+    lab.settings_file.write_text("", encoding="utf-8")
+    form = SynthesisForm(lab)
     assert form.words()[4:] == [
         *("--set", "teacher.kind=server"),
-        *("--set", f"teacher.url={URL}"),
+        *("--set", "teacher.url="),
         *("--set", "teacher.model="),
     ]
 
@@ -110,16 +101,27 @@ async def test_values_are_edited_by_keys_and_wrong_ones_are_refused(lab: Lab, ch
         await pilot.pause()
         form = screen.form
         assert form is not None and form.values["job"] == "cot_distill"
-        while screen.current is not None and screen.current.key != "teacher.temperature":
-            await pilot.press("j")
-        for typed, kept in (("9", "0.0"), ("1.5", "1.5")):
+        await pilot.press("j", "j")
+        for typed in ("teacher.temperature=9", "teacher.temperature=1.5"):
             await pilot.press("enter")
             await pilot.pause()
             await pilot.press("ctrl+u", *typed, "enter")
             await pilot.pause()
-            assert form.values["teacher.temperature"] == kept
-        shown = await previewed(app, pilot, screen)
+            assert form.values["settings"] == typed
+            shown = await previewed(app, pilot, screen)
+            assert ("0 to 2" in shown) is (typed == "teacher.temperature=9")
         assert '"job_type": "cot_distill"' in shown and '"temperature": 1.5' in shown
+
+
+async def test_without_questions_nothing_starts(lab: Lab, checkout: Path) -> None:
+    lab.train_instructions.unlink()
+    app = QdlApp(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(app, pilot)
+        assert "(required)" in screen_text(app)
+        await pilot.press("r")
+        await settled(app, pilot)
+        assert app.screen is screen and not list_runs(lab)
 
 
 async def test_the_job_is_started_as_a_run_and_shown(lab: Lab, checkout: Path) -> None:
@@ -137,7 +139,7 @@ async def test_the_job_is_started_as_a_run_and_shown(lab: Lab, checkout: Path) -
     assert len(made) == 7
 
 
-async def test_without_an_easydistill_2_the_steps_to_one_are_shown(lab: Lab, no_checkout: None) -> None:
+async def test_without_an_easydistill_2_the_steps_to_one_are_shown(lab: Lab) -> None:
     app = QdlApp(lab)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(app, pilot)
