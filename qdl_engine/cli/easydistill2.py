@@ -26,7 +26,7 @@ Make data with EasyDistill 2.x and the server that [teacher] names (teacher.kind
 {_PURPOSES}
 The job runs detached from this terminal. EasyDistill writes its answers at the end, so an interruption loses
 those of the current call. The same command again asks only the questions that still have no answer;
-FILE_report.json beside the output names them. A job without any answer fails, whatever its exit code."""
+FILE_report.json beside the output lists them. A job without any answer fails, whatever its exit code."""
 
 
 def add_run(group: Group) -> None:

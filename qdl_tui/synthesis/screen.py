@@ -255,9 +255,9 @@ def _preview_text(found: dict[str, Any], command: str) -> Content:
     if (error := found.get("error")) is not None:
         message, hint = printable(error.get("message", "")), printable(error.get("hint") or "")
         return Content.assemble((message, "bold $error"), "\n", hint)
-    earlier = f", {found['answered']:,} answered earlier" if found["answered"] else ""
+    earlier = f", answered earlier: {found['answered']:,}" if found["answered"] else ""
     lines = [
-        f"{found['rows']:,} questions{earlier}; rows go to {found['output']}",
+        f"Questions: {found['rows']:,}{earlier}. Rows go to {found['output']}",
         f"$ {command}",
         "The config (JSON, which is valid YAML):",
         json.dumps(found["config"], ensure_ascii=False, indent=2),

@@ -84,11 +84,11 @@ async def test_the_config_and_the_command_are_shown(lab: Lab, checkout: Path, si
     async with app.run_test(size=size) as pilot:
         screen = await opened(app, pilot)
         shown = await previewed(app, pilot, screen)
-        assert "7 questions; " in shown and '"job_type": "instruct_distill"' in shown
+        assert "Questions: 7." in shown and '"job_type": "instruct_distill"' in shown
         assert f"$ qdl --lab {lab.root} easydistill run" in shown
         text = screen_text(app)
         assert "Make data with EasyDistill 2.x" in text and "instruct_distill" in text
-        assert "enter Edit" in text and "r Run" in text and "7 questions" in text
+        assert "enter Edit" in text and "r Run" in text and "Questions: 7" in text
 
 
 async def test_values_are_edited_by_keys_and_wrong_ones_are_refused(lab: Lab, checkout: Path) -> None:
@@ -134,7 +134,7 @@ async def test_the_job_is_started_as_a_run_and_shown(lab: Lab, checkout: Path) -
         assert app.run_id == run.id and not isinstance(app.screen, SynthesisScreen)
         assert wait_for(run).state == "done"
         screen = await opened(app, pilot)
-        assert "7 answered earlier" in await previewed(app, pilot, screen)
+        assert "answered earlier: 7" in await previewed(app, pilot, screen)
     made = (lab.data / "instruct_distill.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(made) == 7
 
