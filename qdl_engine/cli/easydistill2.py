@@ -1,4 +1,4 @@
-"""`easydistill run`: a job of EasyDistill 2.x, started by us in shards."""
+"""`easydistill run`: make data with EasyDistill 2.x."""
 
 from __future__ import annotations
 
@@ -14,67 +14,54 @@ from qdl_engine.cli.parser import Group
 from qdl_engine.core.errors import SettingsError
 from qdl_engine.core.events import make_event
 from qdl_engine.core.words import two_columns
-from qdl_engine.upstream.version2.options import INPUT_HELP, JOB_PURPOSES, OPTIONS, SHARD_ROWS, check_job
+from qdl_engine.upstream.version2 import INPUT_HELP, JOBS, OPTIONS, check_job
 
 if TYPE_CHECKING:
     from qdl_engine.core.lab import Lab
-    from qdl_engine.settings import LabSettings
-    from qdl_engine.upstream.version2.configs import Job, Wish
-    from qdl_engine.upstream.version2.find import Version2
-    from qdl_engine.upstream.version2.report import Question
+    from qdl_engine.upstream.version2 import Request, Version2
 
-_PURPOSES = "\n".join(f"  {job:22} {purpose}" for job, purpose in JOB_PURPOSES.items())
+_PURPOSES = "\n".join(f"  {job:22} {purpose}" for job, purpose in JOBS.items())
 _DESCRIPTION = f"""\
-Let EasyDistill 2.x make data, by the server that [teacher] names (teacher.kind = "server"):
+Make data with EasyDistill 2.x and the server that [teacher] names (teacher.kind = "server"):
 {_PURPOSES}
-It is started shard by shard in a run that outlives this terminal; an interruption costs one shard, and the
-same command again goes on. Rows are counted: no answer at all is a failure, whatever its exit code. Rows
-without an answer are asked again at the end, and by the same command later; those still without one are named
-in FILE_report.json beside the output."""
+The job runs detached from this terminal. EasyDistill writes its answers at the end, so an interruption loses
+those of the current call. The same command again asks only the questions that still have no answer;
+FILE_report.json beside the output lists them. A job without any answer fails, whatever its exit code."""
 
 
 def add_run(group: Group) -> None:
-    command = group.command("run", run, "let EasyDistill 2.x make data, shard by shard", _DESCRIPTION)
-    command.add_argument("job", metavar="JOB", help=", ".join(JOB_PURPOSES))
+    command = group.command("run", run, "make data with EasyDistill 2.x", _DESCRIPTION)
+    command.add_argument("job", metavar="JOB", help=", ".join(JOBS))
     command.add_argument("input", metavar="FILE", help=INPUT_HELP)
-    for option in OPTIONS:
-        command.add_argument(
-            option.flag,
-            type=int if option is SHARD_ROWS else str,
-            default=option.default,
-            metavar=option.accepts,
-            help=option.help,
-        )
-    command.add_argument(
-        "--dry-run", action="store_true", help="show the first shard's config, and start nothing"
-    )
+    for name, text in OPTIONS.items():
+        command.add_argument(f"--{name}", default="", metavar="PATH", help=text)
+    command.add_argument("--dry-run", action="store_true", help="show the config and start nothing")
     add_run_options(command)
 
 
 def run(context: Context, given: Namespace) -> int:
     from qdl_engine.cli.watching import follow
     from qdl_engine.runs.launch import start_job
-    from qdl_engine.upstream.version2.find import find_version2, remember
+    from qdl_engine.upstream.version2 import Version2, find_version2, remember, request_of
+    from qdl_engine.upstream.version2_run import read_questions
 
     check_job(given.job)
     lab, settings = context.open_lab(), context.settings()
-    if given.shard_rows < 1:
-        raise SettingsError(f"--shard-rows must be 1 or more, not {given.shard_rows}")
     path = Path(given.input).expanduser().absolute()
     output = Path(given.output).expanduser().absolute() if given.output else lab.data / f"{given.job}.jsonl"
     if given.in_run:
-        return _inside(context, given, path, output)
+        questions = read_questions(path)
+        request = request_of(given.job, settings)
+        return _inside(context, Version2(Path(given.checkout), given.python), request, questions, output)
     _check_output(lab, path, output)
     installation = find_version2(given.checkout, given.python)
-    questions = _questions(path)
-    wish = _wish(given.job, settings, questions)
-    wish.check()
+    questions = read_questions(path)
+    request = request_of(given.job, settings)
     if given.dry_run:
-        return _show(context, given, wish, installation, questions, output)
+        return _show(context, installation, request, questions, output)
     remember(installation)
     words = ["easydistill", "run", given.job, str(path), "--output", str(output)]
     words += ["--checkout", str(installation.checkout), "--python", installation.python]
-    words += ["--shard-rows", str(given.shard_rows)]
     given.name = given.name or given.job
     if given.detach:
         return detach(context, given, words)
@@ -84,90 +71,74 @@ def run(context: Context, given: Namespace) -> int:
 
 
 def _check_output(lab: Lab, path: Path, output: Path) -> None:
-    """Refuse an output that takes the place of the input, of the lab's own files, or of what others made."""
+    """Refuse an output that would replace the input, a file of the lab's, or what somebody else made."""
     from qdl_engine.models.outputs import check_output_file
+    from qdl_engine.upstream.version2_run import report_file
 
     reports = (lab.label_report, lab.score_report, lab.report_file("system1"), lab.report_file("system2"))
     kept = [path, lab.settings_file, *reports]
     check_output_file(output, "--output", kept=kept)
-    report = output.with_name(f"{output.stem}_report.json")
-    check_output_file(report, "The report beside --output", kept=kept)
-    if output.exists() and output.stat().st_size and not report.is_file():
+    check_output_file(report_file(output), "The report beside --output", kept=kept)
+    if output.exists() and output.stat().st_size and not report_file(output).is_file():
         raise SettingsError(
-            f"--output: {output} is there already, and no job of EasyDistill 2.x wrote it",
+            f"--output: {output} exists, and no job of EasyDistill 2.x wrote it",
             "Name another file, or move that one away.",
         )
 
 
 def _show(
     context: Context,
-    given: Namespace,
-    wish: Wish,
     installation: Version2,
-    questions: list[Question],
+    request: Request,
+    questions: list[str],
     output: Path,
 ) -> int:
-    """What a run would do: the config of its first shard, and how each shard is started."""
-    from qdl_engine.upstream.version2.configs import ShardFiles, shard_config
-    from qdl_engine.upstream.version2.shards import shards_home
+    """What a run would do: the config for the questions without an answer, and the command that runs it."""
+    from qdl_engine.upstream.version2 import CONFIG, config_of
+    from qdl_engine.upstream.version2_run import calls_home, count_answered
 
-    home = shards_home(context.lab, wish, questions, given.shard_rows)
-    files = ShardFiles(home / "shard-00000")
-    config = shard_config(wish, files)
+    folder = calls_home(context.lab, request) / "call-NEW"
+    config = config_of(request, folder)
+    answered = count_answered(context.lab, request, questions)
+    command = shlex.join(installation.command(folder / CONFIG))
     value = {
-        "job": wish.job,
+        "job": request.job,
         "rows": len(questions),
-        "shards": -(-len(questions) // given.shard_rows),
-        "done": len(list(home.glob("shard-*"))),
+        "answered": answered,
         "output": str(output),
         "config": config,
-        "command": shlex.join(installation.command(files.config)),
+        "command": command,
     }
-    lines = [
-        (name, f"{value[name]:,}" if name != "output" else str(output))
-        for name in ("rows", "shards", "done", "output")
-    ]
-    text = (
-        f"{two_columns(lines)}\n\n{json.dumps(config, ensure_ascii=False, indent=2)}\n\n$ {value['command']}"
-    )
-    context.emit(value, text)
+    figures = [("rows", f"{len(questions):,}"), ("answered", f"{answered:,}"), ("output", str(output))]
+    shown = json.dumps(config, ensure_ascii=False, indent=2)
+    context.emit(value, f"{two_columns(figures)}\n\n{shown}\n\n$ {command}")
     return 0
 
 
-def _questions(path: Path) -> list[Question]:
-    from qdl_engine.upstream.version2.questions import read_questions
-
-    return read_questions(path)
-
-
-def _wish(job: Job, settings: LabSettings, questions: list[Question]) -> Wish:
-    from qdl_engine.upstream.version2.configs import wish_of
-
-    return wish_of(job, settings, by_reference=all(answer for _, answer in questions))
-
-
-def _inside(context: Context, given: Namespace, path: Path, output: Path) -> int:
+def _inside(
+    context: Context,
+    installation: Version2,
+    request: Request,
+    questions: list[str],
+    output: Path,
+) -> int:
     """What the run's own process does."""
     from qdl_engine.settings.address import read_key
-    from qdl_engine.upstream.version2.find import Version2
-    from qdl_engine.upstream.version2.shards import run_shards
+    from qdl_engine.upstream.version2_run import make_data
 
-    settings = context.settings()
-    teacher = settings.teacher
+    teacher = context.settings().teacher
     key_file = str(context.lab.root / teacher.api_key_file) if teacher.api_key_file else ""
-    questions = _questions(path)
     with in_run_sink() as sink:
-        report = run_shards(
+        report = make_data(
             context.lab,
-            Version2(Path(given.checkout), given.python),
-            _wish(given.job, settings, questions),
+            installation,
+            request,
             questions,
             key=read_key(teacher.api_key_env, key_file),
             output=output,
-            shard_rows=given.shard_rows,
             on_event=sink,
         )
-        left = f". {report.lost_text()}" if report.lost else ""
-        sink(make_event("note", message=f"Wrote {report.written:,} rows to {output}{left}"))
+        lost = f". {report.lost_text}" if report.lost else ""
+        sink(make_event("note", message=f"Wrote {report.written:,} rows to {output}{lost}"))
     print(report.table(), flush=True)
     return 0

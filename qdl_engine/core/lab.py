@@ -114,8 +114,8 @@ class Lab:
         return self.data / "score_report.json"
 
     @property
-    def shards(self) -> Path:
-        """Where jobs of EasyDistill 2.x keep the shards they are done with."""
+    def easydistill2(self) -> Path:
+        """Keeps what EasyDistill 2.x was asked and what it answered."""
         return self.data / "easydistill2"
 
     @property

@@ -259,20 +259,22 @@ def _place(checkout: Path, python: str, record: EasyDistillRecord | None) -> Che
 
 
 def _easydistill2() -> Check:
-    """The one that `qdl easydistill run` would start, tried; nothing else needs it."""
+    """Try the EasyDistill 2.x that `qdl easydistill run` would start; nothing else needs it."""
+    from qdl_engine.core.lab import user_settings_file
+    from qdl_engine.settings.user import load_user_settings
     from qdl_engine.upstream.find import commit_of
-    from qdl_engine.upstream.version2.find import find_version2, named_checkout
+    from qdl_engine.upstream.version2 import find_version2
 
     try:
-        checkout, by = named_checkout()
-        if not checkout:
-            cure = "Only qdl easydistill run needs one; it says the steps."
-            return Check("easydistill2", "note", "no EasyDistill 2.x is named", cure)
+        if not load_user_settings().easydistill2.checkout:
+            cure = "Only qdl easydistill run needs it; that command explains how."
+            return Check("easydistill2", "note", "EasyDistill 2.x is not configured", cure)
         found = find_version2()
     except LabError as error:
         return Check("easydistill2", "note", error.message, error.hint)
     commit = commit_of(found.checkout)
     detail = f"2.x at {found.checkout}" + (f" ({commit[:7]})" if commit else "")
+    by = f"recorded in {user_settings_file()}"
     return Check("easydistill2", "ok", f"{detail}, run by {found.python}; it starts; {by}")
 
 

@@ -59,7 +59,7 @@ class DataScreen(DataReadingScreen):
             "make",
             "EasyDistill 2.x",
             show=False,
-            tooltip="Let EasyDistill 2.x make data, by a server",
+            tooltip="Make data with EasyDistill 2.x and a server",
             id="data.make",
         ),
         Binding("g,home", "end(0)", "First row", show=False, id="data.first"),
@@ -201,9 +201,9 @@ class DataScreen(DataReadingScreen):
         self.app.push_screen(MappingScreen(self.system), lambda _: self.draw())
 
     def action_make(self) -> None:
-        from qdl_tui.screens.making import open_making
+        from qdl_tui.synthesis.screen import open_synthesis
 
-        open_making(self.lab_app)
+        open_synthesis(self.lab_app)
 
     # The prompt ------------------------------------------------------------------------------------------
 

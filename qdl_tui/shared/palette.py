@@ -96,24 +96,24 @@ class LabCommands(Provider):
             )
             for system, name in SYSTEM_NAMES.items()
         ]
-        making: list[Command] = [
+        synthesis: list[Command] = [
             (
                 "Make data with EasyDistill 2.x",
-                "Answers, chains, scored chains or preferences, by a server; it is started from there",
-                self._open_making,
+                "Answers, chains, scored chains or preferences; shows the config before it starts",
+                self._open_synthesis,
             )
         ]
         comparisons: list[Command] = [
             (f"Open comparison {name}", about, partial(self._app.show_comparison, name))
             for name, about in self._comparisons
         ]
-        there = [*preflights, *making] if self._settings else []
+        there = [*preflights, *synthesis] if self._settings else []
         return [*self._actions(), *there, *runs, *comparisons, *settings]
 
-    def _open_making(self) -> None:
-        from qdl_tui.screens.making import open_making
+    def _open_synthesis(self) -> None:
+        from qdl_tui.synthesis.screen import open_synthesis
 
-        open_making(self._app)
+        open_synthesis(self._app)
 
     async def discover(self) -> Hits:
         for title, help_text, act in self._commands():

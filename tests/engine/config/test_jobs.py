@@ -11,7 +11,7 @@ import pytest
 from qdl_engine.config.jobs import TRAIN_ONLY, check_job_type
 from qdl_engine.core.errors import SettingsError
 from qdl_engine.upstream.foreign.config import RUNNABLE
-from qdl_engine.upstream.version2.configs import JOBS as JOBS_2
+from qdl_engine.upstream.version2 import JOBS as JOBS_2
 
 JOBS = [
     "kd_black_box_train_only",

@@ -17,8 +17,7 @@ from qdl_engine.settings.user import (
     Version2Record,
     save_user_settings,
 )
-from qdl_engine.upstream.version2.find import CHECKOUT_VARIABLE, PYTHON_VARIABLE
-from tests.engine.upstream.version1.stand_in import make_stand_in
+from tests.engine.upstream.version2_stand_in import make_stand_in
 from tests.tiny import make_tiny_model
 
 
@@ -26,8 +25,6 @@ from tests.tiny import make_tiny_model
 def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the developer's own settings."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-    for name in (CHECKOUT_VARIABLE, PYTHON_VARIABLE):
-        monkeypatch.delenv(name, raising=False)
 
 
 def checks(lab: Lab) -> dict[str, Check]:
@@ -171,7 +168,7 @@ def test_broken_settings_of_the_user_are_said(tmp_path: Path) -> None:
     assert check.state == "note" and "easydistill.pyton" in check.detail
 
 
-def test_the_easydistill_2_that_was_used_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_easydistill_2_that_was_used_is_tried(tmp_path: Path) -> None:
     lab = Lab.at(tmp_path / "none")
     check = checks(lab)["easydistill2"]
     assert check.state == "note" and "qdl easydistill run" in check.cure
@@ -185,7 +182,7 @@ def test_the_easydistill_2_that_was_used_is_tried(tmp_path: Path, monkeypatch: p
     (checkout / "openai.py").write_text("import no_such_module", encoding="utf-8")
     check = checks(lab)["easydistill2"]
     assert check.state == "note" and "no_such_module" in check.detail and "pip install" in check.cure
-    monkeypatch.setenv(CHECKOUT_VARIABLE, str(tmp_path / "gone"))
+    save_user_settings(UserSettings(easydistill2=Version2Record(checkout=str(tmp_path / "gone"))))
     assert "gone" in checks(lab)["easydistill2"].detail
 
 

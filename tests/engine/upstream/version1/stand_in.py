@@ -1,10 +1,26 @@
-"""A stand-in for an EasyDistill 2.x checkout: it writes what 2.0 writes for `instruct_distill`, and fails as
-it is told to in `behaviour.json`, where `starts.txt` counts how often it was started on each shard."""
+"""A stand-in for a checkout of EasyDistill 2.x, and what the tests ask it.
+
+It writes what 2.0 writes for `instruct_distill`, and fails as `behaviour.json` says, where questions have
+the last number in them as a name; `starts.txt` has the numbers of each start on a line.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
+
+from qdl_engine.events import Event
+from qdl_engine.lab import Lab
+from qdl_engine.teachers.address import Secret
+
+from qdl_engine.settings import LabSettings
+from qdl_engine.upstream.version2 import Request, Version2, request_of
+from qdl_engine.upstream.version2_run import Report, make_data
+
+KEY = "sk-secret-of-a-key"
+QUESTIONS = [f"What costs $100 and {number}?" for number in range(7)]
 
 PROGRAM = """
 import json, os, re, sys, time
@@ -17,9 +33,9 @@ config = json.loads(Path(sys.argv[-1]).read_text(), object_hook=lambda pairs: {
 })
 rows = [json.loads(line) for line in Path(config["dataset"]["input_path"]).read_text().splitlines()]
 behaviour = json.loads((here / "behaviour.json").read_text())
-first = rows[0]["id"]
+number = lambda row: re.findall(r"\\d+", row["instruction"])[-1]
 with open(here / "starts.txt", "a") as handle:
-    handle.write(first + "\\n")
+    handle.write("".join(map(number, rows)) + "\\n")
 print("- openai - INFO - key " + os.environ["OPENAI_API_KEY"], file=sys.stderr, flush=True)
 if behaviour.get("halves"):
     said = ("\u00e9 " + os.environ["OPENAI_API_KEY"] + "\\n").encode()
@@ -27,29 +43,32 @@ if behaviour.get("halves"):
         sys.stderr.buffer.write(piece)
         sys.stderr.buffer.flush()
         time.sleep(0.05)
-if behaviour.get("hang") == first:
+if behaviour.get("hang"):
     (here / "hanging").touch()
     time.sleep(600)
-if behaviour.get("crash") == first:
+if behaviour.get("crash"):
     raise ValueError("no such model")
+for done in range(len(rows) + 1):
+    bar = f"Generating responses:  9%|###  | {done}/{len(rows)} [00:00<00:00, 3.5it/s]"
+    print("\\r" + bar, end="", file=sys.stderr)
+print(file=sys.stderr)
 with open(config["dataset"]["output_path"], "w") as handle:
     for row in reversed(rows):
-        if behaviour.get("silent") == first or row["id"] in behaviour.get("lose", []):
+        if number(row) in behaviour.get("lose", []):
             print("- x - ERROR - Failed to generate for instruction", row["id"], "after 4 attempts: 500",
                   file=sys.stderr)
             continue
         answer = "It is " + row["instruction"]
-        if row["id"] in behaviour.get("quote", []):
+        if number(row) in behaviour.get("quote", []):
             answer = "Your key: " + os.environ["OPENAI_API_KEY"]
-        if row["id"] in behaviour.get("half", []):
+        if number(row) in behaviour.get("half", []):
             answer = "half " + chr(0xd800)
         turns = [
             {"role": "system", "content": config["generation"]["system_prompt"]},
             {"role": "user", "content": row["instruction"]},
             {"role": "assistant", "content": answer},
         ]
-        if row["id"] in behaviour.get("spoil", []):
-            handle.truncate(0)
+        if number(row) in behaviour.get("spoil", []):
             handle.write(chr(0xd800))
         handle.write(json.dumps({"messages": turns, "metadata": {"request_id": row["id"]}}) + "\\n")
 """
@@ -75,5 +94,46 @@ def behave(folder: Path, **behaviour: object) -> None:
 
 
 def starts(folder: Path) -> list[str]:
-    """The first id of each shard that was started, in order."""
+    """The numbers of the questions of each start, in order."""
     return (folder / "starts.txt").read_text(encoding="utf-8").split()
+
+
+def request(job: str = "instruct_distill", *, system_prompt: str = "Pay in $USD.", **teacher: Any) -> Request:
+    """A request with a server as the teacher; `teacher` replaces settings of it."""
+    given = {"kind": "server", "url": "http://127.0.0.1:9/v1", "model": "", "temperature": 0.7}
+    settings = {"teacher": given | teacher, "system1": {"system_prompt": system_prompt}}
+    return request_of(job, LabSettings.model_validate(settings))
+
+
+def run(
+    lab: Lab,
+    checkout: Path,
+    events: list[Event] | None = None,
+    questions: list[str] = QUESTIONS,
+    **teacher: Any,
+) -> Report:
+    """One start of `instruct_distill` in the stand-in."""
+    return make_data(
+        lab,
+        Version2(checkout, sys.executable),
+        request(**teacher),
+        questions,
+        key=Secret(KEY),
+        output=lab.data / "made.jsonl",
+        on_event=(events if events is not None else []).append,
+    )
+
+
+def made(lab: Lab) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (lab.data / "made.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def make_lab(folder: Path) -> Lab:
+    """A lab whose path 2.x would expand."""
+    lab = Lab.at(folder / "a $HOME lab")
+    lab.create_directories()
+    return lab
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The form that makes data with EasyDistill 2.x."""
