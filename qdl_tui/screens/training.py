@@ -17,11 +17,11 @@ from qdl_engine.runs.record import number_of
 from qdl_engine.runs.store import Run
 from qdl_tui.feed import TrainingFeed, TrainingView, number_text, runs_with_curves
 from qdl_tui.keys_in_turn import DIALOG
+from qdl_tui.log.pane import LogPane
 from qdl_tui.run_text import figures, fit, head, paragraphs, told_of
 from qdl_tui.screens.dialogs import ChooseScreen
 from qdl_tui.screens.run_actions import RunActionsScreen
 from qdl_tui.widgets.chart_panels import ChartPanels
-from qdl_tui.widgets.log_pane import LogPane
 from qdl_tui.widgets.split_panes import SplitPanes
 
 STATE_LOOKS = {
