@@ -130,10 +130,16 @@ class Snapshot:
     thread never starts, the descriptor is closed when this object is collected.
     """
 
-    def __init__(self, descriptor: int, size: int, generation: int) -> None:
+    def __init__(self, file: LogFile, descriptor: int) -> None:
         self._handle = open(descriptor, "rb", buffering=0)  # noqa: SIM115
-        self.size = size
-        self.generation = generation
+        self.file = file
+        self.size = file.index.end
+        self._generation = file.generation
+
+    @property
+    def is_current(self) -> bool:
+        """Whether lines found in it still have the same numbers in the file."""
+        return self._generation == self.file.generation
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer when the file was truncated meanwhile."""
@@ -282,23 +288,18 @@ class LogFile:
         tail = self.read(end - PART, PART).rstrip(b"\r\n")
         return tail if b"\r" in tail else self.read(begin, PART)
 
-    def snapshot(self) -> Snapshot | None:
-        """The file as far as it is known now, to read in another thread; None when there is no file."""
-        if self._descriptor is None:
-            return None
-        return Snapshot(os.dup(self._descriptor), self.index.end, self.generation)
+    def snapshot(self) -> Snapshot:
+        """The file as far as it is known now, to read in another thread; empty when there is no file."""
+        known = self._descriptor
+        return Snapshot(self, os.open(os.devnull, os.O_RDONLY) if known is None else os.dup(known))
 
-    def adopt(self, generation: int, counts: array[int]) -> int:
-        """Take over the counts of the first blocks.
-
-        Args:
-            generation: That of the snapshot in which they were counted.
-            counts: What `count_blocks` returned.
+    def adopt(self, source: Snapshot, counts: array[int]) -> int:
+        """Take over the counts of the first blocks, which `count_blocks` made in a snapshot.
 
         Returns:
             By how many lines the numbers move up; 0 when the counts are of a file that is gone.
         """
-        if generation != self.generation or self.whole or len(counts) != self.index.first_block + 1:
+        if not source.is_current or self.whole or len(counts) != self.index.first_block + 1:
             return 0
         return self.index.prepend(counts)
 

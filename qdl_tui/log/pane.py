@@ -18,7 +18,6 @@ from textual.widgets import Input, Static
 from textual.worker import Worker, WorkerState
 
 from qdl_engine.text import one_line
-from qdl_tui.log.file import LogFile, Snapshot
 from qdl_tui.log.rows import LineFilter
 from qdl_tui.log.search import Pattern, PatternError, find_line
 from qdl_tui.log.view import LogView
@@ -176,9 +175,11 @@ class LogPane(Vertical):
         if not number.isdecimal() or len(number) > 15:
             self._say(f"no line {where[:20]!r}: type a number, 50% or $")
             return
-        self.view.when_whole(lambda: self._goto(int(number), percent=where.endswith("%")))
+        self._goto(int(number), percent=where.endswith("%"))
 
-    def _goto(self, number: int, *, percent: bool) -> None:
+    @work(exclusive=True, group="log-goto")
+    async def _goto(self, number: int, *, percent: bool) -> None:
+        await self.view.numbered()
         count = self.view.rows.file.lines
         line = count * min(number, 100) // 100 if percent else number - 1
         self.notice = f"last line is {count:,}" if line >= max(1, count) and not percent else ""
@@ -190,49 +191,40 @@ class LogPane(Vertical):
         """Mark a text; go to its last match when following, else to the next one from the top row."""
         backward = self.view.follow
         self.view.set_mark(Pattern(text, regex))
-        self._start_search(backward, from_current=False)
+        self._search(backward, from_current=False)
 
     def action_find(self, backward: bool) -> None:
         """Go to the next match, or to the previous one."""
         if self.view.mark is None:
             self.action_ask("search")
         else:
-            self._start_search(backward)
+            self._search(backward)
 
-    def _start_search(self, backward: bool, *, from_current: bool = True) -> None:
-        self.workers.cancel_group(self, "log-search")
-        self.view.when_whole(lambda: self._search_from_here(backward, from_current))
-
-    def _search_from_here(self, backward: bool, from_current: bool) -> None:
-        view, file = self.view, self.view.rows.file
-        source = file.snapshot()
-        if source is None:
+    @work(exclusive=True, group="log-search", exit_on_error=False)
+    async def _search(self, backward: bool, *, from_current: bool = True) -> None:
+        """Find a match from here to the end, then in the rest; only among the lines that the filter keeps."""
+        view = self.view
+        await view.numbered()
+        file, kept, pattern = view.rows.file, view.rows.filter, view.mark
+        if not file.lines or pattern is None:
             self._say("no log yet")
             return
         edge = view.top + (view.height if backward else -1)
         line = view.current if from_current and view.current is not None else view.rows.line_of(edge)
-        start = file.line_start(line if backward else line + 1)
-        assert view.mark is not None
+        start, source = file.line_start(line if backward else line + 1), file.snapshot()
         self._say("searching…")
-        self._search(file, source, view.mark, start, backward)
-
-    @work(exclusive=True, group="log-search", exit_on_error=False)
-    async def _search(
-        self, file: LogFile, source: Snapshot, pattern: Pattern, start: int, backward: bool
-    ) -> None:
-        kept = self.view.rows.filter
         find = partial(find_line, pattern, source.read, start, source.size, backward=backward)
         shown = kept.lines_in if kept else None
         hit = await source.in_thread(lambda cancelled: find(cancelled=cancelled, shown=shown))
-        if not self._is_current(file, source):
+        if not source.is_current:
             self._say("the file changed; search again")
         elif hit is None:
             self._say(f"not found: {pattern.text[:40]}")
         else:
             self.notice = "search wrapped around" if hit.wrapped else ""
             line = file.line_at(hit.offset)
-            self.view.reveal(line)
-            self.view.show_match(line)
+            view.reveal(line)
+            view.show_match(line)
 
     # Filter ----------------------------------------------------------------------------------------------
 
@@ -240,35 +232,24 @@ class LogPane(Vertical):
         """Show only the lines with a text; `!text` hides those; an empty text shows all."""
         self.workers.cancel_group(self, "log-filter")
         text, invert = (text[1:], True) if text.startswith("!") else (text, False)
-        if not text:
-            self._show_filtered(None)
-            return
-        chosen = LineFilter(Pattern(text, regex), invert=invert)
-        self._say("filtering…")
-        self.view.when_whole(lambda: self._start_filter(chosen))
-
-    def _start_filter(self, chosen: LineFilter) -> None:
-        file = self.view.rows.file
-        source = file.snapshot()
-        if source is None:
-            self._show_filtered(chosen)
+        if text:
+            self._say("filtering…")
+            self._filter(LineFilter(Pattern(text, regex), invert=invert))
         else:
-            self._filter(file, source, chosen, file.index.line_end)
+            self.notice = ""
+            self.view.set_filter(None)
 
     @work(exclusive=True, group="log-filter", exit_on_error=False)
-    async def _filter(self, file: LogFile, source: Snapshot, chosen: LineFilter, stop: int) -> None:
+    async def _filter(self, chosen: LineFilter) -> None:
+        await self.view.numbered()
+        file = self.view.rows.file
+        source, stop = file.snapshot(), file.index.line_end
         await source.in_thread(lambda cancelled: chosen.scan(source.read, stop, cancelled=cancelled))
-        if self._is_current(file, source):
-            self._show_filtered(chosen)
+        if source.is_current:
+            self.notice = ""
+            self.view.set_filter(chosen)
         else:
             self._say("the file changed; filter again")
-
-    def _show_filtered(self, chosen: LineFilter | None) -> None:
-        self.notice = ""
-        self.view.set_filter(chosen)
-
-    def _is_current(self, file: LogFile, source: Snapshot) -> bool:
-        return file is self.view.rows.file and file.generation == source.generation
 
     @on(Worker.StateChanged)
     def _worker_failed(self, event: Worker.StateChanged) -> None:

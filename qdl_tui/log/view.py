@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from qdl_tui.log.file import LogFile, Snapshot, count_blocks
+from qdl_tui.log.file import Snapshot, count_blocks
 from qdl_tui.log.rows import LineFilter, LogRows
 from qdl_tui.log.search import Pattern
 from qdl_tui.log.text import line_text, wrap_cuts
@@ -99,7 +100,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         """The line of the last match, underlined."""
         self.first_look: Callable[[Key], bool] | None = None
         """Sees each key before any binding; True takes it."""
-        self._when_whole: Callable[[], None] | None = None
+        self._numbered = asyncio.Event()
         self._top_hidden = (0, 0)
         """A row, and how many of its wrapped parts are above the view while it is the one at the top."""
         self._strips: dict[int, Strip] = {}
@@ -127,7 +128,8 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         """Show another file from its end."""
         self.rows.file.close()
         self.rows = LogRows(path)
-        self.mark, self.current, self._when_whole = None, None, None
+        self.workers.cancel_node(self)
+        self.mark, self.current = None, None
         self.shift, self.follow = 0, True
         self._forget()
         self.tick()
@@ -177,12 +179,11 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
 
     # The file --------------------------------------------------------------------------------------------
 
-    def when_whole(self, action: Callable[[], None]) -> None:
-        """Do it now, or as soon as lines are numbered from the start of the file."""
-        if not self.rows.file.whole:
-            self._when_whole = action
-        else:
-            action()
+    async def numbered(self) -> None:
+        """Wait until lines are numbered from the start of the file."""
+        while not self.rows.file.whole:
+            self._numbered.clear()
+            await self._numbered.wait()
 
     def tick(self) -> None:
         """Take in what was written since the last look."""
@@ -193,21 +194,18 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         if reset:
             self.current = None
             self._forget()
-            source = None if file.whole else file.snapshot()
-            if source is not None:
-                self._count(file, source)
+            self._numbered.set()
+            if not file.whole:
+                self._count(file.snapshot(), file.index.first_block)
         if news:
             self.sync()
             self.post_message(self.Changed(reset=reset and before > 0))
 
     @work(exclusive=True, group="log-index", exit_on_error=False)
-    async def _count(self, file: LogFile, source: Snapshot) -> None:
+    async def _count(self, source: Snapshot, blocks: int) -> None:
         """Number the lines of a big file from its start while its last page is on the screen already."""
-        blocks = file.index.first_block
         counts = await source.in_thread(lambda cancelled: count_blocks(source.read, blocks, cancelled))
-        if file is not self.rows.file:
-            return
-        moved = file.adopt(source.generation, counts)
+        moved = source.file.adopt(source, counts)
         keep = self.scroll_y + moved
         if self.current is not None:
             self.current += moved
@@ -215,9 +213,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self.sync()
         if not self.follow:
             self.scroll_to_row(keep)
-        if file.whole and self._when_whole is not None:
-            action, self._when_whole = self._when_whole, None
-            action()
+        self._numbered.set()
         self.post_message(self.Changed())
 
     # Where the view is -----------------------------------------------------------------------------------
@@ -314,10 +310,14 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
 
     def action_top(self) -> None:
         """Go to the first line of the file, numbered yet or not, and stop following."""
-        self._to_first_row()
-        self.when_whole(self._to_first_row)
+        self.follow = False
+        self.scroll_to_row(0)
+        if not self.rows.file.whole:
+            self._top_when_numbered()
 
-    def _to_first_row(self) -> None:
+    @work(exclusive=True, group="log-top")
+    async def _top_when_numbered(self) -> None:
+        await self.numbered()
         self.follow = False
         self.scroll_to_row(0)
 

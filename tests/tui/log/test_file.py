@@ -79,22 +79,20 @@ async def test_big_file_shows_its_tail_before_it_is_counted(tmp_path: Path) -> N
     assert file.read_lines(file.lines - 1, 1) == [b"line 049999"]
     append(path, b"one more\n")
     source, blocks = file.snapshot(), file.index.first_block
-    assert source is not None
     counts = await source.in_thread(lambda cancelled: count_blocks(source.read, blocks, cancelled))
     file.poll()
     known = file.lines
-    moved = file.adopt(source.generation, counts)
+    moved = file.adopt(source, counts)
     assert file.whole
     assert file.lines == known + moved == 50_001
     assert file.read_lines(0, 2) == [b"line 000000", b"line 000001"]
     assert file.read_lines(31_234, 1) == [b"line 031234"]
     assert file.read_lines(50_000, 1) == [b"one more"]
-    assert file.adopt(source.generation, counts) == 0
+    assert file.adopt(source, counts) == 0
 
 
 async def test_a_thread_that_is_cancelled_ends_and_closes_its_own_snapshot(mixed: Path) -> None:
     source = opened(mixed).snapshot()
-    assert source is not None
     started, ended = threading.Event(), threading.Event()
 
     def work(cancelled: log_file.Cancelled) -> None:
@@ -115,7 +113,7 @@ def test_growth_is_bounded_per_poll_and_nothing_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     file = opened(path)
     assert file.lines == 0
-    assert file.snapshot() is None
+    assert file.snapshot().size == 0
     path.write_bytes(b"first\nhalf")
     assert file.poll()
     assert file.generation == 1
@@ -147,11 +145,12 @@ def test_a_file_truncated_or_replaced_starts_over(tmp_path: Path, how: str) -> N
         assert not file.poll()
         assert file.read_lines(0, 1) == [b"old 1"]
         return
-    before = file.generation
+    before, source = file.generation, file.snapshot()
     assert file.poll()
     assert file.generation == before + 1
     assert file.read_lines(0, 1) == [b"new"]
-    assert file.adopt(before, count_blocks(file.read, 0, bool)) == 0
+    assert not source.is_current
+    assert file.adopt(source, count_blocks(file.read, 0, bool)) == 0
 
 
 def test_a_progress_bar_that_never_ends_its_line_is_read_in_part(tmp_path: Path) -> None:
@@ -208,7 +207,7 @@ def test_whatever_happens_to_the_file_the_rows_are_its_lines(tmp_path: Path, see
             append(path, b"".join(chance.choices(parts, k=chance.choice([1, 50]))))
         rows.poll()
         file = rows.file
-        file.adopt(file.generation, count_blocks(file.read, file.index.first_block, bool))
+        file.adopt(file.snapshot(), count_blocks(file.read, file.index.first_block, bool))
         if chance.random() < 0.5:
             continue
         rows.poll()
