@@ -264,6 +264,13 @@ async def test_big_file_opens_at_its_end_and_is_numbered_later(
         assert app.rows()[0] == "line 54321"
         await press("G")
         assert app.rows()[6:] == ["line 100000", " FOLLOW  100,000/100,000"]
+        path.unlink()
+        write(path, 1, 100_000)
+        app.pane.view.tick()
+        assert "numbering" in app.pane.status
+        app.pane.search("line 77777")  # Before the lines are numbered.
+        await press()
+        assert app.pane.view.current == 77_776
 
 
 @pytest.mark.parametrize("letters", ["abcdefghijklmnopqrstuvwxyz", "损失函数训练步骤"])
