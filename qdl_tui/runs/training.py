@@ -16,13 +16,13 @@ from qdl_engine.core.lab import Lab
 from qdl_engine.runs.record import number_of
 from qdl_engine.runs.store import Run
 from qdl_tui.chart.panels import ChartPanels
+from qdl_tui.log.pane import LogPane
 from qdl_tui.runs.actions import RunActionsScreen
 from qdl_tui.runs.feed import TrainingFeed, TrainingView, number_text, runs_with_curves
 from qdl_tui.runs.text import figures, fit, head, paragraphs, told_of
 from qdl_tui.shared.dialogs import ChooseScreen
 from qdl_tui.shared.keys_in_turn import DIALOG
 from qdl_tui.shared.split_panes import SplitPanes
-from qdl_tui.widgets.log_pane import LogPane
 
 STATE_LOOKS = {
     "queued": ("·", "$text-muted"),

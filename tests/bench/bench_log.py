@@ -48,7 +48,7 @@ def run_app(path: Path, figures: Path) -> None:
     """The app under test; it writes its own figures when it ends."""
     from textual.app import App, ComposeResult
 
-    from qdl_tui.widgets.log_pane import LogPane
+    from qdl_tui.log.pane import LogPane
 
     class BenchApp(App[None]):
         BINDINGS = [("o", "open", "Open"), ("q", "quit", "Quit"), ("r", "mark", "Restart the figures")]
@@ -89,8 +89,8 @@ def run_app(path: Path, figures: Path) -> None:
                 before = time.monotonic()
                 await asyncio.sleep(0.01)
                 self.lags.append(time.monotonic() - before - 0.01)
-                file = self.query_one(LogPane).view.lines.file
-                if file is not None and path.exists():
+                file = self.query_one(LogPane).view.rows.file
+                if path.exists():
                     self.behind.append(path.stat().st_size - file.index.end)
 
     BenchApp().run()

@@ -7,7 +7,7 @@ import re
 import pytest
 from rich.style import Style
 
-from qdl_tui.widgets.log_text import CELLS, clean, fold, line_text
+from qdl_tui.log.text import CELLS, clean, fold, line_text
 
 
 @pytest.mark.parametrize(

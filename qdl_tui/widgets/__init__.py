@@ -1,1 +1,0 @@
-"""What the app shows and the engine never imports."""
