@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from qdl_engine.compare.ask import ModelSpec, ReadyModel, load_model
 from qdl_engine.compare.comparison import (
     Answer,
     ComparedModel,
     Comparison,
-    ComparisonKeeper,
-    list_comparisons,
-    load_comparison,
+    ComparisonFile,
+    ModelName,
     now,
-    read_prompts,
-    save_comparison,
     weights_written,
 )
 from qdl_engine.core.errors import DataError, LabError, ModelError, SettingsError
 from qdl_engine.core.events import EventSink, make_event, no_sink
 from qdl_engine.core.prompts import Mode
 from qdl_engine.models.checkpoint import Role
-from qdl_engine.models.load import LoadedModel, ModelLike, as_loaded
+from qdl_engine.models.load import LoadedModel, ModelLike, as_loaded, free_memory
 from qdl_engine.teachers.base import Asking, Teacher
-from qdl_engine.teachers.make import Speaker, name_of, stream_from
 
 if TYPE_CHECKING:
-    from qdl_engine.models.generate import StreamChunk
     from qdl_engine.models.load import Quantization
-
-__all__ = [
-    "Answer",
-    "ComparedModel",
-    "Comparison",
-    "compare_models",
-    "list_comparisons",
-    "load_comparison",
-    "read_prompts",
-    "save_comparison",
-]
-
-ModelName = Literal["teacher", "system1", "system2"]
 
 
 def compare_models(
@@ -68,9 +50,10 @@ def compare_models(
 ) -> Comparison:
     """Ask every model every prompt.
 
-    One after the other, one prompt at a time: so the speeds are those a person meets, and only one model
-    needs room in memory, unless models are passed in. A model that cannot be loaded, or that fails at every
-    prompt, is skipped with its reason; the others answer. One prompt that fails costs its own answer only.
+    The models are asked one after the other, one prompt at a time: the speeds are those that a person sees,
+    and only one model needs room in memory, unless models are passed in. A model that cannot be loaded, or
+    that fails at every prompt, is skipped with its reason; the others answer. One prompt that fails costs
+    only its own answer.
 
     Args:
         prompts: Instructions, not rendered.
@@ -87,25 +70,21 @@ def compare_models(
         teacher_mode: How the teacher is asked, with or without reasoning.
         quantization: Of a teacher loaded here.
         device: Where models are loaded.
-        save_to: Write the comparison to this file, as the answers come.
-        unusable: Models that are known not to answer, and why: skipped as one that cannot be loaded.
+        save_to: Write the comparison to this file while the answers come in.
+        unusable: Models that cannot answer, and why: skipped like one that cannot be loaded.
         on_event: Takes `progress`, and a `note` for each model loaded or skipped.
 
     Raises:
-        SettingsError: when there is no prompt, one that asks nothing, no model at all, or a length or a
-            temperature that cannot be.
+        SettingsError: when there is no prompt, a blank one, no model at all, or an impossible length or
+            temperature.
         UnsavedComparisonError: when `save_to` could not be written; the comparison is in the error.
     """
-    if isinstance(prompts, str) or not prompts:
-        raise SettingsError(
-            "No prompts to compare with", "Give a list of prompts, or a file with one per line."
-        )
-    _refuse_blank(prompts)
-    _refuse_bounds(max_new_tokens, temperature)
-    given: dict[ModelName, tuple[str | Path | None, Speaker | None]] = {
-        "teacher": (teacher_path, _speaker(teacher_model, "teacher")),
-        "system1": (system1_path, _speaker(sys1_model, "student")),
-        "system2": (system2_path, _speaker(sys2_model, "student")),
+    _check_prompts(prompts)
+    _check_bounds(max_new_tokens, temperature)
+    given: dict[ModelName, tuple[str | Path | None, ReadyModel | None]] = {
+        "teacher": (teacher_path, _ready(teacher_model, "teacher")),
+        "system1": (system1_path, _ready(sys1_model, "student")),
+        "system2": (system2_path, _ready(sys2_model, "student")),
     }
     wanted = {name: pair for name, pair in given.items() if pair != (None, None)}
     if not wanted:
@@ -113,108 +92,104 @@ def compare_models(
             "No model to compare", "Give teacher_path, system1_path or system2_path, or a loaded model."
         )
     comparison = Comparison(list(prompts), created=now())
-    keeper = ComparisonKeeper(None if save_to is None else Path(save_to))
-    asker = _Asker(
-        comparison, keeper, max_new_tokens, temperature, quantization, device, on_event, len(wanted)
-    )
+    file = None if save_to is None else ComparisonFile(lambda: Path(save_to))
+    asking = Asking(max_new_tokens, temperature)
+    column = _Columns(comparison, file, asking, device, on_event, total=len(wanted) * len(prompts))
     for name, error in (unusable or {}).items():
-        asker.skip(name, error)
+        column.skip(name, error)
     try:
-        for name, (path, loaded) in wanted.items():
+        for name, (path, ready) in wanted.items():
             mode: Mode = teacher_mode if name == "teacher" else name
-            prompt = (system_prompts or {}).get(name)
+            spec = ModelSpec(name, path or "", mode, (system_prompts or {}).get(name), quantization)
             try:
-                if loaded is not None:
-                    asker.ask(name, loaded, mode, prompt, 0.0)
-                else:
-                    asker.load_and_ask(name, path or "", mode, prompt)
+                column.fill(spec, ready)
             except (ModelError, DataError) as error:
-                asker.skip(name, error)
-            if loaded is None:
-                _free()
+                column.skip(name, error)
+            if ready is None:
+                free_memory()
     except BaseException:
-        keeper.keep(comparison, now=True)
+        if file is not None:
+            file.keep(comparison, at_once=True)
         raise
-    keeper.finish(comparison)
+    if file is not None:
+        file.finish(comparison)
     return comparison
 
 
-def _speaker(given: ModelLike | Teacher | None, role: Role) -> Speaker | None:
-    """Who speaks: a teacher that lives elsewhere as it is, anything else must be a model in memory."""
-    return given if given is None or isinstance(given, Teacher) else as_loaded(given, role)
+def _ready(given: ModelLike | Teacher | None, role: Role) -> ReadyModel | None:
+    """A teacher that lives elsewhere as it is; anything else must be a model in memory."""
+    if given is None:
+        return None
+    return ReadyModel(given if isinstance(given, Teacher) else as_loaded(given, role))
 
 
-def _refuse_blank(prompts: Sequence[str]) -> None:
-    """A prompt that is blank or no text would be answered with noise, or fail after the models are loaded."""
+def _check_prompts(prompts: Sequence[str]) -> None:
+    """Refuse what would be answered with noise, or fail only after the models are loaded."""
+    if isinstance(prompts, str) or not prompts:
+        raise SettingsError(
+            "No prompts to compare with", "Give a list of prompts, or a file with one per line."
+        )
     for number, prompt in enumerate(prompts, 1):
         # Callers are not all typed: a list read from JSON may hold anything.
         if not isinstance(prompt, str) or not prompt.strip():
-            raise SettingsError(f"Prompt {number} asks nothing: {prompt!r}", "Write some text.")
+            raise SettingsError(f"Prompt {number} is blank: {prompt!r}", "Write some text.")
         try:
             prompt.encode()
         except UnicodeEncodeError as cause:
             raise SettingsError(
-                f"Prompt {number} is not valid Unicode: {prompt!r}", "Write it anew."
+                f"Prompt {number} is not valid Unicode: {prompt!r}", "Write it again."
             ) from cause
 
 
-def _refuse_bounds(max_new_tokens: int, temperature: float) -> None:
+def _check_bounds(max_new_tokens: int, temperature: float) -> None:
     if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
         raise SettingsError(
             f"max_new_tokens = {max_new_tokens!r} leaves no room for an answer",
-            "A whole number, at least 1; comparison.max_new_tokens in qdl.toml.",
+            "Give a whole number, at least 1: comparison.max_new_tokens in qdl.toml.",
         )
     if not math.isfinite(temperature) or temperature < 0:
         raise SettingsError(
-            f"temperature = {temperature!r} is no temperature",
-            "A number, at least 0; 0 is greedy. comparison.temperature in qdl.toml.",
+            f"temperature = {temperature!r} is not a temperature",
+            "Give a number, at least 0 (greedy): comparison.temperature in qdl.toml.",
         )
 
 
 @dataclass
-class _Asker:
-    """Puts the prompts to one model after the other."""
+class _Columns:
+    """Fills a comparison column by column: each model answers every prompt."""
 
     comparison: Comparison
-    keeper: ComparisonKeeper
-    max_new_tokens: int
-    temperature: float
-    quantization: Quantization
+    file: ComparisonFile | None
+    asking: Asking
     device: str
     on_event: EventSink
-    models: int
+    total: int
+    """How many answers there will be."""
     done: int = 0
 
-    def load_and_ask(self, name: ModelName, path: str | Path, mode: Mode, system_prompt: str | None) -> None:
-        """Load, ask, forget: the model's only reference is this call's."""
-        from qdl_engine.models.load import load_student, load_teacher
+    def fill(self, spec: ModelSpec, ready: ReadyModel | None) -> None:
+        """Let one model answer; a model loaded here is dropped when this returns.
 
-        self.on_event(make_event("note", message=f"Loading {name}: {path}"))
-        started = time.perf_counter()
-        if name == "teacher":
-            loaded = load_teacher(path, quantization=self.quantization, device=self.device)
-        else:
-            loaded = load_student(path, device=self.device)
-        self.ask(name, loaded, mode, system_prompt, time.perf_counter() - started)
-
-    def ask(
-        self, name: str, speaker: Speaker, mode: Mode, system_prompt: str | None, load_seconds: float
-    ) -> None:
-        if not isinstance(speaker, LoadedModel):
-            speaker.load(self.on_event)
-        compared = ComparedModel(name_of(speaker), mode, speaker.parameters, load_seconds)
-        compared.written = weights_written(name_of(speaker))
-        self.comparison.models[name] = compared
+        Raises:
+            LabError: when it cannot be loaded.
+            ModelError: when it fails at every prompt.
+        """
+        if ready is None:
+            self.on_event(make_event("note", message=f"Loading {spec.name}: {spec.path}"))
+            ready = load_model(spec, device=self.device)
+        elif not isinstance(ready.speaker, LoadedModel):
+            ready.speaker.load(self.on_event)
+        compared = ComparedModel(ready.path, spec.mode, ready.speaker.parameters, ready.load_seconds)
+        compared.written = weights_written(ready.path)
+        self.comparison.models[spec.name] = compared
         failures: list[ModelError] = []
-        asking = Asking(self.max_new_tokens, self.temperature)
-        for instruction in self.comparison.prompts:
+        for prompt in self.comparison.prompts:
             try:
-                pieces = stream_from(speaker, instruction, mode, system_prompt, asking)
-                compared.answers.append(_joined(list(pieces)))
+                compared.answers.append(ready.ask(prompt, spec, self.asking))
             except ModelError as error:
                 failures.append(error)
                 compared.answers.append(Answer.failure(str(error)))
-                self.on_event(make_event("note", message=f"{name}: {error.message}"))
+                self.on_event(make_event("note", message=f"{spec.name}: {error.message}"))
             self._count()
         if len(failures) == len(self.comparison.prompts):
             raise failures[0]
@@ -225,23 +200,10 @@ class _Asker:
         self.on_event(make_event("note", message=f"{name} is skipped: {why.message}"))
 
     def _count(self) -> None:
-        self.keeper.keep(self.comparison)
+        if self.file is not None:
+            self.file.keep(self.comparison)
         self.done += 1
-        total = self.models * len(self.comparison.prompts)
-        unit = f"answers of {self.models} models" if self.models > 1 else "answers"
-        event = make_event("progress", stage="compare", done=self.done, total=total, unit=unit)
+        models = self.total // len(self.comparison.prompts)
+        unit = f"answers of {models} models" if models > 1 else "answers"
+        event = make_event("progress", stage="compare", done=self.done, total=self.total, unit=unit)
         self.on_event(event)
-
-
-def _joined(pieces: list[StreamChunk]) -> Answer:
-    """The answer that was streamed, with its figures."""
-    last = pieces[-1]
-    text = "".join(piece.text for piece in pieces)
-    stopped = last.stopped or "length"
-    return Answer.of(text, last.tokens, last.seconds, last.first_token_seconds, stopped, last.reason)
-
-
-def _free() -> None:
-    from qdl_engine.models.load import free_memory
-
-    free_memory()

@@ -1,4 +1,4 @@
-"""What two answers do not share, word by word."""
+"""The words by which two answers differ."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 MOST_WORDS = 3000
-"""Words of each answer that are compared: the time grows faster than they do."""
+"""Words compared in each answer: the time grows faster than their number."""
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]")
-"""Chinese and Japanese are written without spaces: there each character counts as a word."""
+"""Chinese and Japanese have no spaces between words: each character counts as a word."""
 
 Span = tuple[int, int]
 """Start and end in the text, in characters."""
@@ -18,14 +18,14 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Difference:
-    """Where two texts differ. Spacing and line breaks are no difference."""
+    """Where two texts differ. Spacing and line breaks do not count."""
 
     one: tuple[Span, ...]
     """What only the first text has."""
     other: tuple[Span, ...]
     """What only the second text has."""
     cut: bool = False
-    """Whether a text was longer than what is compared."""
+    """Whether a text was too long to compare to its end."""
 
     @property
     def same(self) -> bool:
@@ -33,10 +33,10 @@ class Difference:
 
 
 def word_difference(one: str, other: str) -> Difference:
-    """Compare two texts by their words (`difflib`); neighbouring words that differ are one span.
+    """Compare two texts word by word (`difflib`); adjacent words that differ make one span.
 
-    Both are cut to `MOST_WORDS`. In texts of 200 words or more a frequent word is no anchor by itself:
-    without this rule of difflib, a model that repeats itself without end would take minutes to compare.
+    Both are cut to `MOST_WORDS`. In texts of 200 words or more, difflib does not anchor on frequent words:
+    without that rule, comparing a model that repeats itself endlessly would take minutes.
     """
     first, second = list(_WORD.finditer(one)), list(_WORD.finditer(other))
     cut = max(len(first), len(second)) > MOST_WORDS
@@ -58,13 +58,13 @@ def word_difference(one: str, other: str) -> Difference:
 
 
 def _same_at_start(first: list[re.Match[str]], second: list[re.Match[str]]) -> int:
-    """How many words are the same before the first that differs."""
+    """How many words match before the first difference."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((at for at, (one, other) in pairs if one[0] != other[0]), min(len(first), len(second)))
 
 
 def marked(text: str, spans: tuple[Span, ...], opening: str, closing: str) -> str:
-    """`text` with each span between two marks, for where there is no underline."""
+    """`text` with each span between two marks, for output that cannot underline."""
     parts: list[str] = []
     position = 0
     for start, end in spans:

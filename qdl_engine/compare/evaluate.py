@@ -1,8 +1,9 @@
-"""How often a model is right, with the interval that so many prompts can support."""
+"""How often a model is right, with the interval that this many prompts support."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ class Score:
     total: int
     accuracy: float
     low: float
-    """Lower end of the Wilson 95 % interval: near 0 and 1 the plain one leaves the scale."""
+    """Lower end of the Wilson 95 % interval; near 0 and 1 the normal one leaves the scale."""
     high: float
     tokens_per_second: float
     mean_tokens: float
@@ -47,20 +48,18 @@ def exact_match(
     normalise: Callable[[str], str] = str.strip,
     on_event: EventSink = no_sink,
 ) -> Score:
-    """Ask greedily and compare the answers, reasoning taken off, with the known ones.
+    """Ask greedily and compare the answers, without their reasoning, with the known ones.
 
     Args:
         loaded: The model.
         samples: Pairs of instruction and right answer.
         mode: How the model is asked.
         system_prompt: Replaces the mode's own system prompt.
-        max_new_tokens: Longest completion; a cut one counts as wrong, even if the right answer stands in it.
+        max_new_tokens: Longest completion; a cut one counts as wrong even if it contains the right answer.
         batch_size: Prompts generated together.
         normalise: Applied to both sides before they are compared.
         on_event: Takes `progress`.
     """
-    import time
-
     from qdl_engine.models.load import generate
 
     prompts = [format_prompt(instruction, mode, system_prompt=system_prompt) for instruction, _ in samples]
@@ -88,7 +87,7 @@ def exact_match(
 
 
 def wilson_interval(correct: float, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share; everything when nothing was asked."""
+    """The Wilson 95 % interval of a share; 0 to 1 when nothing was asked."""
     if total == 0:
         return 0.0, 1.0
     share, square = correct / total, Z_95 * Z_95

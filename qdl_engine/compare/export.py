@@ -1,4 +1,4 @@
-"""A comparison as a file to hand on: Markdown to read, JSON to work with."""
+"""Export a comparison: Markdown to read, JSON to process."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ SUFFIXES = (".md", ".json")
 
 
 def check_export(path: Path, *, overwrite: bool = False) -> Path:
-    """The file of an export, made absolute; looked at before any model is asked.
+    """Check where an export goes, before any model is asked; returns the absolute path.
 
     Raises:
-        SettingsError: when its name says no format, or a file is there already.
+        SettingsError: when the name has no known suffix, or the file exists.
         LabError: when no file can have this name.
     """
     path = path.expanduser().absolute()
     if path.suffix not in SUFFIXES:
-        raise SettingsError(f"Cannot export to {path.name}", "The name ends in .md (Markdown) or .json.")
+        raise SettingsError(f"Cannot export to {path.name}", "Use a name ending in .md or .json.")
     if not path.parent.is_dir():
-        raise SettingsError(f"No directory {path.parent}", "Make it first, or choose another.")
+        raise SettingsError(f"No directory {path.parent}", "Create it, or choose another.")
     try:
         there = path.is_dir() or (path.exists() and not overwrite)
     except OSError as cause:
         raise LabError(f"Cannot write {path}: {cause.strerror or cause}", "Choose another name.") from cause
     if there:
-        raise SettingsError(f"There is a file at {path} already", "Choose another name, or delete it first.")
+        raise SettingsError(f"{path} exists already", "Choose another name, or delete it first.")
     return path
 
 
 def export_comparison(comparison: Comparison, path: Path, *, overwrite: bool = False) -> Path:
-    """Write a comparison as Markdown or JSON, whichever its name says.
+    """Write a comparison as Markdown or JSON, by the suffix of `path`.
 
     Raises:
-        SettingsError: as `check_export`.
+        SettingsError: as for `check_export`.
         LabError: when the file cannot be written.
     """
     path = check_export(path, overwrite=overwrite)
     if path.suffix == ".md":
         text = markdown(comparison)
     else:
-        # ASCII where it must be: half a character is legal in JSON, but not in a file of UTF-8.
+        # Half a surrogate pair is legal in JSON, but not in UTF-8: it is escaped.
         text = json.dumps(comparison.to_dict(), ensure_ascii=False, indent=1) + "\n"
         text = text.encode("utf-8", "backslashreplace").decode()
     try:
@@ -57,7 +57,7 @@ def export_comparison(comparison: Comparison, path: Path, *, overwrite: bool = F
 
 
 def markdown(comparison: Comparison) -> str:
-    """The whole comparison. Answers stand in fences: no model's text is taken for Markdown or HTML."""
+    """The comparison as Markdown. Answers are fenced: no model's text acts as Markdown or HTML."""
     blocks = [f"# Comparison of {comparison.created or 'an unknown date'}", _figures(comparison)]
     for index, prompt in enumerate(comparison.prompts):
         blocks.append(f"## {index + 1}. {_inert(one_line(prompt, 120))}")
@@ -93,7 +93,7 @@ def _figures(comparison: Comparison) -> str:
 
 
 def _inert(text: str) -> str:
-    """One line that Markdown shows as it stands."""
+    """One line, escaped so that Markdown shows it unchanged."""
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", printable(text))
 
 

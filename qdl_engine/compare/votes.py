@@ -1,7 +1,7 @@
-"""Votes on answers side by side, and what so few of them can say about a model.
+"""Votes on answers side by side, and what a few votes can say about a model.
 
-Append-only JSON lines in the lab: a vote is a fact, and a later vote of the same person on the same answers
-takes its place only when the votes are counted.
+Append-only JSON lines in the lab. A later vote by the same person on the same answers replaces the earlier
+one only when the votes are counted; the file keeps both.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from qdl_engine.compare.comparison import Comparison, now
+from qdl_engine.compare.comparison import MODELS, Comparison, now
 from qdl_engine.compare.evaluate import wilson_interval
 from qdl_engine.core.errors import LabError, SettingsError
 from qdl_engine.core.lab import Lab
 
 TIE = "tie"
 BAD = "bad"
-"""All are bad: nobody wins."""
+"""All answers are bad: no model wins."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class VoteScore:
 
 
 def blind_order(names: Sequence[str], created: str, prompt: str) -> list[str]:
-    """The order of the panes in blind mode: shuffled, but the same whenever the same comparison is shown."""
+    """The order of the panes in blind mode: shuffled, and always the same for the same comparison."""
     order = list(names)
     random.Random(f"{created}\n{prompt}").shuffle(order)
     return order
@@ -94,33 +94,35 @@ def make_vote(
         name: The name it is saved under.
         index: Which prompt, from 0.
         best: The name of a model that answered, `tie`, or `bad`.
-        order: The models from the left pane to the right; left out, they stand as they were asked.
+        order: The models from the left pane to the right; by default in the order they were asked.
         blind: Whether the names were hidden until the vote.
 
     Raises:
         LabError: when fewer than two models answered.
-        SettingsError: when there is no such prompt or no such model among them.
+        SettingsError: when the comparison has no such prompt, or no answer from that model.
     """
     if not 0 <= index < len(comparison.prompts):
         raise SettingsError(
             f"No prompt {index + 1} in comparison {name}", f"It has {len(comparison.prompts)}, from 1."
         )
-    answers = comparison.answers_to(index)
-    names = [model for model in (order or answers) if model in answers and not answers[model].failed]
+    names = comparison.votable(index, order or comparison.models)
     if len(names) < 2:
         raise LabError("A vote needs two answers", f"Prompt {index + 1} has {len(names)}.")
     if best not in (*names, TIE, BAD):
         raise SettingsError(
             f"No answer of {best!r} to vote for", f"Accepted: {', '.join((*names, TIE, BAD))}."
         )
-    candidates = tuple(
-        Candidate(model, comparison.models[model].path, comparison.models[model].written) for model in names
-    )
-    return Vote(now(), voter(), name, comparison.prompts[index], candidates, best, blind)
+    models = tuple(candidates(comparison, names))
+    return Vote(now(), voter(), name, comparison.prompts[index], models, best, blind)
+
+
+def candidates(comparison: Comparison, names: Iterable[str]) -> list[Candidate]:
+    """What votes on the answers of these models count for."""
+    return [Candidate(name, comparison.models[name].path, comparison.models[name].written) for name in names]
 
 
 def voter() -> str:
-    """Whose votes are cast here: the user's name."""
+    """The name that votes are stored under: the user's."""
     try:
         return getpass.getuser()
     except (KeyError, ImportError, OSError):  # a container's user need not have a name
@@ -139,9 +141,9 @@ def append_vote(lab: Lab, vote: Vote) -> None:
 
 
 def read_votes(lab: Lab) -> list[Vote]:
-    """The votes that count, oldest first: of one person's votes on the same answers only the last.
+    """The votes that count, oldest first: only the last vote of each person on the same answers.
 
-    Lines that are no votes are skipped.
+    Lines that are not votes are skipped.
     """
     if not lab.votes.exists():
         return []
@@ -157,7 +159,7 @@ def read_votes(lab: Lab) -> list[Vote]:
 
 
 def replaced_by(lab: Lab, vote: Vote) -> Vote | None:
-    """The vote that counted until now, and in whose place `vote` comes once it is stored."""
+    """The stored vote that `vote` will replace."""
     key = (vote.who, vote.comparison, vote.prompt)
     return next((old for old in read_votes(lab) if (old.who, old.comparison, old.prompt) == key), None)
 
@@ -172,9 +174,9 @@ def _parse(line: bytes) -> Vote | None:
 
 
 def vote_scores(votes: Iterable[Vote]) -> list[VoteScore]:
-    """For each model how often it was the best of those beside it, with the interval that so few support.
+    """How often each model was the best of those shown beside it, with its 95 % interval.
 
-    A tie is half a win for each; a vote that all are bad is a win for none. The interval is E. B. Wilson's
+    A tie is half a win for each; "all bad" is a win for none. The interval is E. B. Wilson's
     ("Probable inference, the law of succession, and statistical inference", JASA 22, 1927): it stays within
     0 and 1, and is honest for few votes.
     """
@@ -191,14 +193,12 @@ def vote_scores(votes: Iterable[Vote]) -> list[VoteScore]:
         low, high = wilson_interval(points, total)
         scores.append(VoteScore(model, total, best, ties, points / total, low, high))
     newest_first = sorted(scores, key=lambda score: score.model.written, reverse=True)
-    names = ("teacher", "system1", "system2")
-    return sorted(
-        newest_first, key=lambda score: names.index(score.model.name) if score.model.name in names else 9
-    )
+    places: dict[str, int] = {name: place for place, name in enumerate(MODELS)}
+    return sorted(newest_first, key=lambda score: places.get(score.model.name, len(places)))
 
 
 def scores_text(scores: Sequence[VoteScore]) -> str:
-    """The scores as a table for a person."""
+    """The scores as a table."""
     lines = [f"{'model':<10}{'weights of':<18}{'votes':>6}{'best':>6}{'ties':>6}{'rate':>7}  95 % interval"]
     for score in scores:
         written = score.model.written[:16].replace("T", " ") or "-"

@@ -1,17 +1,15 @@
-"""A process that holds models and answers, spoken to in JSON lines: `python -m qdl_engine.compare.worker`.
+"""A process that holds models and answers in JSON lines: `python -m qdl_engine.compare.worker`.
 
 The app starts it so that it never loads a model itself. Requests come in on stdin, one JSON object a line:
 
-    {"op": "load", "name": "teacher"|"system1"|"system2", "path": ..., "quantization": ...}
-    {"op": "load", "name": "teacher", "teacher": {the settings of [teacher]}, "root": the lab's directory}
-    {"op": "ask", "id": ..., "name": ..., "prompt": ..., "mode": ..., "system_prompt": ...,
-     "max_new_tokens": ..., "temperature": ...}
-    {"op": "cancel", "id": ...}    {"op": "unload", "name": ...}    {"op": "quit"}
+    {"op": "ask", "id": ..., "model": {the fields of a ModelSpec}, "prompt": ..., "max_new_tokens": ...,
+     "temperature": ...}
+    {"op": "cancel", "id": ...}    {"op": "quit"}
 
-and events go out on stdout: `ready`, `loaded`, `load_failed`, `not_loaded`, `unloaded`, `chunk`, `answer`,
-`error`. A `load` may carry the `id` of the question it is for: when that is cancelled before its turn, it is
-`not_loaded`. Every `ask` ends with exactly one `answer` or `error`. The end of stdin ends the process: a
-killed app frees its GPU.
+Events go out on stdout: `ready` once, then for each `ask`, with its id and the model's name: `loading` unless
+the model is in memory, `loaded`, any number of `chunk`, and last exactly one of `answer`, `error` and
+`load_failed`. A model stays in memory until another one, or newer weights, are asked for under its name.
+The end of stdin ends the process: an app that was killed frees its GPU.
 """
 
 from __future__ import annotations
@@ -21,35 +19,32 @@ import os
 import queue
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from functools import partial
+from typing import Any, BinaryIO
 
+from qdl_engine.compare.ask import ModelSpec, ReadyModel, load_model
 from qdl_engine.compare.comparison import Answer
 from qdl_engine.core.errors import LabError
 from qdl_engine.core.events import dump_event, make_event
-
-if TYPE_CHECKING:
-    from qdl_engine.core.prompts import Mode
-    from qdl_engine.models.load import Quantization
-    from qdl_engine.teachers.base import Teacher
-    from qdl_engine.teachers.make import Speaker
+from qdl_engine.models.load import free_memory
+from qdl_engine.teachers.base import Asking
 
 Request = dict[str, Any]
 
 QUIT_SECONDS = 2.0
-"""How long a quit waits for the work at hand; loading a model cannot be interrupted, but it can be left."""
+"""How long a quit waits for the current request: loading a model cannot be interrupted, only abandoned."""
 
 
 class Worker:
-    """Does the requests in their order; a cancel overtakes them."""
+    """Handles the requests in their order; a cancel overtakes them."""
 
     def __init__(self, send: Callable[..., None]) -> None:
         self.send = send
-        self.models: dict[str, Speaker] = {}
+        self.models: dict[str, tuple[tuple[object, ...], ReadyModel]] = {}
+        """By name: which weights are in memory, and the model."""
         self.requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self.cancelled: set[str] = set()
         self.closing = threading.Event()
@@ -86,103 +81,73 @@ class Worker:
         self.finished.set()
 
     def _do(self, request: Request) -> None:
-        """One request; whatever goes wrong with it is its own answer and leaves the worker standing."""
-        operations = {"load": self._load, "ask": self._ask, "unload": self._unload}
-        failure = "load_failed" if request["op"] == "load" else "error"
-        about = {key: request[key] for key in ("id", "name") if key in request}
+        """Answer one request; whatever goes wrong is sent as its answer and leaves the worker running."""
+        about = {"id": request.get("id")}
+        failure = "error"
         try:
-            if request["op"] not in operations:
-                raise LabError(f"Unknown operation: {request['op']!r}", f"Known: {', '.join(operations)}")
-            operations[request["op"]](request)
+            spec, prompt, asking = _question(request)
+            about["name"] = spec.name
+            cancelled = partial(self._is_cancelled, about["id"])
+            answer = Answer.of("", 0, 0.0, 0.0, "cancelled")
+            if not cancelled():
+                failure = "load_failed"
+                model = self._ready(spec, about)
+                failure = "error"
+                # Loading takes long enough for a cancel to arrive meanwhile.
+                if not cancelled():
+                    on_text = partial(self._send_text, about)
+                    answer = model.ask(prompt, spec, asking, on_text=on_text, cancelled=cancelled)
+            self.send("answer", **about, **asdict(answer))
         except LabError as error:
             self.send(failure, **about, message=error.message, hint=error.hint)
         except Exception as error:  # noqa: BLE001 - the traceback goes to stderr, which the app keeps as a log
             traceback.print_exc()
             message = f"The model worker failed: {type(error).__name__}: {str(error)[:200]}"
             self.send(failure, **about, message=message, hint="The worker's log has the details.")
-
-    def _load(self, request: Request) -> None:
-        from qdl_engine.models.load import free_memory, load_student, load_teacher
-
-        name = _text(request, "name")
-        if self._is_cancelled(request):
-            self.send("not_loaded", id=request["id"], name=name)
-            return
-        if self.models.pop(name, None) is not None:
-            free_memory()
-        started = time.perf_counter()
-        loaded: Speaker
-        if request.get("teacher"):
-            loaded = _teacher(request)
-        elif name == "teacher":
-            quantization: Quantization = request.get("quantization") or "8bit"
-            loaded = load_teacher(_text(request, "path"), quantization=quantization)
-        else:
-            loaded = load_student(_text(request, "path"))
-        self.models[name] = loaded
-        seconds = time.perf_counter() - started
-        self.send("loaded", name=name, seconds=seconds, parameters=loaded.parameters, device=loaded.device)
-
-    def _unload(self, request: Request) -> None:
-        from qdl_engine.models.load import free_memory
-
-        name = _text(request, "name")
-        if self.models.pop(name, None) is not None:
-            free_memory()
-        self.send("unloaded", name=name)
-
-    def _ask(self, request: Request) -> None:
-        name = _text(request, "name")
-        if self._is_cancelled(request):
-            self._answer(request, Answer.of("", 0, 0.0, 0.0, "cancelled"))
-            return
-        if name not in self.models:
-            raise LabError(f"{name} is not loaded", "Load it first.")
-        self._answer(request, self._stream(request, self.models[name]))
-
-    def _stream(self, request: Request, speaker: Speaker) -> Answer:
-        from qdl_engine.teachers.base import Asking
-        from qdl_engine.teachers.make import stream_from
-
-        text, tokens, seconds, first, stopped, reason = "", 0, 0.0, 0.0, "cancelled", ""
-        mode: Mode = request.get("mode") or "system1"
-        system_prompt = request.get("system_prompt")
-        asking = Asking(int(request.get("max_new_tokens") or 512), float(request.get("temperature") or 0.0))
-        for piece in stream_from(speaker, _text(request, "prompt"), mode, system_prompt, asking):
-            text += piece.text
-            tokens, seconds, first = piece.tokens, piece.seconds, piece.first_token_seconds
-            if piece.text:
-                self.send("chunk", id=request.get("id"), name=request["name"], text=piece.text)
-            if piece.done:
-                stopped, reason = piece.stopped or "length", piece.reason
-            elif self._is_cancelled(request):
-                break
-        return Answer.of(text, tokens, seconds, first, stopped, reason)
-
-    def _answer(self, request: Request, answer: Answer) -> None:
         self.cancelled.discard(str(request.get("id")))
-        self.send("answer", id=request.get("id"), name=request["name"], **asdict(answer))
 
-    def _is_cancelled(self, request: Request) -> bool:
-        return self.closing.is_set() or str(request.get("id")) in self.cancelled
+    def _ready(self, spec: ModelSpec, about: dict[str, Any]) -> ReadyModel:
+        """The model, loaded unless its weights are in memory."""
+        weights = spec.weights
+        held = self.models.get(spec.name)
+        if held is None or held[0] != weights:
+            self.send("loading", **about)
+            if held is not None:
+                # Before the new weights are loaded: memory may not hold both.
+                del held, self.models[spec.name]
+                free_memory()
+            held = self.models[spec.name] = weights, load_model(spec)
+        model = held[1]
+        speaker = model.speaker
+        self.send(
+            "loaded",
+            **about,
+            seconds=model.load_seconds,
+            parameters=speaker.parameters,
+            device=speaker.device,
+        )
+        return model
+
+    def _send_text(self, about: dict[str, Any], text: str) -> None:
+        self.send("chunk", **about, text=text)
+
+    def _is_cancelled(self, number: Any) -> bool:
+        return self.closing.is_set() or str(number) in self.cancelled
 
 
-def _teacher(request: Request) -> Teacher:
-    """A teacher of any kind; its key is read here, in this process, and never travels in a request."""
-    from qdl_engine.core.events import no_sink
-    from qdl_engine.settings import TeacherSettings
-    from qdl_engine.teachers.make import make_teacher
+def _question(request: Request) -> tuple[ModelSpec, str, Asking]:
+    """What an `ask` asks.
 
-    teacher = make_teacher(TeacherSettings.model_validate(request["teacher"]), Path(_text(request, "root")))
-    teacher.load(no_sink)
-    return teacher
-
-
-def _text(request: Request, key: str) -> str:
-    value = request.get(key)
-    if not isinstance(value, str) or not value:
-        raise LabError(f"The request has no {key}: {request.get('op')}")
-    return value
+    Raises:
+        LabError: when the request is something else.
+    """
+    try:
+        if request["op"] != "ask":
+            raise LabError(f"Unknown operation: {request['op']!r}", "Known: ask, cancel, quit.")
+        asking = Asking(int(request["max_new_tokens"]), float(request["temperature"]))
+        return ModelSpec(**request["model"]), request["prompt"], asking
+    except (KeyError, TypeError, ValueError) as broken:
+        raise LabError(f"Not a question: {request}"[:300], repr(broken)) from broken
 
 
 def private_stdout() -> BinaryIO:

@@ -1,20 +1,13 @@
-"""The teacher that the settings describe.
-
-One way to have an answer streamed: from a model in this process, or from a teacher wherever it lives.
-"""
+"""The teacher that the settings describe."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from qdl_engine.core.errors import SettingsError
-from qdl_engine.core.prompts import Mode, format_prompt, system_prompt_for
-from qdl_engine.models.generate import StreamChunk
-from qdl_engine.models.load import LoadedModel, stream
 from qdl_engine.settings import TeacherSettings
 from qdl_engine.settings.address import read_key, server_url
-from qdl_engine.teachers.base import Asking, Question, Teacher
+from qdl_engine.teachers.base import Asking, Teacher
 from qdl_engine.teachers.budget import Budget, Prices
 
 
@@ -97,29 +90,3 @@ def _model(root: Path, model: str) -> str:
     """A directory in the lab, or else what the setting says: a path or a hub id."""
     local = _local(root, model)
     return str(local) if local.is_dir() else model
-
-
-Speaker = LoadedModel | Teacher
-
-
-def stream_from(
-    speaker: Speaker, instruction: str, mode: Mode, system_prompt: str | None, asking: Asking
-) -> Iterator[StreamChunk]:
-    """The pieces of one answer; the last one is `done`.
-
-    Raises:
-        ModelError: when there is no answer.
-    """
-    if not isinstance(speaker, LoadedModel):
-        return speaker.stream(Question(instruction, system_prompt_for(mode, system_prompt)), asking)
-    return stream(
-        speaker,
-        format_prompt(instruction, mode, system_prompt=system_prompt),
-        max_new_tokens=asking.max_new_tokens,
-        temperature=asking.temperature,
-    )
-
-
-def name_of(speaker: Speaker) -> str:
-    """The path of a checkpoint, or what a person calls the teacher."""
-    return speaker.path if isinstance(speaker, LoadedModel) else speaker.name

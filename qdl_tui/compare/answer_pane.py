@@ -1,4 +1,4 @@
-"""One model's answer: its name and state, the reasoning folded or open, the answer, its figures."""
+"""One model's answer: its name and state, the reasoning hidden or shown, the answer, its figures."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from qdl_tui.shared.bars import key_of
 
 FLUSH_SECONDS = 0.1
 SHORT = 0.1
-"""Seconds below which a wait is told in milliseconds."""
+"""Seconds below which a wait is shown in milliseconds."""
 LONGEST = 20_000
-"""Characters of an answer that are laid out; the whole of it is in the saved comparison."""
+"""Characters of an answer that are drawn; the saved comparison has all of it."""
 MARK = "bold underline $warning"
-"""What only one answer has: the underline says it where there is no colour."""
+"""For what only one answer has: the underline shows where there is no colour."""
 _STATES = {"length": "cut", "cancelled": "cancelled", "failed": "failed"}
 
 
 class AnswerScroll(VerticalScroll):
-    """The scrolled part, with vim keys."""
+    """The part of a pane that scrolls, with vim keys."""
 
     BINDINGS = [
         Binding("j,down", "scroll_down", "Down", show=False, id="list.down"),
@@ -43,7 +43,7 @@ class AnswerScroll(VerticalScroll):
 
     @dataclass
     class Scrolled(Message):
-        """The answer that the cursor is on was scrolled."""
+        """The focused answer was scrolled."""
 
         source: AnswerScroll
 
@@ -52,7 +52,7 @@ class AnswerScroll(VerticalScroll):
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
-        # Only the focused one leads: those that follow must not lead it back.
+        # Only the focused one leads: those that follow must not pull it back.
         if self.has_focus and round(old_value) != round(new_value):
             self.post_message(self.Scrolled(self))
 
@@ -64,13 +64,13 @@ class AnswerPane(Vertical):
         super().__init__(id=f"answer-{model}", classes="answer")
         self.model = model
         self.title = title
-        """What stands above the answer: the model's name, or a letter while names are hidden."""
+        """The heading: the model's name, or a letter while names are hidden."""
         self.open = False
         """Whether the reasoning is shown."""
         self.hidden = False
-        """Whether reasoning and figures are withheld, because they would tell which model it is."""
+        """Whether reasoning and figures are hidden, because they would give the model away."""
         self.answer: Answer | None = None
-        """The whole answer; None before it is there."""
+        """The whole answer; None until it has arrived."""
         self._text = ""
         self._state = ""
         self._why = ""
@@ -90,7 +90,7 @@ class AnswerPane(Vertical):
 
     @property
     def answer_text(self) -> str:
-        """The answer as it is laid out: what marks count their characters in."""
+        """The answer as it is drawn: the text in which marks count characters."""
         return _cut(self.answer.answer) if self.answer is not None else ""
 
     def show_title(self, title: str, *, hidden: bool) -> None:
@@ -98,17 +98,13 @@ class AnswerPane(Vertical):
         self._draw()
 
     def show_why(self, state: str, why: str) -> None:
-        """Say why there is no answer here."""
+        """Show why there is no answer."""
         self._forget()
         self._state, self._why = state, why
         self._draw()
 
-    def show_state(self, state: str) -> None:
-        self._state = state
-        self._draw()
-
     def begin(self, state: str, text: str = "") -> None:
-        """An answer that is on its way, with what has come of it."""
+        """Show an answer on its way, with the text that has arrived."""
         self._forget()
         self._state, self._text = state, text
         self._draw()
@@ -120,7 +116,7 @@ class AnswerPane(Vertical):
         self._timer.resume()
 
     def show_answer(self, answer: Answer) -> None:
-        """The whole answer, with its figures."""
+        """Show a whole answer with its figures."""
         if answer.failed:
             self.show_why("failed", answer.reason)
             return
@@ -129,12 +125,12 @@ class AnswerPane(Vertical):
         self._state = _STATES.get(answer.stopped, "done")
         self._draw()
 
-    def toggle_reasoning(self, shown: bool) -> None:
+    def show_reasoning(self, shown: bool) -> None:
         self.open = shown
         self._draw()
 
     def mark(self, spans: Iterable[tuple[int, int]], note: str) -> None:
-        """Underline parts of the answer, and say above it what that means."""
+        """Underline parts of the answer, and explain that above it."""
         marks = tuple(spans)
         if (marks, note) != (self._marks, self._note):
             self._marks, self._note = marks, note
@@ -152,7 +148,7 @@ class AnswerPane(Vertical):
             self._timer.pause()
 
     def _draw(self) -> None:
-        state = Content.styled(f"  {printable(self._state)}", "$text-muted")
+        state = Content.styled(f": {printable(self._state)}" if self._state else "", "$text-muted")
         title = Content.assemble((printable(self.title), "bold $accent"), state)
         self.query_one(".answer-title", Static).update(title)
         self.query_one(".answer-text", Static).update(self._body())

@@ -2,263 +2,534 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from textual import on, work
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
-from qdl_engine.compare.comparison import Answer
-from qdl_engine.compare.votes import BAD, TIE, Candidate, Vote, blind_order
+from qdl_engine.compare.comparison import MODELS, Snapshot, append_prompt, load_comparison
+from qdl_engine.compare.difference import word_difference
+from qdl_engine.compare.votes import Candidate, Vote, append_vote, candidates, read_votes
+from qdl_engine.core.errors import LabError
+from qdl_engine.core.lab import Lab
 from qdl_engine.core.words import printable
-from qdl_tui.compare.answer_pane import AnswerPane, AnswerScroll
-from qdl_tui.compare.models import MODELS, TITLES, Shown, date_text, scores_line
-from qdl_tui.compare.session import Asking, voteable
-from qdl_tui.compare.walking import PromptInput, WalkingScreen
-from qdl_tui.shared.split_panes import SplitPanes
+from qdl_tui.compare.answer_panes import AnswerPanes
+from qdl_tui.compare.lineup import CHOICES, TITLES, Lineup, read_lineup, read_sample_prompts
+from qdl_tui.compare.live import LiveComparison, View
+from qdl_tui.compare.prompts import PromptInput, PromptWalk
+from qdl_tui.compare.saved import Kept, Shown, export_kept, read_recent, saved_options, shown_by_prompt
+from qdl_tui.compare.status import status_text
+from qdl_tui.compare.voting import Voting
+from qdl_tui.compare.worker import ModelWorker, WorkerSaid
+from qdl_tui.shared.base import BaseScreen
+from qdl_tui.shared.dialogs import ChooseScreen
+from qdl_tui.shared.keys_in_turn import DIALOG
+from qdl_tui.shared.state import CompareTaste
+
+LOOK_AGAIN = 2.0
+"""Seconds between two looks at a student in training."""
 
 
-class CompareScreen(WalkingScreen):
-    """One prompt, up to three answers, streamed in as they are written."""
+class CompareScreen(BaseScreen):
+    """One prompt, up to three answers, streamed in as the models write them."""
 
     MODE = "compare"
-    TICK = 0.0
     CSS_PATH = "compare.tcss"
     BINDINGS = [
-        Binding("t", "reasoning", "Reasoning", tooltip="Fold or open the reasoning", id="compare.reasoning"),
+        Binding("c", "cancel", "Cancel", tooltip="Stop; keep the finished answers", id="compare.cancel"),
+        Binding("enter", "ask", "Ask", key_display="enter", tooltip="Ask the models", id="compare.ask"),
+        Binding("A", "ask_all", "Ask every prompt", show=False, id="compare.ask_all",
+                tooltip="Answer and save all sample prompts"),
+        Binding("b", "blind", "Blind mode", show=False, id="compare.blind",
+                tooltip="Hide the names until you vote"),
+        Binding("L", "vote('left')", "Vote: left is best", show=False, id="compare.vote_left"),
+        Binding("M", "vote('middle')", "Vote: middle is best", show=False, id="compare.vote_middle"),
+        Binding("R", "vote('right')", "Vote: right is best", show=False, id="compare.vote_right"),
+        Binding("T", "vote('tie')", "Vote: tie", show=False, id="compare.vote_tie"),
+        Binding("B", "vote('bad')", "Vote: all bad", show=False, id="compare.vote_bad"),
+        Binding("d", "difference", "Differences", show=False, id="compare.difference",
+                tooltip="Highlight differences; again: next pair"),
+        Binding("m", "models", "Models", show=False, id="compare.models",
+                tooltip="Choose the models to compare"),
+        Binding("s", "in_step", "Scroll in step", show=False, id="compare.in_step",
+                tooltip="Scroll the answers together or separately"),
+        Binding("o", "open", "Open a comparison", show=False, id="compare.open",
+                tooltip="Open a saved comparison"),
+        Binding("e", "export", "Export", show=False, id="compare.export",
+                tooltip="Write the comparison as Markdown and JSON"),
+        Binding("y", "copy", "Copy the answer", show=False, id="compare.copy"),
+        Binding("a", "add_prompt", "Add the prompt", show=False, id="compare.add",
+                tooltip="Add it to sample_prompts.txt"),
+        Binding("i", "edit", "Edit", tooltip="Edit the prompt", id="compare.edit"),
+        Binding("right_square_bracket,n", "move(1)", "Next", key_display="]", id="compare.next",
+                tooltip="Next prompt"),
+        Binding("left_square_bracket,N", "move(-1)", "Previous", show=False, key_display="[",
+                id="compare.previous", tooltip="Previous prompt"),
+        Binding("t", "reasoning", "Reasoning", tooltip="Show or hide the reasoning", id="compare.reasoning"),
     ]  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()
-        self._drawn: tuple[tuple[str, str], tuple[str, ...]] | None = None
-        """Of which answers, and of which models, the panes have their order."""
-        self._seen: set[tuple[str, str]] = set()
-        """Answers that were shown with their names: no vote on them is blind."""
-        self._order: list[str] = list(MODELS)
+        self.worker: ModelWorker | None = None
+        self._questions = 0
+        """How many questions were asked: numbers them across comparisons."""
+        self._look_timer: Timer | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin with nothing: a new screen, or another lab."""
+        self.lineup: Lineup | None = None
+        self.problem = ""
+        """Why the lab's settings cannot be read."""
+        self.names: tuple[str, ...] = MODELS
+        """The models that take part."""
+        self.live: LiveComparison | None = None
+        self.known: dict[str, Shown] = {}
+        """The saved answers that can be shown, by their prompt."""
+        self.walk = PromptWalk()
+        self.voting = Voting()
         self._said_below = ""
-        """What was told last, until something else is done."""
+        """The message in the status line, until the next key."""
 
     def compose_body(self) -> Iterable[Widget]:
         with Horizontal(id="prompt-row"):
             yield Static("Prompt", markup=False, id="prompt-place")
             yield PromptInput(id="prompt", placeholder=f"{self.key_of('compare.edit')}: type a prompt")
-        with SplitPanes(name="answers", kept=self.lab_app.state.splits, id="answers"):
-            for model in MODELS:
-                yield AnswerPane(model, TITLES[model])
+        yield AnswerPanes(name="answers", kept=self.lab_app.state.splits, id="answers")
         yield Static("", markup=False, id="compare-about")
         yield Static("", markup=False, id="compare-score")
 
     def on_mount(self) -> None:
-        self.query(AnswerScroll).first().focus()
+        self.panes.focus_first()
+
+    async def on_unmount(self) -> None:
+        if self.worker is not None:
+            await self.worker.close()
+
+    @property
+    def panes(self) -> AnswerPanes:
+        return self.query_one(AnswerPanes)
+
+    @property
+    def prompt_input(self) -> PromptInput:
+        return self.query_one(PromptInput)
+
+    @property
+    def view(self) -> View:
+        """What there is to show for the current prompt."""
+        prompt = self.prompt_input.prompt
+        if self.live is not None and self.live.prompt == prompt:
+            return View(prompt, self.names, live=self.live)
+        return View(prompt, self.names, saved=self.known.get(prompt))
+
+    # The lab: its models, prompts, votes and newest comparisons
+
+    def lab_opened(self) -> None:
+        if self.live is not None:
+            self.cancel(self.live)
+        self._forget()
+        taste = self.lab_app.state.compare.get(str(self.lab.root), CompareTaste())
+        self.names = taste.models if taste.models in CHOICES.values() else MODELS
+        self.voting = Voting(blind=taste.blind)
+        self.prompt_input.prompt = ""
+
+    def _remember_taste(self) -> None:
+        taste = CompareTaste(self.names, self.voting.blind)
+        self.lab_app.state.compare[str(self.lab.root)] = taste
+        self.lab_app.save_state()
+
+    def tick(self) -> None:
+        """On coming back: a student may have been trained meanwhile."""
+        self.look()
+
+    @work(exclusive=True, group="lineup", exit_on_error=False)
+    async def look(self) -> None:
+        lab = self.lab
+        recent = await asyncio.to_thread(read_recent, lab) if self.lineup is None else []
+        votes = await asyncio.to_thread(read_votes, lab)
+        lineup, problem = None, ""
+        try:
+            lineup = await asyncio.to_thread(read_lineup, lab)
+        except LabError as error:
+            problem = str(error)
+        if lab != self.lab:
+            return
+        first = self.lineup is None and not self.known
+        before = self.lineup.prompts if self.lineup is not None else ()
+        self.lineup, self.voting.votes, self.problem = lineup, votes, self.with_way_out(problem)
+        if first:
+            for kept in reversed(recent):
+                self.known |= shown_by_prompt(kept)
+            self._list_prompts(recent[0].comparison.prompts if recent else [])
+        elif lineup is not None and lineup.prompts != before:
+            self._list_prompts(self.walk.prompts, self.prompt_input.prompt)
+        self.redraw()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """While a student is in training, follow it: it can be asked once that finishes."""
+        if self._look_timer is not None:
+            self._look_timer.stop()
+        if self.lineup is not None and self.lineup.in_training:
+            self._look_timer = self.set_timer(LOOK_AGAIN, self._look_if_shown)
+
+    def _look_if_shown(self) -> None:
+        if self.is_current:  # otherwise coming back does it
+            self.look()
+
+    # The prompts
+
+    def _list_prompts(self, first: Sequence[str], at: str = "") -> None:
+        """Walk through these and the lab's from now on; what is typed in the line stays."""
+        own = self.lineup.prompts if self.lineup is not None else ()
+        self.walk.replace(first, own, at)
+        if self.walk.prompts and at in ("", self.walk.prompt):
+            self.prompt_input.prompt = self.walk.prompt
+
+    @on(Input.Changed, "#prompt")
+    def prompt_changed(self) -> None:
+        self.redraw()
+
+    @on(Input.Submitted, "#prompt")
+    def prompt_given(self) -> None:
+        self.action_leave_prompt()
+        self.action_ask()
+
+    def action_move(self, prompts: int) -> None:
+        self.walk.move(prompts)
+        if self.walk.prompts:
+            self.prompt_input.prompt = self.walk.prompt
+
+    def go_to(self, prompt: str) -> None:
+        if self.walk.go_to(prompt):
+            self.prompt_input.prompt = prompt
+
+    def action_edit(self) -> None:
+        self.prompt_input.focus()
+        self.prompt_input.cursor_position = len(self.prompt_input.value)
+
+    def action_leave_prompt(self) -> None:
+        self.panes.focus_first()
+
+    def action_add_prompt(self) -> None:
+        prompt = self.prompt_input.prompt
+        known = self.lineup.prompts if self.lineup is not None else ()
+        if prompt in known:
+            self.notify("Already in sample_prompts.txt")
+        elif prompt:
+            self._add_prompt(self.lab, prompt)
+
+    @work(group="prompts", exit_on_error=False)
+    async def _add_prompt(self, lab: Lab, prompt: str) -> None:
+        await asyncio.to_thread(append_prompt, lab.sample_prompts, prompt)
+        self.notify("Added to sample_prompts.txt")
+        prompts = await asyncio.to_thread(read_sample_prompts, lab)
+        if lab == self.lab and self.lineup is not None:
+            self.lineup = replace(self.lineup, prompts=prompts)
+            self._list_prompts(self.walk.prompts, self.prompt_input.prompt)
+            self.redraw()
+
+    # Asking the models
+
+    def why_not(self, action: str) -> str:
+        if action == "cancel" and self.live is None:
+            return "No model is answering"
+        if action in ("ask", "ask_all", "models") and self.live is not None:
+            return f"Still answering: {self.key_of('compare.cancel')} cancels"
+        return super().why_not(action)
+
+    def action_ask(self) -> None:
+        prompt = self.prompt_input.prompt
+        if not prompt:
+            self.notify(f"No prompt yet: {self.key_of('compare.edit')} types one")
+        else:
+            self._start([prompt])
+
+    def action_ask_all(self) -> None:
+        prompts = self.lineup.prompts if self.lineup is not None else ()
+        if not prompts:
+            self.notify("sample_prompts.txt has no prompts")
+        else:
+            self.go_to(prompts[0])
+            self._start(prompts)
+
+    def _start(self, prompts: Sequence[str]) -> None:
+        if self.lineup is not None and self.live is None:
+            self.live = LiveComparison(self.lab, self.lineup, self.names, prompts, self._questions + 1)
+            self._questions += len(prompts)
+            self.ask(self.live)
+
+    @work(exclusive=True, group="ask", exit_on_error=False)
+    async def ask(self, live: LiveComparison) -> None:
+        """Put the current prompt to the models; the worker answers one after the other."""
+        if self.worker is None:
+            self.worker = ModelWorker(self.lab.logs / "worker.log", self)
+        requests = live.begin()
+        self.redraw()
+        if not requests:
+            live.stopped = True
+            self._answered(live)
+        for request in requests:
+            await self.worker.send(request)
+
+    @on(WorkerSaid)
+    def worker_said(self, message: WorkerSaid) -> None:
+        event, live = message.event, self.live
+        if live is None:
+            return
+        if event.get("event") == "gone":
+            log = self.worker.log if self.worker is not None else ""
+            live.lose_worker(f"The model process ended (exit code {event.get('exit_code')}). Its log: {log}")
+        elif live.hear(event):
+            self._show_event(event)
+        else:
+            return
+        if live.stopped and live.loading:
+            self.cancel(live)  # again: when the key was pressed, no model was loading yet
+        if not live.waiting:
+            self._answered(live)
+
+    def _show_event(self, event: dict[str, Any]) -> None:
+        view = self.view
+        if view.live is not None:
+            self.panes.show_event(view.live, event, hidden=self.voting.hides_names(view))
+
+    def _answered(self, live: LiveComparison) -> None:
+        """Every model has answered the current prompt: keep that, save it, go to the next."""
+        prompt = live.prompt
+        watched = self.prompt_input.prompt == prompt
+        shown = live.complete()
+        if shown is not None:
+            self.known[prompt] = shown
+            self.save(live, live.file.snapshot(live.kept.comparison))
+        more = live.advance()
+        if not more:
+            self.live = None
+        elif watched:
+            # The screen follows the prompts that are asked, unless the user has walked to another one.
+            self.go_to(live.prompt)
+        self.redraw()
+        if more:
+            self.ask(live)
+        elif len(live.prompts) > 1:
+            self._say_below(f"{len(live.kept.comparison.prompts)} of {len(live.prompts)} prompts answered")
+        if shown is None and not more and watched:
+            self.panes.show_failures(live)
+
+    @work(group="save", exit_on_error=False)
+    async def save(self, live: LiveComparison, snapshot: Snapshot) -> None:
+        path = await asyncio.to_thread(live.file.write, snapshot)
+        live.kept.name = path.stem
+        self.redraw()
+
+    def action_cancel(self) -> None:
+        if self.live is not None:
+            self.cancel(self.live)
+
+    @work(group="cancel", exit_on_error=False)
+    async def cancel(self, live: LiveComparison) -> None:
+        """Stop at once: an answer stops at its next token; while a model loads, the process is ended."""
+        worker, loading = self.worker, live.loading
+        live.stopped = True
+        if worker is None:
+            return
+        if not loading:
+            for name in sorted(live.waiting):
+                await worker.send({"op": "cancel", "id": live.question_id(name)})
+            return
+        await worker.kill()
+        live.cancel()
+        if live is self.live:
+            self.notify(f"Cancelled while {TITLES[loading]} was loading; the next prompt loads it again")
+            self._answered(live)
+
+    # Votes
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "vote":
+            places = len(self.view.votable)
+            return places >= 2 and (places == 3 or parameters != ("middle",))
+        return super().check_action(action, parameters)
+
+    def action_blind(self) -> None:
+        self.voting.blind = not self.voting.blind
+        self._remember_taste()
+        self.redraw()
+        if not self.voting.blind:
+            self._say_below("Blind mode off")
+        elif not self.voting.hides_names(self.view):
+            self._say_below("Blind mode on")
+
+    def action_vote(self, verdict: str) -> None:
+        view = self.view
+        names = [pane.model for pane in self.panes.shown if pane.model in view.votable]
+        if view.saved is None or len(names) < 2:
+            return
+        if not view.saved.kept.name:
+            self.notify("Not saved yet")
+            return
+        before = self.voting.own_vote(view.saved)
+        if before is not None and before.blind:
+            self.notify("Your blind vote stays: you have seen the names")
+            return
+        vote = self.voting.vote(view, view.saved, verdict, names)
+        self.redraw()
+        self._keep_vote(self.lab, vote)
+
+    @work(group="votes", exit_on_error=False)
+    async def _keep_vote(self, lab: Lab, vote: Vote) -> None:
+        try:
+            await asyncio.to_thread(append_vote, lab, vote)
+        except OSError as cause:
+            words = f"The vote could not be saved to {lab.votes}: {cause.strerror or cause}"
+            self.notify(words, severity="error")
+        votes = await asyncio.to_thread(read_votes, lab)
+        if lab == self.lab:
+            self.voting.votes = votes
+            self.redraw()
+
+    # What can be done with the answers
+
+    def action_models(self) -> None:
+        def chosen(title: str | None) -> None:
+            if title:
+                self.names = CHOICES[title]
+                self._remember_taste()
+                self.redraw()
+
+        options = [(title, "current" if names == self.names else "") for title, names in CHOICES.items()]
+        self.app.push_screen(ChooseScreen("Models to compare", options), chosen)
 
     def action_reasoning(self) -> None:
-        opened = not self.query(AnswerPane).first().open
-        for pane in self.query(AnswerPane):
-            pane.toggle_reasoning(opened)
+        self.panes.toggle_reasoning()
 
-    def panes(self) -> list[AnswerPane]:
-        return [self.query_one(f"#answer-{name}", AnswerPane) for name in self._order if name in self.names]
+    def action_in_step(self) -> None:
+        self.panes.in_step = not self.panes.in_step
+        self.redraw()
 
-    def _key(self) -> tuple[str, str]:
-        """Tells the answers on show, or on their way, from others."""
-        if self.asking is not None and self.is_live():
-            return self.asking.kept.comparison.created, self.asking.prompt
-        shown = self.known.get(self.current_prompt())
-        return shown.key if shown is not None else ("", self.current_prompt())
+    def action_pane(self, panes: int) -> None:
+        self.panes.focus_beside(panes)
 
-    def hides_names(self) -> bool:
-        if not self.blind or self._key() in self._seen:
-            return False
-        if self.is_live():
-            return True
-        shown = self.shown()
-        if shown is None:
-            return False
-        return len(voteable(shown, self.names)) > 1 and shown.vote_in(self.votes) is None
+    def action_difference(self) -> None:
+        if not self.panes.next_pair():
+            self.notify("Two answers needed")
+        self._mark_differences()
+
+    @work(exclusive=True, group="difference", exit_on_error=False)
+    async def _mark_differences(self) -> None:
+        pair = self.panes.pair
+        if pair is None:
+            self.panes.mark()
+            return
+        texts = [pane.answer_text for pane in pair]
+        difference = await asyncio.to_thread(word_difference, *texts)
+        if self.panes.pair == pair and texts == [pane.answer_text for pane in pair]:
+            self.panes.mark(pair, difference)
+
+    @work(exclusive=True, group=DIALOG, exit_on_error=False)
+    async def action_open(self) -> None:
+        lab = self.lab
+        options = await asyncio.to_thread(saved_options, lab)
+
+        def chosen(name: str | None) -> None:
+            if name:
+                self.open_saved(lab, name)
+
+        if options:
+            self.app.push_screen(ChooseScreen("Open a saved comparison", options), chosen)
+        else:
+            self.notify(f"No comparison is saved yet: {self.key_of('compare.ask')} asks")
+
+    @work(exclusive=True, group=DIALOG, exit_on_error=False)
+    async def open_saved(self, lab: Lab, name: str) -> None:
+        """Show a saved comparison and walk through its prompts."""
+        comparison = await asyncio.to_thread(load_comparison, lab.comparisons / f"{name}.json")
+        if lab == self.lab:
+            self.known |= shown_by_prompt(Kept(comparison, name))
+            self._list_prompts(comparison.prompts)
+            self.redraw()
+
+    def action_export(self) -> None:
+        view = self.view
+        if view.saved is None:
+            self.notify("No answers to export")
+        elif self.voting.hides_names(view):
+            self.notify("Vote first: the files name the models")
+        else:
+            self._export(self.lab, view.saved.kept)
+
+    @work(group="export", exit_on_error=False)
+    async def _export(self, lab: Lab, kept: Kept) -> None:
+        """Say where twice: the status line is short, and the message goes away."""
+        place = await asyncio.to_thread(export_kept, lab, kept)
+        if lab == self.lab:
+            self._say_below(f"Exported: {place} and .json")
+            self.notify(f"Exported in the lab:\n{place}\nand beside it as .json")
+
+    def action_copy(self) -> None:
+        pane = self.panes.focused_answer
+        if pane is None or pane.answer is None:
+            self.notify("No answer to copy")
+        else:
+            self.lab_app.copy_to_clipboard(pane.answer.answer, f"the answer of {pane.title}")
+
+    # Drawing
 
     def redraw(self) -> None:
-        self._arrange()
-        hidden = self.hides_names()
-        if not hidden and (self.is_live() or self.shown() is not None):
-            self._seen.add(self._key())
-        for place, pane in enumerate(self.panes()):
-            pane.show_title(f"Answer {'ABC'[place]}" if hidden else TITLES[pane.model], hidden=hidden)
-            self._fill(pane)
-        self._show_place()
-        self._show_about(hidden)
-        self.mark_differences()
+        """Show everything as it stands now."""
+        view = self.view
+        hidden = self.voting.hides_names(view)
+        self.panes.put_in_order(view, self.voting.order(view))
+        if not hidden:
+            self.voting.see(view)
+        self.panes.show(view, self._no_answer, hidden=hidden)
+        place = Content.styled(self.walk.place(view.prompt), "bold $accent")
+        self.query_one("#prompt-place", Static).update(place)
+        self._show_status(view, hidden)
+        self._mark_differences()
         self.refresh_bindings()
 
-    def _arrange(self) -> None:
-        """Put the panes in their order; once it is found, answers keep their places."""
-        drawn = (self._key(), self.names)
-        if drawn == self._drawn:
-            return
-        self._drawn = drawn
-        self._order = list(MODELS)
-        if self.hides_names():
-            created, prompt = self._key()
-            there = self._answering()
-            shuffled = blind_order([name for name in MODELS if name in there], created, prompt)
-            self._order = [*shuffled, *(name for name in MODELS if name not in shuffled)]
-        answers = self.query_one(SplitPanes)
-        for place, name in enumerate(self._order):
-            pane = self.query_one(f"#answer-{name}", AnswerPane)
-            pane.display = name in self.names
-            if answers.children[place] is not pane:
-                answers.move_child(pane, before=place)
-        answers.apply()  # a size is the place's, not the model's: it would tell which one it is
-        for pane in self.query(AnswerPane):
-            pane.set_class(pane is self.panes()[0], "first")
-            pane.query_one(AnswerScroll).scroll_home(animate=False)
+    def _no_answer(self, model: str) -> tuple[str, str]:
+        """The state of a model that was not asked, and why it was not or how to ask it."""
+        if self.problem:
+            return "not available", self.problem
+        contestant = self.lineup.contestant(model) if self.lineup is not None else None
+        if contestant is not None and contestant.missing:
+            return "in training" if contestant.in_training else "not trained yet", contestant.missing
+        view, asks = self.view, f"{self.key_of('compare.ask')} asks."
+        if view.saved is not None:
+            return "", f"Not asked in this comparison. {asks}"
+        return "", asks if view.prompt else ""
 
-    def _answering(self) -> set[str]:
-        """The models that answer, or have answered, the prompt on show."""
-        if self.asking is not None and self.is_live():
-            return set(self.asking.states)
-        shown = self.shown()
-        return set() if shown is None else set(voteable(shown, self.names))
-
-    def _fill(self, pane: AnswerPane) -> None:
-        if self.asking is not None and self.is_live():
-            self._fill_live(pane, self.asking)
-            return
-        shown = self.shown()
-        if shown is not None:
-            answer = shown.comparison.answers_to(shown.index).get(pane.model)
-            if answer is not None:
-                if answer != pane.answer:
-                    pane.show_answer(answer)
-                return
-            if pane.model in shown.comparison.skipped:
-                pane.show_why("skipped", shown.comparison.skipped[pane.model])
-                return
-        missing = self.problem or (self.setting and self.setting.contestant(pane.model).missing) or ""
-        asks = f"{self.key_of('compare.ask')} asks."
-        not_asked = f"Not asked in this comparison. {asks}" if shown is not None else asks
-        pane.show_why("not there" if missing else "", missing or (not_asked if self.current_prompt() else ""))
-
-    def _fill_live(self, pane: AnswerPane, asking: Asking) -> None:
-        """A pane while its answer is on its way; hidden ones all wait until the last has answered."""
-        name = pane.model
-        skipped = asking.kept.comparison.skipped.get(name)
-        if skipped is not None:
-            pane.show_why("skipped", skipped)
-        elif self.hides_names():
-            pane.begin("waiting")
-        elif name in asking.answers:
-            pane.show_answer(asking.answers[name])
-        else:
-            pane.begin(asking.states.get(name, ""), asking.texts.get(name, ""))
-
-    def show_asking(self) -> None:
-        self.redraw()
-
-    def show_event(self, asking: Asking, event: dict[str, Any]) -> None:
-        name = str(event.get("name", ""))
-        if name not in self.names or not self.is_live():
-            return
-        pane = self.query_one(f"#answer-{name}", AnswerPane)
-        if event.get("event") == "chunk" and not self.hides_names():
-            pane.add_text(str(event.get("text", "")))
-        else:
-            self._fill_live(pane, asking)
-
-    def show_answered(self, asking: Asking, shown: Shown | None) -> None:
-        """Show what came; when all prompts are asked in turn, go along, unless another one was walked to."""
-        watched = self.current_prompt()
-        last = shown.prompt if shown is not None else watched
-        if shown is not None:
-            self.known[shown.prompt] = shown
-        if self.asking is not None and watched == last:
-            self.go_to(asking.prompt)
-        self.redraw()
-        if shown is None and self.asking is None:
-            self._show_failures(asking)
-
-    def _show_failures(self, asking: Asking) -> None:
-        failed: dict[str, Answer] = {name: one for name, one in asking.answers.items() if one.failed}
-        for pane in self.panes():
-            if pane.model in failed:
-                pane.show_answer(failed[pane.model])
-            elif pane.model in asking.kept.comparison.skipped:
-                pane.show_why("skipped", asking.kept.comparison.skipped[pane.model])
-
-    def show_saved(self) -> None:
-        self.redraw()
-
-    def say_below(self, words: str) -> None:
+    def _say_below(self, words: str) -> None:
+        """Say it in the status line, where it covers nothing, until the next key."""
         self._said_below = words
         self.redraw()
 
     def on_key(self) -> None:
-        """The next key takes it away, as it does with all that is only told."""
         if self._said_below:
-            self.say_below("")
+            self._say_below("")
 
-    def _show_place(self) -> None:
-        at = self.current_prompt()
-        there = bool(self.prompts) and self.prompts[self.position] == at
-        place = f"Prompt {self.position + 1}/{len(self.prompts)}" if there else "Prompt"
-        self.query_one("#prompt-place", Static).update(Content.styled(place, "bold $accent"))
-
-    def _show_about(self, hidden: bool) -> None:
-        alone = "" if self.in_step else "each scrolls alone"
-        text = "  ".join(filter(None, [self._about_text(hidden), self._blind_text(hidden), alone]))
-        if hidden and len(text) > self.size.width - 2:
-            text = self._about_text(hidden)  # that names are hidden is seen
+    def _show_status(self, view: View, hidden: bool) -> None:
+        width, in_step = self.size.width - 2, self.panes.in_step
+        text = status_text(view, self.live, self.voting, in_step=in_step, key_of=self.key_of, width=width)
         self.query_one("#compare-about", Static).update(Content(printable(text)))
-        score = self.query_one("#compare-score", Static)
-        scores = "" if hidden else scores_line(self.votes, self._candidates())
+        scores = "" if hidden else self.voting.scores_text(self._candidates(view))
         line = "  ".join(filter(None, [self._said_below, scores]))
+        score = self.query_one("#compare-score", Static)
         score.display = bool(line)
         score.update(Content(printable(line)))
 
-    def _blind_text(self, hidden: bool) -> str:
-        """Whether names are hidden; answers that were seen with theirs cannot be voted on blind any more."""
-        if not self.blind:
-            return ""
-        shown = self.shown()
-        if hidden or shown is None:
-            return "blind mode"
-        voted = shown.vote_in(self.votes) is not None
-        return "" if voted else "blind mode: these were seen with their names"
-
-    def _about_text(self, hidden: bool) -> str:
-        if self.asking is not None:
-            total = len(self.asking.prompts)
-            of = f" {self.asking.position + 1} of {total}" if total > 1 else ""
-            return f"Asking{of}: {self.key_of('compare.cancel')} cancels"
-        shown = self.shown()
-        if shown is None:
-            return ""
-        if hidden:
-            places = ("left", "middle", "right") if len(self._answering()) == 3 else ("left", "right")
-            keys = [f"{self.key_of(f'compare.vote_{place}')} {place}" for place in places]
-            tie, bad = self.key_of("compare.vote_tie"), self.key_of("compare.vote_bad")
-            votes = f"{'  '.join(keys)}  {tie} tie  {bad} all bad"
-            question = "Which is best?"
-            # Narrow, and with keys of one's own, the keys matter more.
-            return votes if len(question) + 2 + len(votes) > self.size.width - 2 else f"{question}  {votes}"
-        vote = shown.vote_in(self.votes)
-        date = date_text(shown.comparison.created)
-        how = "You voted blind" if vote is not None and vote.blind else "You voted"
-        voted = f"  {how}: {_verdict(vote)}." if vote is not None else ""
-        return f"{date}{'' if shown.kept.name else ', not saved yet'}{voted}"
-
-    def _candidates(self) -> list[Candidate]:
-        """The models that votes are counted for: those on show, otherwise those that would be asked."""
-        shown = self.shown()
-        if shown is not None:
-            models = shown.comparison.models
-            return [Candidate(name, models[name].path, models[name].written) for name in models]
-        contestants = self.setting.contestants if self.setting is not None else ()
-        return [Candidate(item.name, item.path, item.written) for item in contestants]
-
-
-def _verdict(vote: Vote) -> str:
-    words = {TIE: "a tie", BAD: "all are bad"}
-    return words.get(vote.best) or f"{TITLES.get(vote.best, vote.best)} is best"
+    def _candidates(self, view: View) -> list[Candidate]:
+        """The models whose scores are shown: those of the answers, otherwise those that would be asked."""
+        if view.saved is not None:
+            return candidates(view.saved.comparison, view.saved.comparison.models)
+        return [item.candidate for item in self.lineup.contestants] if self.lineup is not None else []

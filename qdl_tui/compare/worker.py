@@ -1,7 +1,6 @@
 """The process that holds the models (`python -m qdl_engine.compare.worker`): one JSON object a line each way.
 
-The app never imports torch. When the app is gone, however it went, the worker reads the end of its input
-and ends.
+The app never imports torch. However the app ends, the worker reads the end of its input and ends too.
 """
 
 from __future__ import annotations
@@ -9,37 +8,46 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from textual.message import Message
+from textual.message_pump import MessagePump
+
 LINE_LIMIT = 16 * 1024 * 1024
-"""A long answer is one line; asyncio's own limit of 64 KiB would break it."""
+"""A long answer is one line, longer than asyncio's own limit of 64 KiB."""
 END_SECONDS = 3.0
 
-Said = dict[str, Any]
+
+@dataclass
+class WorkerSaid(Message):
+    """One event of the worker process; `gone`, with its exit code, is the last unless it was killed."""
+
+    event: dict[str, Any]
 
 
 class ModelWorker:
-    """One worker process. All methods run in the app's event loop; `on_event` is called there too.
+    """One worker process. All methods run in the app's event loop.
 
     Args:
-        log: Where what the worker writes to stderr goes.
-        on_event: Called for each event; the last one is `{"event": "gone"}` with the exit code, unless it
-            was killed.
+        log: The file for the worker's stderr.
+        screen: Gets a `WorkerSaid` for each event.
     """
 
-    def __init__(self, log: Path, on_event: Callable[[Said], object]) -> None:
+    def __init__(self, log: Path, screen: MessagePump) -> None:
         self.log = log
-        self._on_event = on_event
+        self._screen = screen
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+        """Two requests that come while there is no worker start one, not two."""
 
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
-    async def start(self) -> None:
+    async def _start(self) -> None:
         from qdl_engine.runs.launch import CHILD_ENVIRONMENT, python_command
 
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -65,31 +73,33 @@ class ModelWorker:
             except ValueError:
                 continue
             if isinstance(event, dict):
-                self._on_event(event)
+                self._screen.post_message(WorkerSaid(event))
         code = await process.wait()
         if process is self._process:
-            self._on_event({"event": "gone", "exit_code": code})
+            self._screen.post_message(WorkerSaid({"event": "gone", "exit_code": code}))
 
-    async def send(self, request: Said) -> None:
-        """Write one request, starting the worker when it is not there."""
-        if not self.running:
-            await self.start()
-        assert self._process is not None and self._process.stdin is not None
+    async def send(self, request: dict[str, Any]) -> None:
+        """Write one request; starts the worker when it is not running."""
+        async with self._starting:
+            if not self.running:
+                await self._start()
+        if self._process is None or self._process.stdin is None:
+            return  # killed while it started
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             await self._process.stdin.drain()
         except (BrokenPipeError, ConnectionResetError):
-            return  # it has just gone; the reader says so
+            return  # it has just ended; the reader reports that
 
     async def kill(self) -> None:
-        """End the worker whatever it does, and say no more of it; the next request starts another."""
+        """End the worker whatever it is doing, without an event; the next request starts another."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()
 
     async def close(self) -> None:
-        """End the worker at once: it holds nothing to lose, and leaving must not wait for torch."""
+        """End the worker at once: it has nothing to lose, and quitting must not wait for torch."""
         process = self._process
         if process is None or process.returncode is not None:
             return

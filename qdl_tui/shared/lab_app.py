@@ -84,11 +84,11 @@ class LabApp(TellingApp):
 
     async def show_comparison(self, name: str) -> None:
         """Open a saved comparison on the compare screen."""
-        from qdl_tui.compare.actions import CompareActionsScreen
+        from qdl_tui.compare.screen import CompareScreen
 
         if isinstance(self.screen, BaseScreen):
             await self.switch_mode("compare")
-            if isinstance(self.screen, CompareActionsScreen):
+            if isinstance(self.screen, CompareScreen):
                 self.screen.open_saved(self.lab, name)
 
     def open_lab(self, lab: Lab) -> None:

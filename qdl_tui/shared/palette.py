@@ -46,7 +46,7 @@ class LabCommands(Provider):
 
     def _read_comparisons(self) -> list[tuple[str, str]]:
         """Name of each saved comparison, and what is in it."""
-        from qdl_tui.compare.models import saved_options
+        from qdl_tui.compare.saved import saved_options
 
         return saved_options(self._app.lab) if self._app.lab.comparisons.is_dir() else []
 

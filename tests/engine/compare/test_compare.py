@@ -7,19 +7,17 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.compare.compare import (
+from qdl_engine.compare.compare import compare_models
+from qdl_engine.compare.comparison import (
     Answer,
-    compare_models,
+    ComparisonFile,
+    UnsavedComparisonError,
+    append_prompt,
+    find_comparison,
     list_comparisons,
     load_comparison,
     read_prompts,
     save_comparison,
-)
-from qdl_engine.compare.comparison import (
-    ComparisonKeeper,
-    UnsavedComparisonError,
-    append_prompt,
-    find_comparison,
     weights_written,
 )
 from qdl_engine.compare.evaluate import exact_match, wilson_interval
@@ -144,7 +142,7 @@ def test_wilson_interval(correct: int, total: int, low: float, high: float) -> N
 
 
 @pytest.mark.parametrize("prompt", ["", "  ", None, 5, "half a \ud800"])
-def test_a_prompt_that_asks_nothing_is_refused_before_any_model_is_loaded(prompt: Any) -> None:
+def test_a_blank_prompt_is_refused_before_any_model_is_loaded(prompt: Any) -> None:
     with pytest.raises(SettingsError, match="Prompt 2 "):
         compare_models(["hi", prompt], system1_path="/nowhere")
 
@@ -211,17 +209,27 @@ def test_a_comparison_that_cannot_be_saved_is_not_lost(student: LoadedModel, tmp
     assert caught.value.comparison.models["system1"].answers
 
 
-def test_a_keeper_writes_the_first_answer_at_once_and_the_rest_in_time(
+def test_a_growing_file_is_written_at_the_first_answer_then_in_time_and_at_the_end(
     student: LoadedModel, tmp_path: Path
 ) -> None:
     comparison = compare_models(["one"], sys1_model=student, max_new_tokens=3)
-    keeper = ComparisonKeeper(tmp_path / "c.json", every=3600)
-    keeper.keep(comparison)
+    file = ComparisonFile(lambda: tmp_path / "c.json", every=3600)
+    file.keep(comparison)
     comparison.created = "later"
-    keeper.keep(comparison)
+    file.keep(comparison)
     assert load_comparison(tmp_path / "c.json").created != "later"
-    keeper.finish(comparison)
+    file.finish(comparison)
     assert load_comparison(tmp_path / "c.json").created == "later"
+
+
+def test_an_older_snapshot_never_replaces_a_newer_one(student: LoadedModel, tmp_path: Path) -> None:
+    comparison = compare_models(["one"], sys1_model=student, max_new_tokens=3)
+    names = iter(("first.json", "second.json"))
+    file = ComparisonFile(lambda: tmp_path / next(names))
+    older = file.snapshot(comparison)
+    comparison.created = "later"
+    assert file.write(file.snapshot(comparison)) == file.write(older) == tmp_path / "first.json"
+    assert load_comparison(tmp_path / "first.json").created == "later"
 
 
 def test_a_saved_comparison_is_found_by_its_name(tmp_path: Path, student: LoadedModel) -> None:

@@ -1,4 +1,4 @@
-"""Teachers at a server or in a file beside the students: the library, `qdl compare`, the app's worker."""
+"""A teacher at a server or in a file, beside the students: the library, `qdl compare`, the app's worker."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from qdl_engine.core.lab import Lab
 from qdl_engine.settings import LabSettings, TeacherSettings
 from qdl_engine.settings.toml import save_settings
 from qdl_engine.teachers.make import make_teacher
-from tests.engine.compare.test_worker import Process
-from tests.engine.teachers.fault_server import FaultServer
+from tests.engine.compare.worker_process import Process, teacher_spec
+from tests.engine.teachers.fault_server import FaultServer, fault_server
 from tests.tiny import make_tiny_model
 
 
@@ -26,6 +26,12 @@ def answers(tmp_path: Path) -> Path:
     path = tmp_path / "answers.jsonl"
     path.write_text('{"instruction": "One?", "output": "1"}\n{"instruction": "Two?", "output": "2"}\n')
     return path
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with fault_server() as running:
+        yield running
 
 
 @pytest.fixture
@@ -97,32 +103,33 @@ def test_a_server_without_an_address_skips_the_teacher_and_the_students_answer(
 
 
 def test_the_worker_streams_from_a_server(server: FaultServer, worker: Process, tmp_path: Path) -> None:
-    settings = at_server(server).model_dump()
-    worker.send(op="load", name="teacher", teacher=settings, root=str(tmp_path))
-    assert worker.receive()["event"] == "loaded"
-    worker.send(op="ask", id="1", name="teacher", prompt="one two", max_new_tokens=9, temperature=0.5)
-    events = worker.until("answer")
-    assert [event["text"] for event in events[:-1]] == ["ONE ", "TWO "]
-    assert events[-1]["answer"] == "ONE TWO"
+    teacher = teacher_spec(at_server(server), tmp_path)
+    worker.ask("1", teacher, prompt="one two", max_new_tokens=9, temperature=0.5)
+    loading, loaded, *pieces, answer = worker.until("answer")
+    assert (loading["event"], loaded["event"], loaded["parameters"]) == ("loading", "loaded", 0)
+    assert [piece["text"] for piece in pieces] == ["ONE ", "TWO "]
+    assert answer["answer"] == "ONE TWO"
     assert (server.payloads[-1]["max_tokens"], server.payloads[-1]["temperature"]) == (9, 0.5)
 
 
 def test_a_cancel_does_not_wait_for_a_server_that_hangs(
     server: FaultServer, worker: Process, tmp_path: Path
 ) -> None:
-    worker.send(op="load", name="teacher", teacher=at_server(server).model_dump(), root=str(tmp_path))
-    assert worker.receive()["event"] == "loaded"
-    worker.send(op="ask", id="1", name="teacher", prompt="silence")
+    worker.ask("1", teacher_spec(at_server(server), tmp_path), prompt="silence")
+    assert worker.until("loaded")
     worker.send(op="cancel", id="1")
     assert worker.receive()["stopped"] == "cancelled"
 
 
 def test_the_worker_says_what_a_file_does_not_know(worker: Process, answers: Path, tmp_path: Path) -> None:
-    settings = TeacherSettings(kind="file", answers=str(answers)).model_dump()
-    worker.send(op="load", name="teacher", teacher=settings, root=str(tmp_path))
-    assert worker.receive()["event"] == "loaded"
-    worker.send(op="ask", id="1", name="teacher", prompt="Three?")
-    said = worker.receive()
-    assert said["event"] == "error" and "has no answer to this prompt" in said["message"]
-    worker.send(op="ask", id="2", name="teacher", prompt="Two?")
+    teacher = teacher_spec(TeacherSettings(kind="file", answers=str(answers)), tmp_path)
+    worker.ask("1", teacher, prompt="Three?")
+    assert "has no answer to this prompt" in worker.until("error")[-1]["message"]
+    worker.ask("2", teacher, prompt="Two?")
     assert worker.until("answer")[-1]["answer"] == "2"
+
+
+def test_a_teacher_whose_settings_do_not_suffice_does_not_load(worker: Process, tmp_path: Path) -> None:
+    worker.ask("1", teacher_spec(TeacherSettings(kind="server", url=""), tmp_path), prompt="One?")
+    failed = worker.until("load_failed")[-1]
+    assert (failed["id"], failed["name"]) == ("1", "teacher") and "teacher.url is empty" in failed["message"]

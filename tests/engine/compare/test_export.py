@@ -46,7 +46,7 @@ def test_nothing_is_overwritten_unasked_and_the_name_says_the_format(
     comparison: Comparison, tmp_path: Path
 ) -> None:
     path = export_comparison(comparison, tmp_path / "out.md")
-    with pytest.raises(SettingsError, match="There is a file"):
+    with pytest.raises(SettingsError, match="exists already"):
         export_comparison(comparison, path)
     assert export_comparison(comparison, path, overwrite=True) == path
     with pytest.raises(SettingsError, match=r"Cannot export to out\.txt"):

@@ -1,96 +1,53 @@
-"""The worker as the app meets it: a process, pipes, JSON lines."""
+"""The worker: one question, one answer, whatever comes in."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from qdl_engine.compare.ask import ModelSpec
+from tests.engine.compare.worker_process import Process
 from tests.tiny import make_tiny_model
 
 
-class Process:
-    """A worker with its pipes."""
-
-    def __init__(self, log: Path) -> None:
-        self.log = log
-        with open(log, "wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "qdl_engine.compare.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-            )
-
-    def send(self, **request: Any) -> None:
-        self.write(json.dumps(request).encode() + b"\n")
-
-    def write(self, line: bytes) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line)
-        self.process.stdin.flush()
-
-    def receive(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, f"the worker ended: {self.log.read_text()}"
-        event: dict[str, Any] = json.loads(line)
-        return event
-
-    def until(self, *kinds: str) -> list[dict[str, Any]]:
-        events = [self.receive()]
-        while events[-1]["event"] not in kinds:
-            events.append(self.receive())
-        return events
-
-    def end(self) -> int:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        return self.process.wait(20)
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    path = make_tiny_model(tmp_path_factory.mktemp("worker") / "model", seed=4, lively=True)
+    return ModelSpec("system1", str(path), "system1")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("worker") / "model", seed=4, lively=True)
-
-
-@pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Process]:
+def worker(tmp_path_factory: pytest.TempPathFactory, student: ModelSpec) -> Iterator[Process]:
+    """A worker that holds the student."""
     process = Process(tmp_path_factory.mktemp("worker") / "stderr")
     assert process.receive()["event"] == "ready"
-    process.send(op="load", name="system1", path=str(model))
-    loaded = process.receive()
-    assert (loaded["event"], loaded["name"]) == ("loaded", "system1")
+    process.ask("0", student, max_new_tokens=1)
+    loading, loaded, *_ = process.until("answer")
+    assert (loading["event"], loading["id"], loading["name"]) == ("loading", "0", "system1")
+    assert loaded["event"] == "loaded" and loaded["parameters"] > 0 and loaded["seconds"] > 0
     yield process
     process.process.kill()
     process.process.wait()
 
 
-def ask(worker: Process, number: str, **more: Any) -> None:
-    worker.send(op="ask", id=number, name="system1", prompt="Hello", mode="system1", **more)
-
-
-def test_an_answer_streams_in(worker: Process) -> None:
-    ask(worker, "1", max_new_tokens=30)
-    *chunks, answer = worker.until("answer")
+def test_an_answer_streams_in_from_a_model_in_memory(worker: Process, student: ModelSpec) -> None:
+    worker.ask("1", student, max_new_tokens=30)
+    loaded, *chunks, answer = worker.until("answer")
+    assert loaded["event"] == "loaded", "it was not loaded again"
     assert {chunk["event"] for chunk in chunks} == {"chunk"}
-    assert {(event["id"], event["name"]) for event in (*chunks, answer)} == {("1", "system1")}
+    assert {(event["id"], event["name"]) for event in (loaded, *chunks, answer)} == {("1", "system1")}
     assert "".join(chunk["text"] for chunk in chunks).strip() == answer["answer"]
     assert (answer["tokens"], answer["stopped"], answer["reason"]) == (30, "length", "cut")
     assert answer["seconds"] >= answer["first_token_seconds"] > 0
     assert answer["tokens_per_second"] > 0
 
 
-def test_a_cancel_stops_the_answer_and_those_that_wait(worker: Process) -> None:
-    ask(worker, "2", max_new_tokens=4000)
-    ask(worker, "3", max_new_tokens=4000)
+def test_a_cancel_stops_the_answer_and_those_that_wait(worker: Process, student: ModelSpec) -> None:
+    worker.ask("2", student, max_new_tokens=4000)
+    worker.ask("3", student, max_new_tokens=4000)
     worker.until("chunk")
     worker.send(op="cancel", id="3")
     worker.send(op="cancel", id="2")
@@ -103,30 +60,35 @@ def test_a_cancel_stops_the_answer_and_those_that_wait(worker: Process) -> None:
     assert answers[1]["tokens"] == 0
 
 
-def test_a_load_whose_question_is_cancelled_before_its_turn_does_not_load(
-    worker: Process, model: Path
-) -> None:
-    ask(worker, "busy", max_new_tokens=4000)
-    worker.send(op="load", id="later", name="system2", path=str(model))
-    worker.send(op="ask", id="later", name="system2", prompt="Hello", mode="system1")
+def test_a_question_cancelled_before_its_turn_loads_nothing(worker: Process, student: ModelSpec) -> None:
+    worker.ask("busy", student, max_new_tokens=4000)
+    worker.ask("later", ModelSpec("system2", student.path, "system2"))
+    worker.until("chunk")
     worker.send(op="cancel", id="later")
     worker.send(op="cancel", id="busy")
-    kinds = [(event["event"], event.get("id")) for event in worker.until("not_loaded") if "id" in event]
-    assert kinds[-1] == ("not_loaded", "later")
-    (*_, answer) = worker.until("answer")
-    assert answer["id"] == "later" and answer["stopped"] == "cancelled"
+    assert worker.until("answer")[-1]["id"] == "busy"
+    answer = worker.receive()
+    assert (answer["id"], answer["event"], answer["stopped"]) == ("later", "answer", "cancelled")
+
+
+def test_weights_that_were_written_again_are_loaded_again(worker: Process, tmp_path: Path) -> None:
+    path = make_tiny_model(tmp_path / "model")
+    spec = ModelSpec("teacher", str(path), "system1")
+    kinds = []
+    for number in ("4", "5", "6"):
+        worker.ask(number, spec, max_new_tokens=1)
+        kinds.append(worker.until("answer")[0]["event"])
+        if number == "5":
+            os.utime(path / "config.json", (1, 1))
+    assert kinds == ["loading", "loaded", "loading"]
 
 
 def test_a_model_that_is_not_there(worker: Process, tmp_path: Path) -> None:
-    worker.send(op="load", name="system2", path=str(tmp_path / "gone"))
-    failed = worker.receive()
-    assert (failed["event"], failed["name"]) == ("load_failed", "system2")
+    worker.ask("7", ModelSpec("system2", str(tmp_path / "gone"), "system2"))
+    failed = worker.until("load_failed")[-1]
+    assert (failed["id"], failed["name"]) == ("7", "system2")
     assert failed["message"] == f"Model not found at {tmp_path / 'gone'}"
     assert failed["hint"]
-    assert "id" not in failed
-    worker.send(op="ask", id="4", name="system2", prompt="Hello")
-    error = worker.receive()
-    assert (error["event"], error["id"], error["message"]) == ("error", "4", "system2 is not loaded")
 
 
 @pytest.mark.parametrize(
@@ -137,18 +99,11 @@ def test_nonsense_is_answered_and_survived(worker: Process, line: bytes) -> None
     assert worker.receive()["event"] == "error"
 
 
-def test_a_prompt_no_tokenizer_takes_is_survived(worker: Process) -> None:
-    worker.send(op="ask", id="6", name="system1", prompt="\ud800", max_new_tokens=3)
-    assert worker.until("answer", "error")[-1]["id"] == "6"
-    ask(worker, "7", max_new_tokens=3)
-    assert worker.until("answer")[-1]["id"] == "7"
-
-
-def test_unload(worker: Process, model: Path) -> None:
-    worker.send(op="load", name="teacher", path=str(model), quantization="none")
-    assert worker.receive()["event"] == "loaded"
-    worker.send(op="unload", name="teacher")
-    assert worker.receive()["event"] == "unloaded"
+def test_a_prompt_no_tokenizer_takes_is_survived(worker: Process, student: ModelSpec) -> None:
+    worker.ask("8", student, prompt="\ud800", max_new_tokens=3)
+    assert worker.until("answer", "error")[-1]["id"] == "8"
+    worker.ask("9", student, max_new_tokens=3)
+    assert worker.until("answer")[-1]["id"] == "9"
 
 
 def test_quit_and_the_end_of_stdin_end_it(tmp_path: Path) -> None:
@@ -160,8 +115,8 @@ def test_quit_and_the_end_of_stdin_end_it(tmp_path: Path) -> None:
     assert second.end() == 0
 
 
-def test_the_end_of_stdin_ends_an_answer_too(worker: Process) -> None:
+def test_the_end_of_stdin_ends_an_answer_too(worker: Process, student: ModelSpec) -> None:
     """Last of this module: it ends the shared worker in the middle of a long answer."""
-    ask(worker, "8", max_new_tokens=4000)
+    worker.ask("10", student, max_new_tokens=4000)
     worker.until("chunk")
     assert worker.end() == 0

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from textual.events import Paste
 
-from qdl_engine.compare.comparison import Answer, list_comparisons, load_comparison
+from qdl_engine.compare.comparison import MODELS, Answer, list_comparisons, load_comparison
 from qdl_engine.core.lab import Lab
 from qdl_engine.runs.store import save_run
 from qdl_tui.compare.answer_pane import AnswerPane
-from qdl_tui.compare.models import MODELS
 from qdl_tui.compare.screen import CompareScreen
+from qdl_tui.compare.worker import ModelWorker
 from qdl_tui.shared.state import CompareTaste, load_state
 from tests.tiny import make_tiny_model
 from tests.tui.conftest import opened, run_under_way
@@ -42,7 +42,7 @@ async def test_a_missing_model_says_why(lab: Lab) -> None:
         await settled(app, pilot)
         assert "Add:␊␉1␊␉2" in screen_text(app)
         assert isinstance(app.screen, CompareScreen)
-        assert app.screen.current_prompt() == "Add:\n\t1\n\t2"
+        assert app.screen.prompt_input.prompt == "Add:\n\t1\n\t2"
         lab.settings_file.unlink()
         app.screen.tick()
         await settled(app, pilot)
@@ -54,16 +54,16 @@ async def test_a_student_in_training_says_so_until_it_is_done(lab: Lab) -> None:
     async with opened(lab, "6") as (app, pilot):
         shown = " ".join(screen_text(app).replace("▏", " ").split())
         assert "Train System 2 first" in shown and "Train System 1 first" not in shown
-        assert isinstance(app.screen, CompareScreen) and app.screen.setting is not None
-        missing = app.screen.setting.contestant("system1").missing
-        assert "System 1 is being trained (45%).\nIt can be asked when that is done." in missing
+        assert isinstance(app.screen, CompareScreen) and app.screen.lineup is not None
+        missing = app.screen.lineup.contestant("system1").missing
+        assert "System 1 is being trained (45%).\nAvailable when training finishes." in missing
         save_run(replace(run, state="done"))
         lab.system1_checkpoint.mkdir()
         (lab.system1_checkpoint / "config.json").write_text("{}", encoding="utf-8")
         (lab.system1_checkpoint / "model.safetensors").write_bytes(b"")
         app.screen._look_if_shown()
         await settled(app, pilot)
-        assert app.screen.setting.contestant("system1").missing == ""
+        assert app.screen.lineup.contestant("system1").missing == ""
         assert "System 1 is being trained" not in screen_text(app)
 
 
@@ -113,7 +113,7 @@ async def test_the_models_answer_and_the_comparison_is_saved(trained_lab: Lab) -
         await pilot.press("A")
         for _ in range(600):
             await pilot.pause(0.1)
-            if screen.asking is None:
+            if screen.live is None:
                 break
         await settled(app, pilot)
         assert "Prompt 3/3  They?" in screen_text(app), "the screen goes along"
@@ -122,7 +122,7 @@ async def test_the_models_answer_and_the_comparison_is_saved(trained_lab: Lab) -
         await pilot.press("A", "c")
         for _ in range(600):
             await pilot.pause(0.1)
-            if screen.asking is None:
+            if screen.live is None:
                 break
         await settled(app, pilot)
         assert "0 tok " not in screen_text(app), "what was cancelled before a word hides no earlier answer"
@@ -190,7 +190,7 @@ async def test_models_and_blind_mode_are_remembered_for_each_lab(trained_lab: La
         async with opened(lab, "6") as (app, pilot):
             screen = app.screen
             assert isinstance(screen, CompareScreen)
-            assert (screen.names, screen.blind) == (names, blind)
+            assert (screen.names, screen.voting.blind) == (names, blind)
 
 
 async def test_a_cancel_while_a_model_loads_ends_at_once_and_the_next_question_is_answered(
@@ -202,11 +202,13 @@ async def test_a_cancel_while_a_model_loads_ends_at_once_and_the_next_question_i
         assert isinstance(screen, CompareScreen)
         while screen.worker is None or not screen.worker.running:
             await pilot.pause(0.01)
+        while "loading" not in screen_text(app):
+            await pilot.pause(0.01)
         process = screen.worker._process
-        assert process is not None and "loading" in screen_text(app)
+        assert process is not None
         await pilot.press("c")
         await settled(app, pilot)
-        assert screen.asking is None and process.returncode is not None and not screen.worker.running
+        assert screen.live is None and process.returncode is not None and not screen.worker.running
         assert "Cancelled while Teacher was loading" in str([item.message for item in app._notifications])
         assert "loading" not in screen_text(app)
         await pilot.press("enter")
@@ -216,3 +218,36 @@ async def test_a_cancel_while_a_model_loads_ends_at_once_and_the_next_question_i
                 break
         await settled(app, pilot)
         assert screen_text(app).count("tok/s") == 2
+
+
+async def test_another_lab_ends_the_question(trained_lab: Lab, tmp_path: Path) -> None:
+    trained_lab.settings_file.write_text(
+        trained_lab.settings_file.read_text(encoding="utf-8").replace("= 8\n", "= 4000\n"), encoding="utf-8"
+    )
+    other = Lab.at(tmp_path / "other")
+    other.create_directories()
+    other.settings_file.write_text(trained_lab.settings_file.read_text(encoding="utf-8"), encoding="utf-8")
+    async with opened(trained_lab, "6") as (app, pilot):
+        await pilot.press("enter")
+        screen = app.screen
+        assert isinstance(screen, CompareScreen) and screen.live is not None
+        live = screen.live
+        app.open_lab(other)
+        await settled(app, pilot)
+        assert live.stopped and screen.live is None and screen.known == {}
+    assert list_comparisons(trained_lab) == [] == list_comparisons(other)
+
+
+async def test_requests_that_come_together_start_one_worker(lab: Lab) -> None:
+    async with opened(lab, "6") as (app, _pilot):
+        worker = ModelWorker(lab.logs / "worker.log", app.screen)
+        started: list[int] = []
+
+        async def send() -> None:
+            await worker.send({"op": "cancel", "id": "none"})
+            assert worker._process is not None
+            started.append(worker._process.pid)
+
+        await asyncio.gather(send(), send(), send())
+        assert len(started) == 3 and len(set(started)) == 1
+        await worker.close()

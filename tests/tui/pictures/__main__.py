@@ -41,7 +41,7 @@ async def _answered(app: QdlApp, pilot: Pilot[None]) -> None:
     await pilot.press("enter")
     for _ in range(ANSWER_SECONDS * 2):
         await pilot.pause(0.5)
-        if isinstance(app.screen, CompareScreen) and app.screen.asking is None:
+        if isinstance(app.screen, CompareScreen) and app.screen.live is None:
             return
 
 
