@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from qdl_engine.core.gpus import read_gpus
 from qdl_engine.core.lab import Lab, user_settings_file
 from qdl_engine.core.systems import SYSTEM_NAMES, SYSTEMS
+from qdl_engine.core.toml import toml_error
 from qdl_engine.core.words import one_line
 from qdl_engine.lab_state.stages import (
     ACTIVE_STATES,
@@ -30,7 +31,6 @@ from qdl_engine.lab_state.stages import (
     read_report,
     run_stage,
 )
-from qdl_engine.settings.toml import toml_error
 
 if TYPE_CHECKING:
     from qdl_engine.runs.store import Run

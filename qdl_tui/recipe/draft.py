@@ -61,7 +61,7 @@ class Field:
 
 def fields_of(section: str) -> list[Field]:
     """The settings of one table of `qdl.toml`, group by group."""
-    from qdl_engine.settings.toml import all_fields
+    from qdl_engine.settings.fields import all_fields
 
     found = [
         Field(info.key if "." in info.key else f"{section}.{info.key}", info) for info in all_fields(section)
