@@ -12,7 +12,7 @@ from qdl_engine.core.errors import SettingsError
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.words import printable
 from qdl_engine.upstream.version2.options import INPUT_HELP, JOB_PURPOSES, OPTIONS, TEACHER_SETTINGS
-from qdl_tui.recipe.draft import setting_of, value_text
+from qdl_tui.shared.draft import setting_of, value_text
 
 if TYPE_CHECKING:
     from qdl_engine.settings import LabSettings
