@@ -66,7 +66,7 @@ def status(context: Context, given: Namespace) -> int:
 
 
 def config_show(context: Context, given: Namespace) -> int:
-    from qdl_engine.settings.toml import all_fields
+    from qdl_engine.settings.fields import all_fields
 
     settings = context.settings()
     values: dict[str, Any] = settings.model_dump()
@@ -92,7 +92,8 @@ def config_show(context: Context, given: Namespace) -> int:
 
 
 def _wanted_keys(settings: LabSettings, asked: list[str]) -> set[str]:
-    from qdl_engine.settings.toml import all_fields, set_values
+    from qdl_engine.settings.fields import all_fields
+    from qdl_engine.settings.toml import set_values
 
     keys = [info.key for section in type(settings).model_fields for info in all_fields(section)]
     wanted = set()

@@ -22,7 +22,7 @@ from qdl_engine.core.prompts import training_template
 from qdl_engine.core.systems import System
 from qdl_engine.models.checkpoint import student_reference
 from qdl_engine.settings import LabSettings, RecipeSettings
-from qdl_engine.settings.given import Config, LabLike, as_lab, settings_of
+from qdl_engine.settings.arguments import Config, LabLike, as_lab, settings_of
 
 
 class LoraExtras(BaseModel):

@@ -42,7 +42,7 @@ from qdl_engine.data.sampling import (
 from qdl_engine.data.schemas import Drop, Schema, chains_of, check_mapping, choose_schema, has_path
 from qdl_engine.data.sources import Source, SourceRow, open_source
 from qdl_engine.settings import System1Settings, System2Settings
-from qdl_engine.settings.given import Config, LabLike, as_lab, settings_of
+from qdl_engine.settings.arguments import Config, LabLike, as_lab, settings_of
 
 __all__ = ["load_rows", "prepare_system1_dataset", "prepare_system2_dataset", "preview_rows"]
 

@@ -18,8 +18,7 @@ from qdl_engine.data.files import load_rows, prepared_file
 from qdl_engine.data.sampling import candidate
 from qdl_engine.data.schemas import Drop, chains_of, choose_schema, columns_of
 from qdl_engine.data.sources import SourceRow, open_source
-from qdl_engine.settings import System1Settings, System2Settings
-from qdl_engine.settings.recipe import MAPPING_KEYS
+from qdl_engine.settings import MAPPING_KEYS, System1Settings, System2Settings
 
 RecipeSettings = System1Settings | System2Settings
 

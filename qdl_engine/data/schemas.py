@@ -26,7 +26,7 @@ from typing import Any
 from qdl_engine.core.errors import DataError, SettingsError
 from qdl_engine.core.prompts import THINK_CLOSE, THINK_OPEN, split_completion
 from qdl_engine.core.words import is_unicode, one_line
-from qdl_engine.settings.recipe import MAPPING_KEYS
+from qdl_engine.settings import MAPPING_KEYS
 
 _DEEPEST = 3
 _INDEX = re.compile(r"[0-9]{1,9}")

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdl_engine.core.errors import toml_error
 from qdl_engine.core.gpus import read_gpus
 from qdl_engine.core.lab import Lab, user_settings_file
 from qdl_engine.core.systems import SYSTEM_NAMES, SYSTEMS
+from qdl_engine.core.toml import toml_error
 from qdl_engine.core.words import one_line
 from qdl_engine.lab_state.stages import (
     ACTIVE_STATES,

@@ -20,7 +20,7 @@ from qdl_engine.core.prompts import Mode, split_completion
 from qdl_engine.core.words import is_unicode
 from qdl_engine.label.report import LabelReport, Unanswered, looks_refused
 from qdl_engine.settings import TeacherSettings
-from qdl_engine.settings.given import Config, LabLike, as_lab, settings_of
+from qdl_engine.settings.arguments import Config, LabLike, as_lab, settings_of
 from qdl_engine.teachers.answers import LabelCache, StoredAnswer
 from qdl_engine.teachers.base import Asking, Failure, Question, Teacher
 from qdl_engine.teachers.budget import BudgetError

@@ -22,7 +22,7 @@ from qdl_engine.runs.launch import start_run, wait_for
 from qdl_engine.runs.record import SESSION
 from qdl_engine.runs.store import Run, create_run
 from qdl_engine.settings import LabSettings, RuntimeSettings
-from qdl_engine.settings.given import LabLike, as_lab
+from qdl_engine.settings.arguments import LabLike, as_lab
 from qdl_engine.settings.user import load_user_settings
 from qdl_engine.upstream.find import CHECKOUT, HOME, TRAIN_SCRIPT, find_easydistill
 

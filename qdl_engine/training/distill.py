@@ -5,7 +5,7 @@ from __future__ import annotations
 from qdl_engine.config.easydistill import write_system1_config, write_system2_config
 from qdl_engine.core.events import EventSink, no_sink
 from qdl_engine.core.lab import Lab
-from qdl_engine.settings.given import Config, LabLike, as_lab, lab_settings
+from qdl_engine.settings.arguments import Config, LabLike, as_lab, lab_settings
 from qdl_engine.training.command import RunResult, check_runtime, run_easy_distill
 
 __all__ = ["distill_system1", "distill_system2", "lab_settings"]

@@ -1,80 +1,79 @@
-"""The mapping editor: the columns of the source, what each is for us, and the first rows drawn with it."""
+"""The mapping editor: the columns of the source, what the student's rows take from them, and the first rows.
+
+Every choice goes into the draft of the recipe, so undo and save are the recipe's own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
-from qdl_engine.core.errors import LabError
+from qdl_engine.core.errors import DataError, LabError
+from qdl_engine.core.lab import Lab
 from qdl_engine.core.systems import SYSTEM_NAMES
 from qdl_engine.core.words import one_line, printable
-from qdl_tui.data.columns import schema_columns
-from qdl_tui.data.row_view import RowView
-from qdl_tui.data.view import needs_network, read_source
-from qdl_tui.recipe.draft import value_text
-from qdl_tui.recipe.saving import SavingScreen
+from qdl_tui.data.rows import RowView
+from qdl_tui.shared.base import BaseScreen
 from qdl_tui.shared.dialogs import ChooseScreen
+from qdl_tui.shared.draft import SAVE_KEYS, DraftSaver, draft_of, value_text
 from qdl_tui.shared.fitting import middle_cut
 from qdl_tui.shared.nav_list import NavList
 
 if TYPE_CHECKING:
+    from qdl_engine.core.systems import System
     from qdl_engine.data.preview import MappedRow, SourceHead
     from qdl_engine.settings import System1Settings, System2Settings
+    from qdl_tui.shared.draft import Draft
 
 NONE = "(none)"
+READING = "reading the first rows…"
 SCHEMAS = {
-    "auto": "recognised by its columns",
+    "auto": "recognise the schema by its columns",
     "distilqwen": "instruction, output",
     "alpaca": "instruction, input, output",
-    "qa": "question, answer; a last line #### N is the answer",
-    "messages": "one user and one assistant turn",
-    "omnithought": "question, and reasoning: a list of chains with RV and CD",
-    "mapping": "your own columns, chosen here",
+    "qa": "question, answer; the last line may be #### and the result",
+    "messages": "one turn of the user and one of the assistant",
+    "omnithought": "question and reasoning, a list of chains with RV and CD",
+    "mapping": "your own columns, as you choose them here",
 }
 PURPOSES = {
-    "instruction": "what the student is asked",
-    "input": "added below the instruction",
-    "output": "the answer, reasoning included if it has any",
+    "instruction": "the question to the student",
+    "input": "text below the question",
+    "output": "the answer, with its reasoning if there is any",
     "thought": "the reasoning alone",
     "answer": "the answer alone",
     "rv": "Reasoning Verbosity, 0 to 9",
     "cd": "Cognitive Difficulty, 0 to 9",
-    "verified": "whether the answer was checked and found right",
+    "verified": "whether a check found the answer right",
 }
 
 
-@dataclass
-class HeadRead(Message):
-    """The first rows of the source were read, or `problem` says why not."""
-
-    source: str
-    head: SourceHead | None
-    problem: str = ""
-
-
 class MapList(NavList):
-    """The schema and our columns; Enter chooses what a column of ours is taken from."""
+    """The schema, then what a row has; Enter chooses where it comes from."""
 
     BINDINGS = [
         Binding("enter", "select", "Choose", key_display="enter", id="mapping.choose"),
-        Binding("backspace", "screen.clear", "Take out", show=False, id="mapping.clear"),
+        Binding("backspace", "screen.clear", "Remove", show=False, id="mapping.clear"),
     ]
 
 
-class MappingScreen(SavingScreen):
-    """Every choice goes into the draft of the recipe: undo and save are the recipe's own."""
+class MappingScreen(BaseScreen):
+    """The choices on the left, one row of the source at a time on the right."""
 
     CSS_PATH = "data.tcss"
     BINDINGS = [
+        *SAVE_KEYS,
         Binding("n,right_square_bracket", "move(1)", "Next row", show=False, id="mapping.next"),
         Binding("p,N,left_square_bracket", "move(-1)", "Previous row", show=False, id="mapping.previous"),
         Binding("f5", "read", "Read the source", show=False, id="mapping.read"),
@@ -83,10 +82,19 @@ class MappingScreen(SavingScreen):
         Binding("escape,q", "back", "Back", key_display="esc", id="mapping.back"),
     ]
 
-    head: SourceHead | None = None
-    mapped: list[MappedRow]
-    place = 0
-    problem = "reading the first rows…"
+    def __init__(self, system: System) -> None:
+        self.MODE = system
+        super().__init__()
+        self.system: System = system
+        self.saver = DraftSaver(self, self.draw)
+        self.head: SourceHead | None = None
+        """The first rows of the source, once they are read."""
+        self.mapped: list[MappedRow] = []
+        """The same rows with the mapping applied."""
+        self.place = 0
+        """Which of them is on show."""
+        self.problem = READING
+        """Why there are no rows."""
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", markup=False, id="map-title")
@@ -100,15 +108,18 @@ class MappingScreen(SavingScreen):
                 yield RowView(id="map-row")
 
     def on_mount(self) -> None:
-        self.mapped = []
         self.query_one(MapList).focus()
 
     def lab_opened(self) -> None:
         if self.recipe is None:
             self.dismiss()
             return
-        self.draft_changed()
+        self.draw()
         self.read_head(asked=False)
+
+    @property
+    def draft(self) -> Draft | None:
+        return draft_of(self)
 
     @property
     def recipe(self) -> System1Settings | System2Settings | None:
@@ -116,39 +127,34 @@ class MappingScreen(SavingScreen):
 
     # The source ------------------------------------------------------------------------------------------
 
-    @work(thread=True, exclusive=True, group="mapping-head", exit_on_error=False)
-    def read_head(self, *, asked: bool) -> None:
-        """The network is used only when a person asked for it."""
+    @work(exclusive=True, group="mapping-head", exit_on_error=False)
+    async def read_head(self, *, asked: bool) -> None:
+        """Read the first rows; over the network only when the user asked for it."""
         recipe = self.recipe
         if recipe is None:
             return
-        source, head = recipe.source, None
+        head, problem = None, ""
         try:
-            if not asked and needs_network(self.lab, source):
+            if not asked and await asyncio.to_thread(needs_network, self.lab, recipe.source):
                 reads = f"{self.key_of('mapping.read')} reads its first rows over the network."
-                problem = f"{source} is a data set of the hub. {reads}"
+                problem = f"{recipe.source} is a data set on the hub. {reads}"
             else:
-                head, problem = read_source(self.lab, self.system, recipe), ""
+                head = await asyncio.to_thread(read_source, self.lab, self.system, recipe)
         except LabError as error:
             problem = str(error)
-        self.post_message(HeadRead(source, head, problem))
-
-    @on(HeadRead)
-    def show_head(self, message: HeadRead) -> None:
-        if self.recipe is not None and message.source == self.recipe.source:
-            self.head, self.problem = message.head, message.problem
-            self.place = 0
-            self.draft_changed()
+        if self.recipe is not None and self.recipe.source == recipe.source:
+            self.head, self.problem, self.place = head, problem, 0
+            self.draw()
 
     def action_read(self) -> None:
-        self.head, self.problem = None, "reading the first rows…"
-        self.draft_changed()
+        self.head, self.problem = None, READING
+        self.draw()
         self.read_head(asked=True)
 
     # Drawing ---------------------------------------------------------------------------------------------
 
-    def draft_changed(self) -> None:
-        """Lay the mapping over the rows again: twenty rows, some milliseconds."""
+    def draw(self) -> None:
+        """Apply the mapping to the rows again: twenty rows take some milliseconds."""
         from qdl_engine.data.preview import map_head
 
         self.refresh_bindings()
@@ -193,7 +199,7 @@ class MappingScreen(SavingScreen):
 
     def _columns(self, columns: dict[str, str], used: set[str]) -> Content:
         width = min(30, max((len(name) for name in columns), default=0))
-        lines = [Content.styled("columns found (* is used)" if columns else "", "bold $accent")]
+        lines = [Content.styled("columns found (* in use)" if columns else "", "bold $accent")]
         lines += [
             Content(f"{'*' if name in used else ' '} {one_line(name, 30):{width}}  {one_line(sample, 60)}")
             for name, sample in columns.items()
@@ -215,16 +221,11 @@ class MappingScreen(SavingScreen):
         place.update(Content.styled(where, "$text-muted"))
         if row.rendered is None:
             view.say(f"✗ dropped, {row.dropped}")
-        else:
-            from qdl_tui.data.screen import UNLABELLED
-
-            levels = [
-                f"{key.upper()} {row.rendered.row[key]}"
-                for key in ("rv", "cd")
-                if row.rendered.row.get(key) is not None
-            ]
-            place.update(Content.assemble((where, "$text-muted"), f"  {' '.join(levels)}"))
-            view.show(row.rendered.prompt, row.rendered.trained or UNLABELLED)
+            return
+        values = row.rendered.row
+        levels = [f"{key.upper()} {values[key]}" for key in ("rv", "cd") if values.get(key) is not None]
+        place.update(Content.assemble((where, "$text-muted"), f"  {' '.join(levels)}"))
+        view.show(row.rendered)
 
     # Choosing --------------------------------------------------------------------------------------------
 
@@ -236,7 +237,7 @@ class MappingScreen(SavingScreen):
             return
         if key == "fields":
             self.app.push_screen(
-                ChooseScreen("How the columns are read", list(SCHEMAS.items()), now=recipe.fields),
+                ChooseScreen("How to read the columns", list(SCHEMAS.items()), now=recipe.fields),
                 self._schema_chosen,
             )
             return
@@ -250,15 +251,15 @@ class MappingScreen(SavingScreen):
 
     def _schema_chosen(self, schema: str | None) -> None:
         if schema:
-            mapping = self._begun() if schema == "mapping" else {}
+            mapping = self._start() if schema == "mapping" else {}
             self._take(schema, mapping)
 
     def _column_chosen(self, key: str, column: str | None) -> None:
         if column:
             self._map(key, "" if column == NONE else column)
 
-    def _begun(self) -> dict[str, str]:
-        """The mapping to go on from: one's own, or what the names of the columns say."""
+    def _start(self) -> dict[str, str]:
+        """The mapping to start from: the user's own, or a guess from the names of the columns."""
         from qdl_engine.data.preview import guess_mapping
 
         recipe = self.recipe
@@ -267,7 +268,7 @@ class MappingScreen(SavingScreen):
         return guess_mapping(list(self.head.columns)) if self.head is not None else {}
 
     def _map(self, key: str, column: str) -> None:
-        mapping = {**self._begun(), key: column}
+        mapping = {**self._start(), key: column}
         self._take("mapping", {name: mapping[name] for name in PURPOSES if mapping.get(name)})
 
     def action_clear(self) -> None:
@@ -279,7 +280,20 @@ class MappingScreen(SavingScreen):
         if self.draft is not None:
             texts = {f"{self.system}.fields": schema, f"{self.system}.mapping": value_text(mapping)}
             self.draft.set_many("the mapping", texts)
-            self.draft_changed()
+            self.draw()
+
+    # Keys ------------------------------------------------------------------------------------------------
+
+    def why_not(self, action: str) -> str:
+        return self.saver.why_not(self.draft, action) if self.draft is not None else ""
+
+    def action_save(self) -> None:
+        if self.draft is not None:
+            self.saver.save(self.draft)
+
+    def action_undo(self) -> None:
+        if self.draft is not None:
+            self.saver.undo(self.draft)
 
     def action_move(self, rows: int) -> None:
         self.place = max(0, min(self.place + rows, len(self.mapped) - 1))
@@ -290,3 +304,72 @@ class MappingScreen(SavingScreen):
 
     def action_back(self) -> None:
         self.dismiss()
+
+
+# The source ----------------------------------------------------------------------------------------------
+
+
+def needs_network(lab: Lab, source: str) -> bool:
+    """Whether a source is a data set on the hub: no local file has its name."""
+    from qdl_engine.data.sources import find_local
+
+    return find_local(lab, source) is None
+
+
+def read_source(lab: Lab, system: System, recipe: System1Settings | System2Settings) -> SourceHead:
+    """The first rows of a recipe's source. `qdl preview` reads what needs a heavy library, in a process.
+
+    Raises:
+        DataError: when the source cannot be read.
+    """
+    from qdl_engine.data.preview import SourceHead, read_head
+    from qdl_engine.data.sources import find_local, is_heavy
+
+    path = find_local(lab, recipe.source)
+    if path is not None and not is_heavy(path):
+        return read_head(lab, recipe)
+    settings = [f"{system}.source={recipe.source}", f"{system}.split={recipe.split}"]
+    command = [sys.executable, "-P", "-m", "qdl_engine.cli", "--lab", str(lab.root), "preview", system]
+    command += ["--source", "--json", *(word for setting in settings for word in ("--set", setting))]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    try:
+        shown = json.loads(done.stdout)
+    except ValueError as cause:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise DataError(f"Cannot read {recipe.source}: {last}") from cause
+    if "raw" not in shown:
+        raise DataError(str(shown["error"]["message"]), str(shown["error"].get("hint") or ""))
+    return SourceHead.from_dict(shown["raw"])
+
+
+_LEVELS = {
+    "rv": ("Reasoning_Verbosity", "reasoning_verbosity", "rv"),
+    "cd": ("Cognitive_Difficulty", "cognitive_difficulty", "cd"),
+    "verified": ("thought_correctness_verify", "logical_correctness", "verified"),
+}
+_TURNS = ("messages", "conversations")
+_CHAIN = {
+    "thought": ("thought",),
+    "answer": ("solution", "full_response"),
+    **_LEVELS,
+}
+_READS: dict[str, Mapping[str, tuple[str, ...]]] = {
+    "distilqwen": {"instruction": ("instruction",), "output": ("output",), **_LEVELS},
+    "alpaca": {"instruction": ("instruction",), "input": ("input",), "output": ("output",), **_LEVELS},
+    "qa": {"instruction": ("question",), "output": ("answer",), **_LEVELS},
+    "messages": {"instruction": _TURNS, "output": _TURNS, **_LEVELS},
+    "omnithought": {
+        "instruction": ("question", "instruction"),
+        **{key: tuple(f"reasoning.0.{name}" for name in names) for key, names in _CHAIN.items()},
+    },
+}
+"""By schema: what a row has, and the columns it may come from. The first column that exists is taken."""
+
+
+def schema_columns(schema: str, columns: Collection[str]) -> dict[str, str]:
+    """What a row has, and the column that `schema` takes it from; in a list, the first element counts."""
+    found = {
+        key: next((name for name in names if name in columns), "")
+        for key, names in _READS.get(schema, {}).items()
+    }
+    return {key: name for key, name in found.items() if name}

@@ -26,8 +26,8 @@ from qdl_tui.lab.view import (
     troubles,
     what_it_does,
 )
-from qdl_tui.recipe.draft import file_stamp
 from qdl_tui.shared.base import AFTER_FIRST_PAINT, BaseScreen
+from qdl_tui.shared.draft import file_stamp
 from qdl_tui.shared.messages import LabCreated, MachineRead, StatusRead
 from qdl_tui.shared.nav_list import NavList
 

@@ -1,21 +1,20 @@
-"""Before a training: will it fit, how long will it take. Enter starts it, at any time.
+"""Before a training: whether it fits and how long it takes. Enter starts it at any time.
 
-What is shown is what `qdl preflight --json` says, asked in a process of its own.
+`qdl preflight --json` measures, in a process of its own; this screen draws the result.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from textual import on, work
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -31,38 +30,31 @@ if TYPE_CHECKING:
     from qdl_engine.core.systems import System
     from qdl_engine.data.report import Difference
 
-Answer = Literal["start", "anew", "edit", ""]
-ANEW = "--prepare"
-"""The word of `qdl train` that prepares the data anew."""
+Answer = Literal["start", "prepare", "edit", ""]
+PREPARE = "--prepare"
+"""The option of `qdl train` that prepares the data again."""
 
 VERDICT_LOOKS = {
-    "fits": ("✓ fits", "$success"),
-    "tight": ("! tight", "$warning"),
-    "does not fit": ("✗ does not fit", "$error"),
+    "fits": ("✓ Fits:", "$success"),
+    "tight": ("! Tight:", "$warning"),
+    "does not fit": ("✗ Does not fit:", "$error"),
 }
 LABEL, BAR, SIZE = 16, 30, 9
 BESIDES = 4
-"""Cells of a line that are a blank, or that the scrollbar may take."""
+"""Cells of a line for a blank and the scrollbar."""
 LINES = ("rows", "tokens", "steps", "time", "disk", "teacher")
-"""Those of the engine's summary that follow the memory."""
-
-
-@dataclass
-class DataCompared(Message):
-    """The settings that are not those that the data were prepared with."""
-
-    changed: tuple[Difference, ...]
+"""The lines of the engine's summary that follow the memory."""
 
 
 class PreflightScreen(ModalScreen[Answer]):
-    """What is known of a training; `self.found` is None until it is measured.
+    """What a training needs; `self.found` is None until it is measured.
 
     Args:
-        lab: Where the training would be.
+        lab: The lab of the training.
         system: Which student.
-        overrides: Settings that are not saved yet, as `--set` takes them.
-        anew: Whether the training prepares its data anew whatever is answered.
-        only_asked: Whether the user asked what it needs, and did not ask for the training.
+        overrides: Unsaved settings, as `--set` takes them.
+        prepares: Whether the training prepares its data again, whatever the user answers.
+        only_asked: Whether the user asked only what it needs, and not for the training.
     """
 
     CSS_PATH = [DIALOGS_CSS, "preflight.tcss"]
@@ -78,9 +70,9 @@ class PreflightScreen(ModalScreen[Answer]):
         ),
         Binding(
             "p",
-            "answer('anew')",
-            "Prepare anew, train",
-            tooltip="Prepare the data anew, then train",
+            "answer('prepare')",
+            "Prepare again, train",
+            tooltip="Prepare the data again, then train",
             id="preflight.anew",
         ),
         Binding("e", "answer('edit')", "Edit recipe", tooltip="Go to the recipe", id="preflight.edit"),
@@ -95,13 +87,13 @@ class PreflightScreen(ModalScreen[Answer]):
         system: System,
         overrides: Sequence[str] = (),
         *,
-        anew: bool = False,
+        prepares: bool = False,
         only_asked: bool = False,
     ) -> None:
         super().__init__()
         self.lab = lab
         self.system: System = system
-        self.anew = anew
+        self.prepares = prepares
         self.only_asked = only_asked
         self.changed: tuple[Difference, ...] = ()
         self.overrides = tuple(overrides)
@@ -114,49 +106,45 @@ class PreflightScreen(ModalScreen[Answer]):
             yield Static(title, markup=False, classes="dialog-title")
             with VerticalScroll(can_focus=False, id="preflight-scroll"):
                 yield Static("", markup=False, id="preflight-data")
-                yield Static("Measuring what it needs...", markup=False, id="preflight-text")
+                yield Static("Measuring…", markup=False, id="preflight-text")
             yield KeyBar()
 
     def on_mount(self) -> None:
-        self.query_one("#preflight-data").display = self.anew
-        if self.anew:
-            self.query_one("#preflight-data", Static).update("The data are prepared anew first.")
+        self.query_one("#preflight-data").display = self.prepares
+        if self.prepares:
+            self.query_one("#preflight-data", Static).update("Prepares the data again first.")
         else:
             self.compare_data()
         self.measure()
 
-    @work(thread=True, group="preflight-data", exit_on_error=False)
-    def compare_data(self) -> None:
-        """Hold the prepared data against the recipe, edits included; a broken recipe is told by `measure`."""
+    @work(group="preflight-data", exit_on_error=False)
+    async def compare_data(self) -> None:
+        """Name the settings that changed since the data were prepared."""
+        self.changed = await asyncio.to_thread(self._changed_settings)
+        self.refresh_bindings()
+        if self.changed:
+            how = "; ".join(map(str, self.changed))
+            text = printable(f"Training on data that were prepared with other settings: {how}")
+            shown = self.query_one("#preflight-data", Static)
+            shown.update(Content.assemble(("! ", "bold $warning"), text))
+            shown.display = True
+
+    def _changed_settings(self) -> tuple[Difference, ...]:
+        """Edits included. None for a broken recipe: the measuring says what is wrong with it."""
         from qdl_engine.lab_state.stages import data_stage, read_report
         from qdl_engine.settings.toml import apply_overrides, load_settings
 
         try:
             settings = apply_overrides(load_settings(self.lab), self.overrides)
         except LabError:
-            return
+            return ()
         labelled = self.system == "system1" and settings.system1.label
         table = settings.recipe(self.system).model_dump()
-        stage = data_stage(self.lab, self.system, labelled, table, read_report(self.lab, self.system))
-        self.post_message(DataCompared(stage.changed))
-
-    @on(DataCompared)
-    def show_changed(self, message: DataCompared) -> None:
-        self.changed = message.changed
-        self.refresh_bindings()
-        if self.changed:
-            how = "; ".join(map(str, self.changed))
-            shown = self.query_one("#preflight-data", Static)
-            shown.update(
-                Content.assemble(
-                    ("! ", "bold $warning"),
-                    printable(f"Training on the data as they are (prepared with other settings: {how})"),
-                )
-            )
-            shown.display = True
+        report = read_report(self.lab, self.system)
+        return data_stage(self.lab, self.system, labelled, table, report).changed
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "answer" and parameters == ("anew",):
+        if action == "answer" and parameters == ("prepare",):
             return bool(self.changed)
         return super().check_action(action, parameters)
 
@@ -170,7 +158,7 @@ class PreflightScreen(ModalScreen[Answer]):
         try:
             found = json.loads(told)
         except ValueError:
-            found = {"error": {"message": "Nothing could be measured.", "hint": "Run: qdl preflight"}}
+            found = {"error": {"message": "The measurement failed.", "hint": "Run: qdl preflight"}}
         self.found = found
         error = found.get("error")
         room = self.query_one("#preflight-scroll").size.width - LABEL - SIZE - BESIDES
@@ -185,7 +173,7 @@ class PreflightScreen(ModalScreen[Answer]):
 
     @property
     def wanted_setting(self) -> str:
-        """The setting that `e` should go to: the first that the cure would change."""
+        """The setting that `e` goes to: the first that the cure changes."""
         cure = (self.found or {}).get("cure")
         return f"{self.system}.{next(iter(cure['changes']))}" if cure else ""
 
@@ -197,7 +185,7 @@ def _error_text(error: dict[str, str]) -> Content:
 
 
 def preflight_text(found: dict[str, Any], *, bar: int = BAR) -> Content:
-    """Verdict, memory by part, rows, time, disk, warnings: what is worst comes first.
+    """Verdict, cure, warnings, memory by part, then rows, tokens, steps, time, disk and teacher.
 
     Args:
         found: What `qdl preflight --json` says.
@@ -206,14 +194,14 @@ def preflight_text(found: dict[str, Any], *, bar: int = BAR) -> Content:
     sign, colour = VERDICT_LOOKS[found["verdict"]]
     memory, summary = found["memory"], found["summary"]
     room = f"{size_text(memory['bytes'])} of {size_text(memory['capacity_bytes'])}"
-    device = one_line(found["device"]["name"], 30)
-    # A run's own figure on a CPU is of its whole process.
-    over = ", over its libraries" if found["device"]["kind"] == "cpu" else ""
-    lines = [Content.assemble((sign, f"bold {colour}"), f"  {room} of memory on {device}{over}")]
+    # On a CPU a run reports the memory of its whole process, the libraries included.
+    on_cpu = found["device"]["kind"] == "cpu"
+    where = " RAM, libraries not counted" if on_cpu else f" on {one_line(found['device']['name'], 30)}"
+    lines = [Content.assemble((sign, f"bold {colour}"), f" {room}{where}")]
     cure = found["cure"]
     if cure is not None:
         changes = " ".join(f"{key}={str(value).lower()}" for key, value in cure["changes"].items())
-        lines.append(Content.assemble(("fits with ", "bold"), f"{changes}  ({size_text(cure['bytes'])})"))
+        lines.append(Content.assemble(("Fits with ", "bold"), f"{changes}  ({size_text(cure['bytes'])})"))
     lines += [Content.assemble(("! ", "bold $warning"), printable(warning)) for warning in found["warnings"]]
     lines += [Content(printable(note)) for note in found["notes"]]
     scale = max(memory["bytes"], memory["capacity_bytes"])
@@ -229,7 +217,7 @@ def preflight_text(found: dict[str, Any], *, bar: int = BAR) -> Content:
 def _bar(part: dict[str, Any], scale: int, colour: str, longest: int) -> Content:
     cells = round(longest * part["bytes"] / max(1, scale))
     if part["bytes"] > 0:
-        cells = min(longest, max(1, cells))  # small beside the whole memory is not nothing
+        cells = min(longest, max(1, cells))  # a small part still shows
     return Content.assemble(
         f"{part['name']:{LABEL}}",
         ("━" * cells, colour),

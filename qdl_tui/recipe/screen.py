@@ -1,248 +1,360 @@
-"""Screens 2 and 3, the recipes: a form made from the settings models, and the jobs that use them."""
+"""Screens 2 and 3: the recipe of one student, and the jobs that use it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from textual import on, work
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import OptionList, Static
+from textual.widgets import Static
 
-from qdl_engine.core.errors import LabError
-from qdl_engine.core.lab import Lab
+from qdl_engine.core.errors import LabError, SettingsError
 from qdl_engine.core.systems import SYSTEM_NAMES
 from qdl_engine.core.words import printable
-from qdl_tui.recipe.actions import ConfigRead
-from qdl_tui.recipe.draft import Draft, Field, FileStamp, fields_of, file_stamp
-from qdl_tui.recipe.field_list import NO_MATCH, FieldList, ValueInput
-from qdl_tui.recipe.form import FormScreen
-from qdl_tui.recipe.saving import counted
-from qdl_tui.recipe.view import config_text, help_text, title_text
+from qdl_tui.recipe.config import ConfigPreview, ConfigScreen, copy_command, copy_config
+from qdl_tui.recipe.form import SettingsForm
 from qdl_tui.runs.feed import training_now
-from qdl_tui.shared.dialogs import ConfirmScreen, LineInput
+from qdl_tui.shared.base import BaseScreen
+from qdl_tui.shared.dialogs import ChooseScreen, ConfirmScreen
+from qdl_tui.shared.draft import SAVE_KEYS, Draft, DraftSaver, FileStamp, counted, draft_of, file_stamp
+from qdl_tui.shared.keys_in_turn import DIALOG
 
 if TYPE_CHECKING:
     from qdl_engine.core.systems import System
 
-SHARED = ("teacher", "runtime", "comparison")
+ConfigUse = Literal["panel", "dialog", "copy", "copy command"]
 BESIDE = 76
-"""Columns from which help stands beside the form; below it, with fewer."""
+"""Columns from which the help stands beside the form; with fewer it stands below."""
 CONFIG_AFTER = 0.3
-"""Seconds of no edit after which the config beside the form is made anew."""
+"""Seconds after the last edit until the config beside the form is built again."""
+ALWAYS = ("back", "reload")
+"""The screen's own actions that need no settings."""
+UNREADABLE = "The settings cannot be read"
+"""What the other keys say without settings; the screen shows why, and what to do."""
 
 
-@dataclass
-class DraftRead(Message):
-    """The settings were read; `problem` says why there are none."""
-
-    lab: Lab
-    draft: Draft | None
-    fields: list[Field]
-    problem: str = ""
-    refused: FileStamp | None = None
-    """The file that the problem is with."""
-
-
-@dataclass
-class TrainingSeen(Message):
-    """The training of a student was looked at; empty when there is none."""
-
-    lab: Lab
-    text: str
-
-
-class RecipeScreen(FormScreen):
-    """The settings of one student, with help for the one under the cursor."""
+class RecipeScreen(BaseScreen):
+    """The settings of one student. No job starts from settings that are not in `qdl.toml`."""
 
     TICK = 2.0
     AUTO_FOCUS = "#fields"
     CSS_PATH = "recipe.tcss"
     BINDINGS = [
+        *SAVE_KEYS,
+        Binding("r", "run", "Run", tooltip="Prepare, label if the recipe asks, and train", id="recipe.run"),
+        Binding("v", "data", "Data", tooltip="Show the prepared rows and the report", id="recipe.data"),
+        Binding("p", "prepare", "Prepare the data", show=False, id="recipe.prepare"),
+        Binding(
+            "f",
+            "preflight",
+            "Will it fit",
+            show=False,
+            tooltip="Estimate memory, time and disk of the training, unsaved edits included",
+            id="recipe.preflight",
+        ),
+        Binding("l", "label", "Label with the teacher", show=False, id="recipe.label"),
+        Binding(
+            "m",
+            "mapping",
+            "Mapping",
+            show=False,
+            tooltip="Choose what each column of the source is, and preview the first rows",
+            id="recipe.mapping",
+        ),
+        Binding(
+            "P", "preset", "Presets", show=False, tooltip="Settings that suit a machine", id="recipe.preset"
+        ),
+        Binding(
+            "c",
+            "config",
+            "Config",
+            show=False,
+            tooltip="Show the EasyDistill JSON and the command",
+            id="recipe.config",
+        ),
+        Binding(
+            "y", "copy_config", "Copy the config", show=False, tooltip="Copy the EasyDistill JSON",
+            id="recipe.copy_config",
+        ),
+        Binding(
+            "Y", "copy_command", "Copy the command", show=False, tooltip="Copy the command of the training",
+            id="recipe.copy_command",
+        ),
+        Binding(
+            "slash",
+            "search",
+            "Search",
+            show=False,
+            key_display="/",
+            tooltip="Search all settings, unused ones too",
+            id="recipe.search",
+        ),
+        Binding("escape", "back", "All settings", show=False, id="recipe.back"),
         Binding("f5", "reload", "Read again", show=False, tooltip="Read qdl.toml again", id="recipe.reload"),
-    ]
+    ]  # fmt: skip
 
     def __init__(self, system: System) -> None:
-        super().__init__(system)
-        self.reading = True
+        self.MODE = system
+        super().__init__()
+        self.system: System = system
+        self.form = SettingsForm(system)
+        self.saver = DraftSaver(self, self.form.redraw)
+        self.preview = ConfigPreview(system)
+        self.reading = False
         self.training = ""
-        """How far the training of this student is, in words; empty while there is none."""
-        self._drawn: object = None
+        """How far the training of this student is; empty while none runs."""
+        self._waiting: Callable[[Draft], object] | None = None
+        """An action that came before the settings were read."""
         self._refused: FileStamp | None = None
-        """The file that could not be accepted, so that another one is read."""
+        """The file that is not valid: only another one is read."""
         self._config_timer: Timer | None = None
+        self._config_of: object = None
+        """The settings that the config beside the form was built from."""
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", markup=False, id="form-title")
-        search = LineInput(id="form-search", placeholder="part of a setting's name or help")
-        search.display = False  # from the first: a key typed ahead is none of its text
-        yield search
-        with Horizontal(id="form"):
-            yield FieldList(id="fields")
-            with Vertical(id="field-side"):
-                yield Static("", markup=False, id="field-help")
-                with VerticalScroll(can_focus=False, id="config-panel"):
-                    yield Static("", markup=False, id="config-text")
-        value = ValueInput(id="value")
-        value.display = False
-        yield value
-        yield Static("", markup=False, id="value-error")
+        yield self.form
 
-    def on_mount(self) -> None:
-        self.show_editor(False)
-        self.query_one(FieldList).focus()
+    @property
+    def draft(self) -> Draft | None:
+        return draft_of(self)
 
-    # The draft -------------------------------------------------------------------------------------------
+    # Reading ---------------------------------------------------------------------------------------------
 
     def lab_opened(self) -> None:
-        self.fields = {}
-        self.reading, self.training = True, ""
+        self.form.show_none("")
+        self.training = ""
         if self.draft is None:
-            self.lab_app.draft = None
-        self.read_draft()
+            self._read_again()
 
     def tick(self) -> None:
         draft = self.draft
-        if draft is not None and draft.changed_outside and not draft.dirty:
-            # Nothing of ours would be lost.
-            self._read_anew()
-            self.notify("qdl.toml changed outside: read again")
-        elif not self.reading and (
-            # The other recipe's screen may have read the file meanwhile, or found it broken.
-            not self.fields if draft is not None else self._refused != file_stamp(self.lab)
-        ):
-            self.read_draft()
+        if draft is None:
+            if not self.reading and self._refused != file_stamp(self.lab):
+                self.read_draft()
+        elif draft.changed_outside and not draft.dirty:
+            self._read_again()
+            self.notify("qdl.toml changed outside the app: read again")
+        elif self.form.drawn is not draft.current:
+            self.form.show(draft)  # the other recipe's screen read it, or edited a shared setting
         self._show_title()
         self.read_training()
         self._go_to_wanted()
-        if self.fields and draft is not None and draft.current is not self._drawn:
-            self.refresh_rows()  # the shared settings may have been edited on the other recipe's screen
 
-    @work(thread=True, exclusive=True, group="training", exit_on_error=False)
-    def read_training(self) -> None:
-        self.post_message(TrainingSeen(self.lab, training_now(self.lab, self.system)))
+    def _read_again(self) -> None:
+        self.lab_app.draft = None
+        self.read_draft()
 
-    @on(TrainingSeen)
-    def show_training(self, message: TrainingSeen) -> None:
-        if message.lab == self.lab and message.text != self.training:
-            self.training = message.text
-            self._show_title()
-
-    @work(thread=True, exclusive=True, group="draft", exit_on_error=False)
     def read_draft(self) -> None:
-        lab, draft = self.lab, self.draft
-        fields = [field for section in (self.system, *SHARED) for field in fields_of(section)]
-        stamp = file_stamp(lab)
-        try:
-            draft = Draft.read(lab) if draft is None else draft
-        except LabError as error:
-            self.post_message(DraftRead(lab, None, fields, str(error), stamp))
-            return
-        self.post_message(DraftRead(lab, draft, fields))
+        """Read `qdl.toml`, and then do what waited for it."""
+        self.reading = True
+        self.run_worker(self._read_draft(), group="draft", exclusive=True, exit_on_error=False)
 
-    @on(DraftRead)
-    def show_draft(self, message: DraftRead) -> None:
-        if message.lab != self.lab:
+    async def _read_draft(self) -> None:
+        lab, stamp = self.lab, file_stamp(self.lab)
+        draft, problem = self.draft, ""
+        try:
+            draft = draft or await asyncio.to_thread(Draft.read, lab)
+        except LabError as error:
+            problem = str(error)
+        if lab != self.lab:
             return
-        self.reading, later, self.later = False, self.later, None
-        self._refused = message.refused
-        if message.draft is None:
-            self.fields = {}
-            self.query_one(FieldList).show_none()
-            why = self.with_way_out(message.problem)
-            self.query_one("#field-help", Static).update(Content(printable(why)))
-            self._show_title()
-            self.refresh_bindings()
+        self.reading, waiting, self._waiting = False, self._waiting, None
+        self._refused = stamp if problem else None
+        if draft is None:
+            self.form.show_none(self.with_way_out(problem))
+            self._redrawn()
             return
         if self.draft is None:
-            self.lab_app.draft = message.draft
-        self.fields = {field.key: field for field in message.fields}
-        self.show_rows()
+            self.lab_app.draft = draft
+        self.form.show(draft)
         self._go_to_wanted()
-        if later is not None and self.is_current:
-            later()
+        if waiting is not None and self.is_current:
+            waiting(draft)
 
-    def _read_anew(self) -> None:
-        self.lab_app.draft = None
-        self.reading = True
-        self.read_draft()
+    @work(exclusive=True, group="training", exit_on_error=False)
+    async def read_training(self) -> None:
+        """Look whether this student is being trained."""
+        self.training = await asyncio.to_thread(training_now, self.lab, self.system)
+        self._show_title()
+
+    # Drawing ---------------------------------------------------------------------------------------------
+
+    def _go_to_wanted(self) -> None:
+        """Put the cursor on the setting that the palette chose, once the form has settings."""
+        key = self.lab_app.wanted_setting
+        if key and self.form.go_to(key):
+            self.lab_app.wanted_setting = ""
+
+    @on(SettingsForm.Redrawn)
+    def _redrawn(self) -> None:
+        """Title and keys follow the form at once, the config beside it a moment after the last edit."""
+        self._show_title()
+        self.refresh_bindings()
+        if self.form.draft is not None and self.form.drawn is not self._config_of and self.has_class("-wide"):
+            self._config_of = self.form.drawn
+            if self._config_timer is not None:
+                self._config_timer.stop()
+            self._config_timer = self.set_timer(CONFIG_AFTER, partial(self.read_config, "panel"))
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < BESIDE, "stacked")
+        self.call_after_refresh(self.form.redraw)
+
+    def _show_title(self) -> None:
+        """One line: whose recipe, unsaved changes, the search, a training under way."""
+        draft, changed = self.draft, self.form.changes()
+        parts = [(f"{SYSTEM_NAMES[self.system]}  ", "bold $accent")]
+        if draft is None:
+            reading = ("reading settings…", "$text-muted")
+            parts.append(reading if self.reading else ("no settings read", "bold $error"))
+        elif changed:
+            parts.append((f"{changed} changed, not saved", "$warning"))
+        else:
+            parts.append(("as saved in qdl.toml", "$text-muted"))
+        if draft is not None and draft.changed_outside:
+            read = f"  qdl.toml changed outside: {self.key_of('recipe.reload')} reads it"
+            parts.append((read, "bold $error"))
+        if draft is not None and self.form.needle:
+            only = f"  only '{printable(self.form.needle)}' ({self.key_of('recipe.back')}: all)"
+            parts.append((only, "$primary"))
+        if draft is not None and self.training:
+            parts.append((f"  {self.training} ({self.key_of('app.training')} shows it)", "$primary"))
+        self.query_one("#form-title", Static).update(Content.assemble(*parts))
+
+    # Actions ---------------------------------------------------------------------------------------------
+
+    def why_not(self, action: str) -> str:
+        if self.draft is not None:
+            return self.saver.why_not(self.draft, action)
+        ours = {binding.action for binding in Binding.make_bindings(type(self).BINDINGS)} - {*ALWAYS}
+        return UNREADABLE if action in ours and not self.reading else ""
+
+    def _with_draft(self, act: Callable[[Draft], object]) -> None:
+        """Do something with the settings, once they are read."""
+        if self.draft is not None:
+            act(self.draft)
+        elif self.reading:
+            self._waiting = act
+        else:
+            self.notify(UNREADABLE)
+
+    @on(SettingsForm.Entered)
+    def take_value(self, message: SettingsForm.Entered) -> None:
+        if self.draft is None:
+            return
+        try:
+            self.draft.set(message.key, message.text)
+        except SettingsError as error:
+            self.lab_app.tell_error(error)
+        else:
+            self.form.redraw()
 
     def action_reload(self) -> None:
         """Read the file again, after a question when edits would be lost."""
         draft = self.draft
         if draft is None or not draft.dirty:
-            self._read_anew()
+            self._read_again()
             return
 
         def answered(agreed: bool | None) -> None:
             if agreed:
-                self._read_anew()
+                self._read_again()
 
         question = f"Drop {counted(len(draft.changes()))} and read qdl.toml again?"
         self.app.push_screen(ConfirmScreen(question, draft.diff()), answered)
 
-    # The form --------------------------------------------------------------------------------------------
+    def action_search(self) -> None:
+        self.form.open_search()
 
-    def _go_to_wanted(self) -> None:
-        """Put the cursor on the setting that the palette asked for, once the form is there."""
-        key = self.lab_app.wanted_setting
-        if key in self.fields:
-            self.lab_app.wanted_setting = ""
-            self.needle = key if self._is_unused(key) else ""
-            self.show_rows()
-            self.query_one(FieldList).go_to(key)
+    def action_back(self) -> None:
+        self.form.show_all()
 
-    def _is_unused(self, key: str) -> bool:
-        """Whether only a search shows this setting."""
-        return self.draft is not None and bool(self.draft.unused_with(self.fields[key]))
+    def action_save(self) -> None:
+        self._with_draft(self.saver.save)
 
-    def after_change(self) -> None:
-        """Title, help and config follow the draft; the config a moment later, in a worker."""
-        draft = self.draft
-        self._show_title()
-        self.show_help()
-        if draft is not None and draft.current is not self._drawn and self.has_class("-wide"):
-            if self._config_timer is not None:
-                self._config_timer.stop()
-            self._config_timer = self.set_timer(CONFIG_AFTER, partial(self.read_config, "panel"))
-        self._drawn = draft.current if draft is not None else None
+    def action_undo(self) -> None:
+        self._with_draft(self.saver.undo)
 
-    @on(ConfigRead)
-    def show_config(self, message: ConfigRead) -> None:
-        self.query_one("#config-text", Static).update(config_text(message.view))
+    def action_run(self) -> None:
+        self._save_then("train", self.system)
 
-    def on_resize(self) -> None:
-        self.set_class(self.size.width < BESIDE, "stacked")
-        if self.fields:
-            self._drawn = None
-            self.call_after_refresh(self.after_change)
+    def action_prepare(self) -> None:
+        self._save_then("prepare", self.system)
 
-    def _show_title(self) -> None:
-        text = title_text(
-            SYSTEM_NAMES[self.system],
-            self.draft,
-            set(self.fields),
-            needle=self.needle,
-            key_of=self.key_of,
-            waiting=self.reading,
-            training=self.training,
+    def action_label(self) -> None:
+        self._save_then("label")
+
+    def _save_then(self, *command: str) -> None:
+        self._with_draft(partial(self.saver.save, then=command))
+
+    def action_preflight(self) -> None:
+        """Show what a training would need, edits included. Starting it saves them first."""
+        self._with_draft(self._preflight)
+
+    def _preflight(self, draft: Draft) -> None:
+        changes = [f"{key}={text}" for key, _saved, text in draft.changes()]
+        start = partial(self.saver.save, draft) if changes else None
+        self.lab_app.show_preflight(self.system, overrides=changes, start=start)
+
+    def action_preset(self) -> None:
+        self._with_draft(self._choose_preset)
+
+    def _choose_preset(self, draft: Draft) -> None:
+        from qdl_engine.settings.presets import PRESETS
+
+        def chosen(name: str | None) -> None:
+            if name:
+                draft.use_preset(self.system, name)
+                self.form.redraw()
+
+        options = [(preset.name, preset.purpose) for preset in PRESETS]
+        self.app.push_screen(ChooseScreen(f"Preset for {SYSTEM_NAMES[self.system]}", options), chosen)
+
+    def action_data(self) -> None:
+        """Show the prepared rows, with the system prompt as it is now."""
+        from qdl_tui.data.screen import DataScreen
+
+        self._with_draft(lambda _draft: self.app.push_screen(DataScreen(self.system)))
+
+    @on(SettingsForm.MappingWanted)
+    def action_mapping(self) -> None:
+        from qdl_tui.data.mapping import MappingScreen
+
+        self._with_draft(
+            lambda _draft: self.app.push_screen(MappingScreen(self.system), lambda _: self.form.redraw())
         )
-        self.query_one("#form-title", Static).update(text)
 
-    @on(OptionList.OptionHighlighted, "#fields")
-    def show_help(self) -> None:
-        field, draft = self.current_field(), self.draft
-        shown = self.query_one("#field-help", Static)
-        if field is not None and draft is not None:
-            whole = self.query_one(FieldList).is_cut(field.key)
-            shown.update(help_text(field, draft, key_of=self.key_of, whole=whole))
-        elif draft is not None and self.needle:
-            words = f"{NO_MATCH} {self.needle!r}. {self.key_of('recipe.back')} shows all settings."
-            shown.update(Content(printable(words)))
+    def action_config(self) -> None:
+        """Show the config that training would get now, edits included."""
+        self.read_config("dialog")
+
+    def action_copy_config(self) -> None:
+        self.read_config("copy")
+
+    def action_copy_command(self) -> None:
+        self.read_config("copy command")
+
+    def read_config(self, use: ConfigUse) -> None:
+        """Build the config in a worker; keys typed meanwhile wait for the dialog."""
+        self._with_draft(
+            lambda draft: self.run_worker(
+                self._use_config(draft, use), group=DIALOG, exclusive=True, exit_on_error=False
+            )
+        )
+
+    async def _use_config(self, draft: Draft, use: ConfigUse) -> None:
+        view = await asyncio.to_thread(self.preview.build, draft)
+        self.form.show_config(view)
+        if use == "dialog":
+            self.app.push_screen(ConfigScreen(view))
+        elif use == "copy":
+            copy_config(self.app, view)
+        elif use == "copy command":
+            copy_command(self.app, view)

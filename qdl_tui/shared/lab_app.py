@@ -19,7 +19,7 @@ from qdl_tui.shared.telling import TellingApp
 
 if TYPE_CHECKING:
     from qdl_engine.core.systems import System
-    from qdl_tui.recipe.draft import Draft
+    from qdl_tui.shared.draft import Draft
 
 
 class LabApp(TellingApp):
@@ -152,14 +152,16 @@ class LabApp(TellingApp):
             command: The training that was asked for; empty when only these questions were.
             start: What is done with the command of the training that the user agreed to.
         """
-        from qdl_tui.recipe.preflight import ANEW, PreflightScreen
+        from qdl_tui.recipe.preflight import PREPARE, PreflightScreen
 
         train = command or ("train", system)
-        screen = PreflightScreen(self.lab, system, overrides, anew=ANEW in train, only_asked=not command)
+        screen = PreflightScreen(
+            self.lab, system, overrides, prepares=PREPARE in train, only_asked=not command
+        )
 
         def answered(answer: str | None) -> None:
-            if answer in ("start", "anew"):
-                (start or self.launch_job)((*train, ANEW) if answer == "anew" else train)
+            if answer in ("start", "prepare"):
+                (start or self.launch_job)((*train, PREPARE) if answer == "prepare" else train)
             elif answer == "edit":
                 self.show_setting(screen.wanted_setting or f"{system}.batch_size")
 

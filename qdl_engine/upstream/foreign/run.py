@@ -154,15 +154,9 @@ def _tokens(job: Imported, lab: TeacherSettings) -> Any:
 
 
 def _changed(job: Imported, lab: TeacherSettings, changes: dict[str, Any]) -> TeacherSettings:
-    from pydantic import ValidationError
+    from qdl_engine.settings.toml import checked_settings
 
-    from qdl_engine.settings.problems import from_pydantic, settings_error
-
-    try:
-        whole = LabSettings.model_validate({"teacher": lab.model_dump() | changes}, strict=True)
-    except ValidationError as error:
-        raise settings_error(from_pydantic(error, str(job.path))) from error
-    return whole.teacher
+    return checked_settings({"teacher": lab.model_dump() | changes}, str(job.path)).teacher
 
 
 Row = dict[str, Any]

@@ -70,7 +70,7 @@ class TestKeys:
             read_key("MY_KEY", "")
 
     def test_a_key_in_place_of_its_variable_is_not_quoted(self) -> None:
-        with pytest.raises(SettingsError, match="no name of an environment variable") as caught:
+        with pytest.raises(SettingsError, match="api_key_env") as caught:
             read_key("sk-secret-1", "")
         assert "sk-secret" not in str(caught.value)
 

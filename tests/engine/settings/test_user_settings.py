@@ -66,9 +66,9 @@ def test_comments_and_order_survive_a_save(file: Path) -> None:
             "[keymaps]\n",
             ["keymaps", "unknown key", "tables easydistill, easydistill2, keymap", "mean keymap"],
         ),
-        ("[keymap]\nhelp = 3\n", ["keymap.help", "3 is not accepted", "keys as text"]),
-        ("keymap = 3\n", ["keymap", "3 is not accepted", "a table"]),
-        ("[easydistill]\npython = true\n", ["easydistill.python", "True is not accepted", "text"]),
+        ("[keymap]\nhelp = 3\n", ["keymap.help", "'3' is not accepted", "keys as text"]),
+        ("keymap = 3\n", ["keymap", "'3' is not a table", "[keymap]"]),
+        ("[easydistill]\npython = true\n", ["easydistill.python", "'True' is not accepted", "text"]),
         ("[keymap\n", ["not valid TOML"]),
     ],
 )

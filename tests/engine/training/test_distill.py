@@ -83,5 +83,5 @@ def test_a_failed_run_raises_what_the_run_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("config", [None, [1], "rows"])
 def test_what_is_no_config_is_refused(config: Any, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="is no config"):
+    with pytest.raises(SettingsError, match="is not a config"):
         distill_system1(config, lab=Lab.at(tmp_path))

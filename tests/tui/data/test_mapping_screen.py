@@ -14,7 +14,7 @@ from qdl_engine.data.json_rows import SourceRow
 from qdl_engine.data.preview import SourceHead
 from qdl_engine.data.schemas import SCHEMAS, chains_of
 from qdl_tui.app import QdlApp
-from qdl_tui.data.columns import schema_columns
+from qdl_tui.data.mapping import schema_columns
 from tests.tui.conftest import opened
 from tests.tui.screen import check_golden, screen_text, settled
 
@@ -115,7 +115,7 @@ def test_a_parquet_source_is_read_in_its_own_process(lab: Lab, tmp_path: Path) -
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     from qdl_engine.core.errors import DataError
     from qdl_engine.settings import System1Settings
-    from qdl_tui.data.view import needs_network, read_source
+    from qdl_tui.data.mapping import needs_network, read_source
 
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist([{"q": "one", "raw": b"\x00"}, {"q": "two", "raw": b""}]), path)

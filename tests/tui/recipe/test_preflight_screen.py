@@ -51,7 +51,7 @@ async def test_enter_on_the_next_step_shows_what_it_needs_and_enter_starts(
         assert isinstance(app.screen, PreflightScreen) and not started
         await settled(app, pilot)
         shown = screen_text(app)
-        assert "Train System 1?" in shown and "of memory on CPU, over its libraries" in shown
+        assert "Train System 1?" in shown and "RAM, libraries not counted" in shown
         for word in ("weights", "optimizer", "activations"):
             assert word in shown
         await pilot.press(*["j"] * 9)
@@ -105,7 +105,7 @@ async def test_escape_goes_back_and_e_goes_to_the_setting_that_would_make_it_fit
         app.show_preflight("system2")
         await settled(app, pilot)
         shown = screen_text(app)
-        assert "✗ does not fit" in shown and "not prepared" in " ".join(shown.split())
+        assert "✗ Does not fit" in shown and "not prepared" in " ".join(shown.split())
         await pilot.press("escape")
         await settled(app, pilot)
         assert "[1 Lab]" in screen_text(app)
@@ -172,7 +172,7 @@ async def test_data_prepared_with_other_settings_are_named_and_can_be_prepared_a
         await settled(app, pilot)
         shown = dialog_words(app)
         assert "rows was 40, is 1,000" in shown and "seed was 7, is 42" in shown
-        assert "enter Start" in shown and "p Prepare anew, train" in shown
+        assert "enter Start" in shown and "p Prepare again, train" in shown
         await pilot.press("p")
         await pilot.pause()
         assert started == [("train", "system1", "--prepare")]
@@ -183,7 +183,7 @@ async def test_data_as_the_recipe_wants_them_are_not_offered_anew(prepared: Lab,
     async with opened(prepared) as (app, pilot):
         app.start_job(("train", "system1"))
         await settled(app, pilot)
-        assert "Prepare anew" not in screen_text(app) and "other settings" not in screen_text(app)
+        assert "Prepare again" not in screen_text(app) and "other settings" not in screen_text(app)
         await pilot.press("p")
         await pilot.pause()
         assert not started
@@ -204,7 +204,7 @@ async def test_edits_that_are_not_saved_count_and_the_saved_training_prepares_an
         await settled(app, pilot)
         await pilot.press("y")
         await settled(app, pilot)
-        assert "prepared anew first" in screen_text(app) and not started
+        assert "Prepares the data again first" in screen_text(app) and not started
         await pilot.press("enter")
         await pilot.pause()
         assert started == [("train", "system1", "--prepare")]

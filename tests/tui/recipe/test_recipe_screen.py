@@ -16,8 +16,8 @@ from qdl_engine.core.lab import Lab
 from qdl_engine.runs.store import save_run
 from qdl_engine.settings.toml import load_settings
 from qdl_tui.app import QdlApp
-from qdl_tui.recipe.draft import Draft
-from qdl_tui.recipe.field_list import FieldList
+from qdl_tui.recipe.form import FieldList
+from qdl_tui.shared.draft import Draft
 from qdl_tui.shared.messages import RunStarted
 from tests.tui.conftest import opened, run_under_way
 from tests.tui.screen import check_golden, screen_text, settled
@@ -119,7 +119,7 @@ async def test_the_form_follows_a_file_that_is_broken_and_mended(lab: Lab, own_s
         shown = await written(None)
         assert "No lab at" in shown and "Or press f6: the lab" in shown
         shown = await written("")
-        assert "as saved in qdl.toml" in shown and "enter edits; f7:" in shown
+        assert "as saved in qdl.toml" in shown and "enter: edit; f7:" in shown
 
         await written("[system1]\nrow = 5\n")
         await pilot.press("3")

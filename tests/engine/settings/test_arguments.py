@@ -12,7 +12,7 @@ import qdl_engine
 from qdl_engine import Lab, LabSettings, System1Settings, System2Settings
 from qdl_engine.core.errors import DataError, ModelError, SettingsError
 from qdl_engine.models.load import LoadedModel
-from qdl_engine.settings.given import as_lab, lab_settings
+from qdl_engine.settings.arguments import as_lab, lab_settings
 from tests.tiny import make_tiny_model
 
 ROWS = [{"instruction": f"Say {n}", "output": f"{n}."} for n in range(6)]
@@ -35,7 +35,7 @@ def test_a_lab_is_a_lab_or_its_directory(tmp_path: Path) -> None:
     assert as_lab(lab) is lab
     assert as_lab(str(tmp_path)) == as_lab(tmp_path) == lab
     not_one: Any = LabSettings()
-    with pytest.raises(SettingsError, match="A LabSettings is no lab"):
+    with pytest.raises(SettingsError, match="A LabSettings is not a lab"):
         as_lab(not_one)
 
 
@@ -62,8 +62,13 @@ def test_paths_are_taken_where_text_is(student: Path, source: Path) -> None:
 
 
 def test_preparing_takes_settings_of_every_form(tmp_path: Path, student: Path, source: Path) -> None:
-    table = {"student": str(student), "source": str(source), "rows": 4}
-    forms: list[Any] = [table, {"system1": table}, System1Settings(**table), LabSettings(system1=table)]
+    table: dict[str, Any] = {"student": str(student), "source": str(source), "rows": 4}
+    forms: list[Any] = [
+        table,
+        {"system1": table},
+        System1Settings(**table),
+        LabSettings.model_validate({"system1": table}),
+    ]
     kept = [
         qdl_engine.prepare_system1_dataset(str(tmp_path / f"lab{number}"), form).kept
         for number, form in enumerate(forms)

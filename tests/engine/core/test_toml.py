@@ -8,8 +8,8 @@ import pytest
 
 from qdl_engine.core.errors import SettingsError
 from qdl_engine.core.lab import Lab
+from qdl_engine.core.toml import read_toml
 from qdl_engine.lab_state.status import lab_status
-from qdl_engine.settings.toml import read_toml
 
 
 @pytest.mark.parametrize(
@@ -19,9 +19,9 @@ from qdl_engine.settings.toml import read_toml
         ("[system1]\nstudent = Qwen/x\n", "line 2: student = Qwen/x", "text in quotes"),
         ("rows 5\n", "line 1: rows 5", "key = value"),
         ("[system1\nrows = 1\n", "line 1: [system1", "brackets"),
-        ("a = 1\na = 2\n", "line 2: a = 2", "there twice"),
-        ("[a]\n[a]\n", "line 2: [a]", "there twice"),
-        ('a = "x\nb = 1\n', 'line 1: a = "x  (a text that is not closed', "closing|quote"),
+        ("a = 1\na = 2\n", "line 2: a = 2", "twice"),
+        ("[a]\n[a]\n", "line 2: [a]", "has this table"),
+        ('a = "x\nb = 1\n', 'line 1: a = "x  (unclosed text', "quote"),
         ("a = [1,\n", "it ends in the middle of a value", "Close"),
         ("a = 1 b = 2\n", "line 1: a = 1 b = 2", "nothing after its value"),
         ("\x1b[2J = 1\n", "line 1: ␛[2J = 1", ""),
@@ -36,7 +36,7 @@ def test_the_line_is_shown_with_what_belongs_there(
         read_toml(path)
     assert caught.value.message.startswith(f"{path}: not valid TOML")
     assert message in caught.value.message
-    assert any(word in caught.value.hint for word in hint.split("|"))
+    assert hint in caught.value.hint
 
 
 def test_the_status_names_the_line_too(tmp_path: Path) -> None:
