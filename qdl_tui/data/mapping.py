@@ -17,7 +17,6 @@ from textual.widgets import OptionList, Static
 from qdl_engine.core.errors import LabError
 from qdl_engine.core.systems import SYSTEM_NAMES
 from qdl_engine.core.words import one_line, printable
-from qdl_tui.data.columns import schema_columns
 from qdl_tui.data.row_view import RowView
 from qdl_tui.data.view import needs_network, read_source
 from qdl_tui.recipe.draft import value_text
@@ -166,6 +165,8 @@ class MappingScreen(SavingScreen):
         self._draw_row(problem)
 
     def _draw_left(self, recipe: System1Settings | System2Settings, fields: str) -> None:
+        from qdl_engine.data.schemas import schema_columns
+
         draft, listed = self.draft, self.query_one(MapList)
         changed = draft is not None and any(
             draft.is_changed(f"{self.system}.{name}") for name in ("fields", "mapping")

@@ -28,7 +28,7 @@ from qdl_tui.shared.engine_call import ask_engine
 
 if TYPE_CHECKING:
     from qdl_engine.core.systems import System
-    from qdl_engine.data.report import Difference
+    from qdl_engine.data.report import SettingChange
 
 Answer = Literal["start", "anew", "edit", ""]
 ANEW = "--prepare"
@@ -50,7 +50,7 @@ LINES = ("rows", "tokens", "steps", "time", "disk", "teacher")
 class DataCompared(Message):
     """The settings that are not those that the data were prepared with."""
 
-    changed: tuple[Difference, ...]
+    changed: tuple[SettingChange, ...]
 
 
 class PreflightScreen(ModalScreen[Answer]):
@@ -102,7 +102,7 @@ class PreflightScreen(ModalScreen[Answer]):
         self.system: System = system
         self.anew = anew
         self.only_asked = only_asked
-        self.changed: tuple[Difference, ...] = ()
+        self.changed: tuple[SettingChange, ...] = ()
         self.overrides = tuple(overrides)
         self.found: dict[str, Any] | None = None
 

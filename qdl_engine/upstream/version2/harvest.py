@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from qdl_engine.core.words import is_unicode
+from qdl_engine.data.json_rows import read_json_lines
 from qdl_engine.data.schemas import tagged_sections
-from qdl_engine.data.sources import read_json_lines
 from qdl_engine.upstream.version2.configs import ShardFiles, Wish
 
 Row = dict[str, Any]
