@@ -26,7 +26,7 @@ from qdl_engine.core.events import EventSink, make_event, no_sink
 from qdl_engine.core.prompts import Mode
 from qdl_engine.models.checkpoint import Role
 from qdl_engine.models.load import LoadedModel, ModelLike, as_loaded
-from qdl_engine.teachers.base import Asking, Teacher
+from qdl_engine.teachers.base import Decoding, Teacher
 from qdl_engine.teachers.make import Speaker, name_of, stream_from
 
 if TYPE_CHECKING:
@@ -206,10 +206,10 @@ class _Asker:
         compared.written = weights_written(name_of(speaker))
         self.comparison.models[name] = compared
         failures: list[ModelError] = []
-        asking = Asking(self.max_new_tokens, self.temperature)
+        decoding = Decoding(self.max_new_tokens, self.temperature)
         for instruction in self.comparison.prompts:
             try:
-                pieces = stream_from(speaker, instruction, mode, system_prompt, asking)
+                pieces = stream_from(speaker, instruction, mode, system_prompt, decoding)
                 compared.answers.append(_joined(list(pieces)))
             except ModelError as error:
                 failures.append(error)

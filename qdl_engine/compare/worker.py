@@ -141,14 +141,16 @@ class Worker:
         self._answer(request, self._stream(request, self.models[name]))
 
     def _stream(self, request: Request, speaker: Speaker) -> Answer:
-        from qdl_engine.teachers.base import Asking
+        from qdl_engine.teachers.base import Decoding
         from qdl_engine.teachers.make import stream_from
 
         text, tokens, seconds, first, stopped, reason = "", 0, 0.0, 0.0, "cancelled", ""
         mode: Mode = request.get("mode") or "system1"
         system_prompt = request.get("system_prompt")
-        asking = Asking(int(request.get("max_new_tokens") or 512), float(request.get("temperature") or 0.0))
-        for piece in stream_from(speaker, _text(request, "prompt"), mode, system_prompt, asking):
+        decoding = Decoding(
+            int(request.get("max_new_tokens") or 512), float(request.get("temperature") or 0.0)
+        )
+        for piece in stream_from(speaker, _text(request, "prompt"), mode, system_prompt, decoding):
             text += piece.text
             tokens, seconds, first = piece.tokens, piece.seconds, piece.first_token_seconds
             if piece.text:
