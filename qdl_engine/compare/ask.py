@@ -16,7 +16,7 @@ from qdl_engine.compare.comparison import Answer, ModelName, weights_written
 from qdl_engine.core.events import EventSink, no_sink
 from qdl_engine.core.prompts import Mode, format_prompt, system_prompt_for
 from qdl_engine.models.load import LoadedModel, load_student, load_teacher, stream
-from qdl_engine.teachers.base import Asking, Question, Teacher
+from qdl_engine.teachers.base import Decoding, Question, Teacher
 
 if TYPE_CHECKING:
     from qdl_engine.models.generate import StreamChunk
@@ -63,7 +63,7 @@ class ReadyModel:
         self,
         prompt: str,
         spec: ModelSpec,
-        asking: Asking,
+        asking: Decoding,
         *,
         on_text: Callable[[str], object] = lambda text: None,
         cancelled: Callable[[], bool] = lambda: False,
@@ -92,7 +92,7 @@ class ReadyModel:
                 break
         return Answer.of(text, tokens, seconds, first, stopped, reason)
 
-    def _stream(self, prompt: str, spec: ModelSpec, asking: Asking) -> Iterator[StreamChunk]:
+    def _stream(self, prompt: str, spec: ModelSpec, asking: Decoding) -> Iterator[StreamChunk]:
         if not isinstance(self.speaker, LoadedModel):
             system_prompt = system_prompt_for(spec.mode, spec.system_prompt)
             return self.speaker.stream(Question(prompt, system_prompt), asking)

@@ -23,7 +23,7 @@ from qdl_engine.core.events import EventSink, make_event, no_sink
 from qdl_engine.core.prompts import Mode
 from qdl_engine.models.checkpoint import Role
 from qdl_engine.models.load import LoadedModel, ModelLike, as_loaded, free_memory
-from qdl_engine.teachers.base import Asking, Teacher
+from qdl_engine.teachers.base import Decoding, Teacher
 
 if TYPE_CHECKING:
     from qdl_engine.models.load import Quantization
@@ -93,7 +93,7 @@ def compare_models(
         )
     comparison = Comparison(list(prompts), created=now())
     file = None if save_to is None else ComparisonFile(lambda: Path(save_to))
-    asking = Asking(max_new_tokens, temperature)
+    asking = Decoding(max_new_tokens, temperature)
     column = _Columns(comparison, file, asking, device, on_event, total=len(wanted) * len(prompts))
     for name, error in (unusable or {}).items():
         column.skip(name, error)
@@ -160,7 +160,7 @@ class _Columns:
 
     comparison: Comparison
     file: ComparisonFile | None
-    asking: Asking
+    asking: Decoding
     device: str
     on_event: EventSink
     total: int

@@ -30,7 +30,7 @@ from qdl_engine.compare.comparison import Answer
 from qdl_engine.core.errors import LabError
 from qdl_engine.core.events import dump_event, make_event
 from qdl_engine.models.load import free_memory
-from qdl_engine.teachers.base import Asking
+from qdl_engine.teachers.base import Decoding
 
 Request = dict[str, Any]
 
@@ -135,7 +135,7 @@ class Worker:
         return self.closing.is_set() or str(number) in self.cancelled
 
 
-def _question(request: Request) -> tuple[ModelSpec, str, Asking]:
+def _question(request: Request) -> tuple[ModelSpec, str, Decoding]:
     """What an `ask` asks.
 
     Raises:
@@ -144,7 +144,7 @@ def _question(request: Request) -> tuple[ModelSpec, str, Asking]:
     try:
         if request["op"] != "ask":
             raise LabError(f"Unknown operation: {request['op']!r}", "Known: ask, cancel, quit.")
-        asking = Asking(int(request["max_new_tokens"]), float(request["temperature"]))
+        asking = Decoding(int(request["max_new_tokens"]), float(request["temperature"]))
         return ModelSpec(**request["model"]), request["prompt"], asking
     except (KeyError, TypeError, ValueError) as broken:
         raise LabError(f"Not a question: {request}"[:300], repr(broken)) from broken

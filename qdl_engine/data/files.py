@@ -1,4 +1,4 @@
-"""Prepared files: JSON arrays written and read row by row, so that their size never matters."""
+"""The lab's own data files: JSON arrays, written and read row by row so that their size never matters."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any, TextIO
 
 from qdl_engine.core.errors import DataError, writing
 from qdl_engine.core.lab import Lab
-from qdl_engine.data.sources import read_json_array
+from qdl_engine.data.json_rows import read_json_array
 
 
 def load_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a prepared file, one at a time.
 
     Raises:
-        DataError: when the file is missing, or no JSON array of objects.
+        DataError: when the file is missing or not a JSON array of objects.
     """
     if not path.is_file():
         raise DataError(f"Data file not found: {path}", "Prepare the data first.")
@@ -31,7 +31,7 @@ def load_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def prepared_file(lab: Lab, system: str) -> Path | None:
-    """The file of a student's rows: before the teacher has labelled, the rows without answers; or none."""
+    """The file of a student's rows, without answers before labelling; None before preparing."""
     path = lab.training_data(system)
     if system == "system1" and not path.exists():
         path = lab.train_instructions
@@ -39,14 +39,14 @@ def prepared_file(lab: Lab, system: str) -> Path | None:
 
 
 def preview_rows(lab: Lab, system: str, start: int, count: int) -> list[dict[str, Any]]:
-    """Rows `start` to `start + count` of what a student is trained on; empty before anything is prepared."""
+    """Rows `start` to `start + count` of a student's data; empty before preparing."""
     path = prepared_file(lab, system)
     return list(islice(load_rows(path), start, start + count)) if path else []
 
 
 @contextmanager
 def array_file(path: Path) -> Iterator[TextIO]:
-    """The inside of a JSON array, put in place as `path` at the end; on an error the old file stays."""
+    """Write the inside of a JSON array to `path`; the old file stays until the end, and on an error."""
     with whole_file(path) as handle:
         handle.write("[\n")
         yield handle
@@ -55,9 +55,9 @@ def array_file(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
-    """A text file, put in place as `path` at the end; on an error the old one stays.
+    """Write a text file to `path`; the old one stays until the end, and on an error.
 
-    The caller holds the lab's writer lock, so a half-written file found here is one a killed writer left.
+    The caller holds the lab's writer lock, so a half-written file found here was left by a killed writer.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f".{path.name}.*"):
@@ -76,7 +76,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 
 
 def copy_atomic(original: Path, copy: Path) -> None:
-    """Put a copy of `original` in place, whole or not at all."""
+    """Copy `original` to `copy`, whole or not at all."""
     temporary = copy.with_name(f".{copy.name}.copy")
     try:
         shutil.copyfile(original, temporary)

@@ -1,13 +1,12 @@
-"""JSON rows of a file, packed or plain, one at a time: JSON Lines and JSON arrays.
+"""JSON rows of a stranger's file, packed or plain, one at a time: JSON Lines and JSON arrays.
 
-A JSON file that holds one object where rows are expected: what it is, and how to make rows of it.
+The second half explains a file of one JSON object where rows are expected, and how to get rows from it.
 """
 
 from __future__ import annotations
 
 import codecs
 import io
-import itertools
 import json
 import math
 import zlib
@@ -15,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from qdl_engine.core.errors import DataError
-from qdl_engine.data.schemas import detect_schema, jq, unwrapping
+from qdl_engine.data.schemas import jq, recognise, unwrapping
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
@@ -29,20 +28,34 @@ LONGEST_LINE = 4 * LONGEST_ROW
 """Bytes of a row in JSON Lines: a character has up to four."""
 
 
+class RowPlace(NamedTuple):
+    """Where a row stands in its source."""
+
+    line: int
+    """The line it begins on; in a Parquet file or a stream, the row's number."""
+    row: int = 0
+    """Its number in a JSON array, where many rows may share a line; 0 elsewhere."""
+
+    def __str__(self) -> str:
+        return f"line {self.line}, row {self.row}" if self.row else f"line {self.line}"
+
+
 @dataclass(frozen=True, slots=True)
 class SourceRow:
     """One row as read: where it stands, and its value or what is wrong with it."""
 
     line: int
-    """The line it begins on; in a Parquet file or a stream the number of the row."""
     value: Any
     problem: str = ""
     row: int = 0
-    """Its number among the elements of a JSON array, which may all stand on one line; 0 elsewhere."""
+
+    @property
+    def place(self) -> RowPlace:
+        return RowPlace(self.line, self.row)
 
 
 def open_unpacked(path: Path) -> BinaryIO:
-    """The file, unpacked on the way when it is packed by gzip or Zstandard."""
+    """The file, decompressed while it is read where gzip or Zstandard packed it."""
     handle = open(path, "rb")  # noqa: SIM115 - the caller closes it
     magic = handle.peek(4)[:4]
     if magic.startswith(GZIP):
@@ -59,17 +72,25 @@ def open_unpacked(path: Path) -> BinaryIO:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """What the system or an unpacker says about a file, as an error that names the file."""
+    """Turn an error of the system or a decompressor into a `DataError` that names the file."""
     try:
         yield
     except (OSError, EOFError, zlib.error) as cause:
-        words = cause.strerror if isinstance(cause, OSError) and cause.strerror else one_line(cause)
-        hint = "" if isinstance(cause, OSError) and cause.strerror else "It may be cut short: copy it again."
-        raise DataError(f"Cannot read {path}: {words}", hint) from cause
+        if isinstance(cause, OSError) and cause.strerror:
+            raise DataError(f"Cannot read {path}: {cause.strerror}") from cause
+        raise DataError(
+            f"Cannot read {path}: {first_line(cause)}", "It may be cut short: copy it again."
+        ) from cause
+
+
+def first_line(cause: BaseException) -> str:
+    """The first line of an error, short; its type where it says nothing."""
+    lines = str(cause).strip().splitlines()
+    return (lines[0] if lines else type(cause).__name__)[:200]
 
 
 def read_json_lines(path: Path) -> Iterator[SourceRow]:
-    """The rows of a JSON Lines file; a line that is no JSON costs that line only."""
+    """The rows of a JSON Lines file; a line that is not JSON costs that line only."""
     with reading(path), open_unpacked(path) as handle:
         for number, line in enumerate(_lines(handle), 1):
             if number == 1:
@@ -82,19 +103,19 @@ def read_json_lines(path: Path) -> Iterator[SourceRow]:
             try:
                 yield SourceRow(number, json.loads(line))
             except (ValueError, RecursionError) as cause:
-                yield SourceRow(number, None, f"not valid JSON: {one_line(cause)}")
+                yield SourceRow(number, None, f"not valid JSON: {first_line(cause)}")
 
 
 def _lines(handle: BinaryIO) -> Iterator[bytes]:
-    """Its lines; of one that is too long to be a row no more than that, whatever follows."""
+    """The lines; one that is too long for a row is cut at that length, and its rest skipped."""
     while line := handle.readline(LONGEST_LINE):
         yield line
         while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
             line = handle.readline(LONGEST_LINE)
 
 
-class ArrayReader:
-    """Decodes the elements of one JSON array while holding little more than one of them."""
+class JsonReader:
+    """Decodes the elements of one JSON array or object while holding little more than one of them."""
 
     def __init__(self, path: Path, handle: BinaryIO) -> None:
         self.path = path
@@ -106,30 +127,33 @@ class ArrayReader:
         self._start = 0
         self._ended = False
 
-    def _fill(self, size: int = _CHUNK) -> None:
-        data = self._handle.read(size)
-        self._ended = not data
-        try:
-            text = self._decode.decode(data, self._ended)
-        except UnicodeDecodeError as cause:
-            raise self.error("not UTF-8") from cause
-        self._buffer, self._start = self._buffer[self._start :] + text, 0
+    def members(self, begin: str, end: str) -> Iterator[None]:
+        """Stop once at each member between two brackets; the caller reads it before taking the next.
+
+        Raises:
+            DataError: where the text stops being JSON.
+        """
+        self.skip(begin)
+        more = self.next_character() != end
+        while more:
+            yield
+            more = self.next_character() != end
+            if more:
+                self.skip(",")
+                self.next_character()
+        self.skip(end)
 
     def next_character(self) -> str:
-        """The next character that is no white space, without taking it; empty at the end of the file."""
+        """Move to the next character that is not white space and give it; empty at the end of the file."""
         while True:
             for index in range(self._start, len(self._buffer)):
                 if self._buffer[index] not in " \t\r\n":
-                    self._take(index)
+                    self._advance(index)
                     return self._buffer[index]
-            self._take(len(self._buffer))
+            self._advance(len(self._buffer))
             if self._ended:
                 return ""
-            self._fill()
-
-    def _take(self, end: int) -> None:
-        self.line += self._buffer.count("\n", self._start, end)
-        self._start = end
+            self._fill(_CHUNK)
 
     def skip(self, expected: str) -> None:
         if self.next_character() != expected:
@@ -137,7 +161,7 @@ class ArrayReader:
         self._start += 1
 
     def element(self) -> Any:
-        """The element that begins here. An element cut by the end of the buffer is tried again with more."""
+        """Decode the element that begins here; one that the buffer cuts is tried again with more of it."""
         size = _CHUNK
         while True:
             try:
@@ -146,143 +170,129 @@ class ArrayReader:
                 if self._ended or len(self._buffer) - self._start > LONGEST_ROW:
                     raise self.error(cause.msg) from cause
             except (ValueError, RecursionError) as cause:
-                raise self.error(one_line(cause)) from cause
+                raise self.error(first_line(cause)) from cause
             else:
-                # A number that touches the end of the buffer may go on in the next chunk.
-                if end < len(self._buffer) or self._ended:
-                    self._take(end)
+                # A number near the end of the buffer may continue in the next chunk: `1.5e-` decodes as 1.5.
+                if end + 2 < len(self._buffer) or self._ended:
+                    self._advance(end)
                     return value
             self._fill(size)
             size *= 2
 
-    def error(self, what: str) -> DataError:
+    def error(self, problem: str) -> DataError:
         return DataError(
-            f"Not valid JSON: {self.path}, line {self.line}: {what}",
+            f"Not valid JSON: {self.path}, line {self.line}: {problem}",
             "Repair it there, or write JSON Lines: there a broken line costs one row only.",
         )
+
+    def _fill(self, size: int) -> None:
+        data = self._handle.read(size)
+        self._ended = not data
+        try:
+            text = self._decode.decode(data, self._ended)
+        except UnicodeDecodeError as cause:
+            raise self.error("not UTF-8") from cause
+        self._buffer, self._start = self._buffer[self._start :] + text, 0
+
+    def _advance(self, end: int) -> None:
+        self.line += self._buffer.count("\n", self._start, end)
+        self._start = end
 
 
 def read_json_array(path: Path) -> Iterator[SourceRow]:
     """The elements of a JSON array, one at a time, with the line each begins on.
 
     Raises:
-        DataError: where the file stops being a JSON array; what came before has been given.
+        DataError: where the file stops being a JSON array; the rows before that have been given.
     """
     with reading(path), open_unpacked(path) as handle:
-        reader = ArrayReader(path, handle)
-        reader.skip("[")
-        more = reader.next_character() != "]"
-        for number in itertools.count(1):
-            if not more:
-                break
-            reader.next_character()
+        reader = JsonReader(path, handle)
+        for number, _ in enumerate(reader.members("[", "]"), 1):
             line = reader.line
             yield SourceRow(line, reader.element(), row=number)
-            more = reader.next_character() != "]"
-            if more:
-                reader.skip(",")
-        reader.skip("]")
         if reader.next_character():
-            # Such as a second array: its rows would be missed in silence.
+            # Such as a second array, whose rows would silently be missing.
             raise reader.error("something follows the array")
 
 
-def one_line(cause: BaseException) -> str:
-    """What an error says first, short."""
-    lines = str(cause).strip().splitlines()
-    return (lines[0] if lines else type(cause).__name__)[:200]
+# One object where rows are expected --------------------------------------------------------------
 
-
-_ROWS_TO_TELL = 10_000
-_KEYS_TO_TELL = 10_000
+_ENOUGH = 10_000
+"""Keys of an object, or objects of a list, after which the verdict is clear without the rest."""
 _ACCEPTED = "Accepted: one object on each line (JSON Lines), or one JSON array of objects."
 
 
 @dataclass
-class _Object:
-    """The outside of one JSON object."""
+class _Outline:
+    """The keys of one JSON object, without their values: together those may exceed the memory."""
 
-    keys: dict[str, Any] = field(default_factory=dict)
+    columns: set[str] = field(default_factory=set)
+    """Keys with a value other than null."""
     lists: list[str] = field(default_factory=list)
     """Keys that hold lists of objects."""
     lines: int = 1
-    whole: bool = True
-    """Whether it was read to its end; one of very many keys, or a list of very many objects, is not."""
+    complete: bool = True
+    """Whether the object was read to its end."""
+
+    @property
+    def wraps_rows(self) -> bool:
+        """Whether the object is around rows and not a row itself: a chat's `messages` are a list too."""
+        return bool(self.lists) and not recognise(self.columns)
 
 
 def refuse_one_object(path: Path) -> None:
     """Refuse a file of one JSON object over several lines, or of several such objects.
 
-    Read as JSON Lines each of its lines would be a broken row, or worse, its last row the only one. A file
-    whose first line is an object is JSON Lines, and so is one that has an object broken here and there.
+    Read as JSON Lines, each of its lines would be a broken row, or worse, its last row the only one. A file
+    whose first line is an object is JSON Lines, and so is one with a broken object here and there.
 
     Raises:
-        DataError: saying what the file holds, what is accepted, and how to get there.
+        DataError: saying what the file holds, what is accepted, and how to convert it.
     """
     with reading(path):
-        doubtful = _doubtful_lines(path)
-        objects = _objects(path, doubtful) if doubtful else []
-    if not objects:
+        limit = _last_line_of_a_broken_row(path)
+        outlines = _outlines(path, limit) if limit else []
+    if not outlines:
         return
-    first = objects[0]
-    if any(found.lines == 1 and found.whole for found in objects) and not _is_huge_wrapper(path, first):
+    first = outlines[0]
+    too_long_for_a_row = first.wraps_rows and path.stat().st_size >= LONGEST_ROW
+    if any(found.lines == 1 and found.complete for found in outlines) and not too_long_for_a_row:
         return
-    if len(objects) > 1:
-        raise DataError(
-            f"Cannot read {path}: JSON objects one after another, each over several lines",
-            f"{_ACCEPTED} To put each on its line: {jq('-c .', path)} > rows.jsonl",
-        )
-    if first.lists and not _is_row(first):
+    if len(outlines) > 1:
+        holds = "JSON objects one after another, each over several lines"
+        cure = f"To put each on its line: {jq('-c .', path)} > rows.jsonl"
+    elif first.wraps_rows:
         named = " and ".join(json.dumps(name, ensure_ascii=False) for name in first.lists)
-        raise DataError(
-            f"Cannot read {path}: one JSON object, with {_lists(first)} of objects under {named}",
-            f"{_ACCEPTED} {unwrapping(first.lists, path)}",
-        )
-    if not first.whole:
+        lists = "a list" if len(first.lists) == 1 else "lists"
+        holds = f"one JSON object, with {lists} of objects under {named}"
+        cure = unwrapping(first.lists, path)
+    elif not first.complete:
         each = jq("-c '.[]'", path)
-        raise DataError(
-            f"Cannot read {path}: one JSON object of more than {_KEYS_TO_TELL:,} keys",
-            f"{_ACCEPTED} If each key holds a row: {each} > rows.jsonl",
-        )
-    raise DataError(
-        f"Cannot read {path}: one JSON object over {first.lines:,} lines",
-        f"{_ACCEPTED} If it is a row, put it on one line: {jq('-c .', path)} > rows.jsonl",
-    )
+        holds = f"one JSON object of more than {_ENOUGH:,} keys"
+        cure = f"If each key holds a row: {each} > rows.jsonl"
+    else:
+        holds = f"one JSON object over {first.lines:,} lines"
+        cure = f"If it is a row, put it on one line: {jq('-c .', path)} > rows.jsonl"
+    raise DataError(f"Cannot read {path}: {holds}", f"{_ACCEPTED} {cure}")
 
 
-def _lists(found: _Object) -> str:
-    return "a list" if len(found.lists) == 1 else "lists"
+def _last_line_of_a_broken_row(path: Path) -> float:
+    """Up to which line a break in the first object may be one broken row of JSON Lines.
 
-
-def _is_row(found: _Object) -> bool:
-    """Whether its keys are the columns of a row: a chat's `messages` are a list of objects too."""
-    try:
-        detect_schema([found.keys], source="")
-    except DataError:
-        return False
-    return True
-
-
-def _is_huge_wrapper(path: Path, first: _Object) -> bool:
-    """Whether an object on one line is around rows, and too long to be a row itself."""
-    return bool(first.lists) and not _is_row(first) and path.stat().st_size >= LONGEST_ROW
-
-
-def _doubtful_lines(path: Path) -> float:
-    """Up to which line a break may be that of one row: none when the first is a row, all when the second is.
-
-    Lines with nothing on them do not count.
+    0 when the file begins with a row or has one line, infinity when its second line is a row or the first
+    is endless, otherwise the second line that is not blank.
     """
-    seen = 0
+    seen = number = 0
     with open_unpacked(path) as handle:
-        for number in itertools.count(1):
+        while seen < 2:
             line = handle.readline(LONGEST_ROW).removeprefix(codecs.BOM_UTF8)
+            number += 1
             seen += bool(line.strip())
-            if not line or len(line) == LONGEST_ROW or (seen and _is_json(line)):
-                return math.inf if seen > 1 or len(line) == LONGEST_ROW else 0
-            if seen == 2:
-                return number
-    return 0
+            if len(line) == LONGEST_ROW:
+                return math.inf
+            if not line or (seen and _is_json(line)):
+                return math.inf if seen > 1 else 0
+    return number
 
 
 def _is_json(line: bytes) -> bool:
@@ -293,78 +303,56 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _objects(path: Path, doubtful: float) -> list[_Object]:
-    """The file's first two objects, or its only one; none when it does not begin with a sound one.
+def _outlines(path: Path, limit: float) -> list[_Outline]:
+    """The outlines of the file's first two objects, or of its only one; none when it begins otherwise.
 
     Raises:
-        DataError: when the first one goes on beyond the doubtful lines, and is broken there.
+        DataError: when the first object breaks beyond line `limit`.
     """
-    found: list[_Object] = []
+    found: list[_Outline] = []
     with open_unpacked(path) as handle:
-        reader = ArrayReader(path, handle)
+        reader = JsonReader(path, handle)
         try:
             while len(found) < 2 and reader.next_character():
-                found.append(_outside(reader))
-                if not found[-1].whole:
+                found.append(_outline(reader))
+                if not found[-1].complete:
                     break
         except DataError:
-            if not found and reader.line > doubtful:
+            if not found and reader.line > limit:
                 raise
             return []
     return found
 
 
-def _outside(reader: ArrayReader) -> _Object:
-    """Read one object and keep its keys only.
-
-    Raises:
-        DataError: when it is none.
-    """
-    found = _Object()
-    reader.skip("{")
-    begin = reader.line
-    more = reader.next_character() != "}"
-    while more:
+def _outline(reader: JsonReader) -> _Outline:
+    """Read one object and keep its keys only; stop early where there is enough to tell."""
+    found, begin = _Outline(), reader.line
+    for number, _ in enumerate(reader.members("{", "}")):
         key = str(reader.element())
         reader.skip(":")
-        if len(found.keys) == _KEYS_TO_TELL:
-            found.whole = False
+        if number == _ENOUGH:
+            found.complete = False
             return found
         if reader.next_character() == "[":
             holds_objects, ended = _list_of_objects(reader)
-            found.keys[key] = True
+            found.columns.add(key)
             if holds_objects:
                 found.lists.append(key)
             if not ended:
-                found.whole = False
+                found.complete = False
                 return found
-        else:
-            # Of a value only whether there is one: together they may be larger than the memory.
-            found.keys[key] = None if reader.element() is None else True
-        more = _goes_on(reader, "}")
-    reader.skip("}")
+        elif reader.element() is not None:
+            found.columns.add(key)
     found.lines = reader.line - begin + 1
     return found
 
 
-def _list_of_objects(reader: ArrayReader) -> tuple[bool, bool]:
-    """Whether a list holds nothing but objects, and whether it was read to its end."""
-    reader.skip("[")
+def _list_of_objects(reader: JsonReader) -> tuple[bool, bool]:
+    """Whether a list holds objects only, and whether it was read to its end."""
     count = objects = 0
-    more = reader.next_character() != "]"
-    while more:
+    for _ in reader.members("[", "]"):
         objects += isinstance(reader.element(), dict)
         count += 1
-        if count == objects == _ROWS_TO_TELL:
+        if count == objects == _ENOUGH:
             return True, False
-        more = _goes_on(reader, "]")
-    reader.skip("]")
     return 0 < count == objects, True
-
-
-def _goes_on(reader: ArrayReader, end: str) -> bool:
-    if reader.next_character() == end:
-        return False
-    reader.skip(",")
-    reader.next_character()
-    return True

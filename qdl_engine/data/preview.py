@@ -1,5 +1,5 @@
-"""What a person looks at before training: prepared rows as the student meets them, and a source through its
-mapping before anything is prepared. Light enough for the app: no model library is imported."""
+"""What a person looks at before training: prepared rows as the student sees them, and a source's first rows
+through its mapping before anything is prepared. Light enough for the app: no model library is imported."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from qdl_engine.core.lab import Lab, read_json
 from qdl_engine.core.prompts import Mode, format_completion, format_prompt
 from qdl_engine.core.words import one_line
 from qdl_engine.data.files import load_rows, prepared_file
-from qdl_engine.data.sampling import candidate
-from qdl_engine.data.schemas import Drop, chains_of, choose_schema, columns_of
-from qdl_engine.data.sources import SourceRow, open_source
-from qdl_engine.settings import MAPPING_KEYS, System1Settings, System2Settings
-
-RecipeSettings = System1Settings | System2Settings
+from qdl_engine.data.json_rows import RowPlace, SourceRow
+from qdl_engine.data.sampling import Recipe, filter_row
+from qdl_engine.data.schemas import LEVEL_COLUMNS, Drop, choose_schema, columns_of
+from qdl_engine.data.sources import open_source
+from qdl_engine.settings import MAPPING_KEYS, System2Settings
 
 HEAD_ROWS = 20
-"""Rows of a source that are read to recognise its columns; preparing looks at as many."""
+"""Rows of a source that are read to recognise its columns; preparing reads as many."""
 _RANGE = re.compile(r"(?P<low>\d(?:\.\d+)?)?(?P<to>-|\.\.)?(?P<high>\d(?:\.\d+)?)?")
 
 
 @dataclass(frozen=True)
 class RowFilter:
-    """Which prepared rows to show: a text in them, and ranges of RV and CD."""
+    """Which prepared rows to show: those with a text, and with RV and CD in a range."""
 
     text: str = ""
     rv: tuple[float, float] | None = None
@@ -37,10 +36,10 @@ class RowFilter:
 
     @classmethod
     def parse(cls, words: str) -> RowFilter:
-        """A filter as it is typed: `two trains rv:3-5 cd:4`; `rv:3-` has no upper end.
+        """A filter as a person types it: `two trains rv:3-5 cd:4`; `rv:3-` has no upper end.
 
         Raises:
-            SettingsError: when a range is none.
+            SettingsError: when a range is not a range.
         """
         text: list[str] = []
         ranges: dict[str, tuple[float, float]] = {}
@@ -53,7 +52,7 @@ class RowFilter:
         return cls(" ".join(text), ranges.get("rv"), ranges.get("cd"))
 
     def keeps(self, row: Mapping[str, Any]) -> bool:
-        """Whether a prepared row is shown; a row without a level is outside of every range."""
+        """Whether a prepared row is shown; a row without a level is outside every range."""
         for name, bounds in (("rv", self.rv), ("cd", self.cd)):
             level = row.get(name)
             if bounds is not None and not (
@@ -70,25 +69,28 @@ def _range(word: str, bounds: str) -> tuple[float, float]:
     found = _RANGE.fullmatch(bounds)
     if found is None or not (found["low"] or found["high"]):
         raise SettingsError(
-            f"No range: {word}", f"Write {word[:2]}:4, {word[:2]}:2-5 or {word[:2]}:5-, levels from 0 to 9."
+            f"Not a range: {word}",
+            f"Write {word[:2]}:4, {word[:2]}:2-5 or {word[:2]}:5-, with levels from 0 to 9.",
         )
     low = float(found["low"] or 0)
     high = float(found["high"]) if found["high"] else (9.0 if found["to"] else low)
     if low > high:
-        raise SettingsError(f"No range: {word}", f"The lower end comes first: {word[:2]}:{high:g}-{low:g}.")
+        raise SettingsError(
+            f"Not a range: {word}", f"The lower end comes first: {word[:2]}:{high:g}-{low:g}."
+        )
     return low, high
 
 
 @dataclass(frozen=True)
 class RenderedRow:
-    """One prepared row as the student meets it."""
+    """One prepared row as the student sees it."""
 
     number: int
     """From 1."""
     row: dict[str, Any]
     prompt: str
     trained: str
-    """The part the loss is taken of, end token included; empty until the teacher has labelled the row."""
+    """The part that the loss covers, end token included; empty until the teacher has labelled the row."""
 
     def to_dict(self) -> dict[str, Any]:
         return {**self.row, "number": self.number, "prompt": self.prompt, "trained": self.trained}
@@ -120,7 +122,7 @@ def find_rows(
 
 
 def read_report(lab: Lab, system: str) -> dict[str, Any]:
-    """The report of the last preparation as saved; empty when there is none to be read."""
+    """The saved report of the last preparation; empty when there is none, or it is broken."""
     try:
         report = read_json(lab.report_file(system))
     except LabError:
@@ -152,7 +154,10 @@ class SourceHead:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: what a Parquet file holds beside it (bytes, dates) becomes text."""
-        rows = [_plain(row) for row in self.rows]
+        rows = [
+            {"line": row.line, "row": row.row, "value": row.value, "problem": row.problem}
+            for row in self.rows
+        ]
         return {"source": self.source, "rows": json.loads(json.dumps(rows, default=str))}
 
     @classmethod
@@ -160,16 +165,12 @@ class SourceHead:
         return cls(str(value["source"]), tuple(SourceRow(**row) for row in value["rows"]))
 
 
-def _plain(row: SourceRow) -> dict[str, Any]:
-    return {"line": row.line, "row": row.row, "value": row.value, "problem": row.problem}
-
-
 def _dump(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def read_head(lab: Lab, recipe: RecipeSettings, count: int = HEAD_ROWS) -> SourceHead:
-    """The first rows of a recipe's source. A hub data set is asked over the network: call it when asked to.
+def read_head(lab: Lab, recipe: Recipe, count: int = HEAD_ROWS) -> SourceHead:
+    """The first rows of a recipe's source. A hub data set costs network requests: call it on demand.
 
     Raises:
         DataError: when the source cannot be read.
@@ -182,45 +183,34 @@ def read_head(lab: Lab, recipe: RecipeSettings, count: int = HEAD_ROWS) -> Sourc
 class MappedRow:
     """One chain of a source row as preparing takes it, or why preparing drops it."""
 
-    line: int
-    row: int
+    place: RowPlace
     dropped: str
-    """The step that drops it and what was wrong; empty for a row that is taken."""
+    """The step that drops it and what is wrong; empty for a row that is kept."""
     rendered: RenderedRow | None = None
-
-    @property
-    def place(self) -> str:
-        return f"line {self.line}, row {self.row}" if self.row else f"line {self.line}"
 
     def to_dict(self) -> dict[str, Any]:
         shown = self.rendered.to_dict() if self.rendered else {}
-        return {"line": self.line, "row": self.row, "dropped": self.dropped, **shown}
+        return {"line": self.place.line, "row": self.place.row, "dropped": self.dropped, **shown}
 
 
-def map_head(head: SourceHead, recipe: RecipeSettings) -> tuple[str, list[MappedRow]]:
-    """The schema that the recipe uses on a source, by name, and what it makes of the first rows.
+def map_head(head: SourceHead, recipe: Recipe) -> tuple[str, list[MappedRow]]:
+    """The schema that the recipe uses on a source, by name, and the first rows as it reads them.
 
     Raises:
-        SettingsError: when the mapping names no instruction, or a key that is none.
+        SettingsError: when the mapping names no instruction, or has an unknown key.
         DataError: when `auto` recognises no schema.
     """
     mode: Mode = "system2" if isinstance(recipe, System2Settings) else "system1"
     fields, schema = choose_schema(recipe.fields, recipe.mapping, head.values, source=head.source)
     mapped: list[MappedRow] = []
     for row in head.rows:
-        found = [Drop("broken", row.problem)] if row.problem else chains_of(row.value, schema)
-        for chain in found:
-            place = (row.line, row.row)
-            taken = chain if isinstance(chain, Drop) else candidate(place, chain, recipe)
-            if isinstance(taken, Drop):
-                mapped.append(MappedRow(*place, f"{taken.step}: {taken.detail}"))
+        for kept in filter_row(row, schema, recipe):
+            if isinstance(kept, Drop):
+                mapped.append(MappedRow(row.place, f"{kept.step}: {kept.detail}"))
                 continue
-            value: dict[str, Any] = {"instruction": taken.instruction, "output": taken.output}
-            if mode == "system2":
-                value |= {"rv": taken.rv, "cd": taken.cd}
-            mapped.append(
-                MappedRow(*place, "", render_row(len(mapped) + 1, value, mode, recipe.system_prompt))
-            )
+            value = kept.to_dict(levels=mode == "system2")
+            rendered = render_row(len(mapped) + 1, value, mode, recipe.system_prompt)
+            mapped.append(MappedRow(row.place, "", rendered))
     return fields, mapped
 
 
@@ -230,14 +220,12 @@ _GUESSES: dict[str, tuple[str, ...]] = {
     "output": ("output", "response", "completion", "chosen"),
     "thought": ("thought", "reasoning_content", "reasoning.0.thought", "cot", "reasoning"),
     "answer": ("answer", "solution", "reasoning.0.solution", "final_answer"),
-    "rv": ("rv", "reasoning_verbosity", "Reasoning_Verbosity", "reasoning.0.Reasoning_Verbosity"),
-    "cd": ("cd", "cognitive_difficulty", "Cognitive_Difficulty", "reasoning.0.Cognitive_Difficulty"),
-    "verified": ("verified", "logical_correctness", "thought_correctness_verify"),
+    **{key: (*names, f"reasoning.0.{names[0]}") for key, names in LEVEL_COLUMNS.items()},
 }
 
 
 def guess_mapping(columns: Sequence[str]) -> dict[str, str]:
-    """A mapping to begin with: the columns whose names say what they are."""
+    """A mapping to start from: the columns whose names say what they hold."""
     found = {
         key: column
         for key in MAPPING_KEYS

@@ -1,9 +1,9 @@
-"""What prepared data were made with, kept in their report: whether they still are what the recipe asks for.
+"""The report of a preparation: how many rows each step dropped, which ones, and how long the kept ones are.
 
-Contents and settings are compared, never the times of files: a copied lab has other times and the same data.
-Nothing heavy is imported, not even the settings models: the app asks at its first paint.
-
-What preparing did: how many rows each step took, which ones, and how long the kept ones are.
+It also records provenance: the settings and the content of the prepared data, so that the lab can tell later
+whether they still match the recipe. Contents and settings are compared, never the times of files: a copied
+lab has other times and the same data. Nothing heavy is imported, not even the settings models, because the
+app reads reports at its first paint.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qdl_engine.core.words import one_line
+
 if TYPE_CHECKING:
+    from qdl_engine.data.json_rows import RowPlace
     from qdl_engine.settings import RecipeSettings
 
+
+# Provenance --------------------------------------------------------------------------------------
 
 DATA_KEYS = (
     "source", "split", "fields", "mapping", "rows", "seed", "max_length", "label",
@@ -26,14 +31,12 @@ DATA_KEYS = (
 """Settings that decide which rows are prepared. Student and system prompt only measure them, and the trainer
 measures again."""
 HASHED_WHOLE = 64 * 2**20
-"""Bytes up to which a file's content is compared; of a larger one the size must do."""
-
-Digest = dict[str, Any]
+"""Bytes up to which contents are compared; of a larger file only the size."""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One setting that is not what it was when the data were prepared."""
+class SettingChange:
+    """One setting that differs from the one the data were prepared with."""
 
     key: str
     then: str
@@ -44,9 +47,9 @@ class Difference:
 
 
 def provenance(recipe: RecipeSettings) -> dict[str, Any]:
-    """What to keep in a report: the settings in force, and which of them were at their default.
+    """The settings to keep in a report, and which of them were at their default.
 
-    With these two, settings can be compared later from `qdl.toml` alone, which leaves defaults out.
+    With both, the settings can be compared later with `qdl.toml` alone, which leaves defaults out.
     """
     values = recipe.model_dump()
     settings = {key: values[key] for key in DATA_KEYS if key in values}
@@ -57,11 +60,11 @@ def provenance(recipe: RecipeSettings) -> dict[str, Any]:
     return {"settings": settings, "defaults": defaults}
 
 
-def differences(report: Mapping[str, Any], table: Mapping[str, Any]) -> list[Difference]:
+def differences(report: Mapping[str, Any], table: Mapping[str, Any]) -> list[SettingChange]:
     """How a recipe differs from the settings that a report keeps.
 
     Args:
-        report: A saved report; one that keeps no settings, of an earlier version, differs in nothing.
+        report: A saved report; one without settings, from an earlier version, differs in nothing.
         table: The recipe's table of `qdl.toml`, defaults left out, or all its values.
     """
     then = report.get("settings")
@@ -75,9 +78,9 @@ def differences(report: Mapping[str, Any], table: Mapping[str, Any]) -> list[Dif
             continue
         if key in table:
             if table[key] != then[key]:
-                found.append(Difference(key, _shown(then[key]), _shown(table[key])))
+                found.append(SettingChange(key, _shown(then[key]), _shown(table[key])))
         elif key not in defaults:
-            found.append(Difference(key, _shown(then[key]), "the default"))
+            found.append(SettingChange(key, _shown(then[key]), "the default"))
     return found
 
 
@@ -87,7 +90,7 @@ def _shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def digest(path: Path) -> Digest:
+def digest(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file."""
     import hashlib
 
@@ -96,7 +99,7 @@ def digest(path: Path) -> Digest:
 
 
 def is_same(path: Path, known: object) -> bool | None:
-    """Whether a file is the one of which `known` is the digest; None when that is not known."""
+    """Whether a file still has the digest `known`; None when `known` is no digest."""
     if not isinstance(known, dict) or not isinstance(known.get("sha256"), str):
         return None
     status = path.stat()
@@ -104,51 +107,44 @@ def is_same(path: Path, known: object) -> bool | None:
         return False
     if status.st_size > HASHED_WHOLE:
         return True
-    return bool(_content(path, status.st_size, status.st_mtime_ns) == known["sha256"])
+    return bool(_sha256(path, status.st_size, status.st_mtime_ns) == known["sha256"])
 
 
 @lru_cache(maxsize=32)
-def _content(path: Path, size: int, changed: int) -> str:
-    """The SHA-256 of a file, worked out once for as long as it stays as it is."""
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """The SHA-256 of a file, computed once for each size and time of change."""
     return str(digest(path)["sha256"])
 
 
+# Counting ----------------------------------------------------------------------------------------
+
 EXAMPLES_KEPT = 20
+_DETAIL = 80
+"""Characters kept of an example's text."""
 
 STEPS: dict[str, str] = {
-    "broken": "no JSON object, no text, or chat control tokens in it",
+    "broken": "not a JSON object, not text, or holds chat control tokens",
     "multi-turn": "a conversation of more than one turn",
     "empty": "instruction or answer is missing or blank",
     "no reasoning": "System 2 needs reasoning; there is none, or it never ends",
-    "found wrong": "the answer was checked and found wrong",
+    "found wrong": "a check found the answer wrong",
     "no level": "no level to filter by, and the bounds are narrower than 0 to 9",
     "outside RV": "Reasoning Verbosity outside rv_min..rv_max",
     "outside CD": "Cognitive Difficulty outside cd_min..cd_max",
     "duplicate": "the same instruction and output came before",
     "over max_length": "prompt and answer are longer than max_length",
-    "not sampled": "good rows beyond the number asked for",
+    "not sampled": "good rows beyond the number wanted",
 }
 SYSTEM2_STEPS = ("no reasoning", "no level", "outside RV", "outside CD")
 
 
-def printable(text: str, limit: int = 80) -> str:
-    """Text of a data set as one short line, with control characters shown and not obeyed."""
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
-
-
 @dataclass(frozen=True)
 class Example:
-    """One row that was left out: its place in the source and what was wrong with it."""
+    """One dropped row: its place in the source and what is wrong with it."""
 
     line: int
     row: int
-    """Its number in a JSON array, where many rows may share a line; 0 elsewhere."""
     detail: str
-
-    @property
-    def place(self) -> str:
-        return f"line {self.line}, row {self.row}" if self.row else f"line {self.line}"
 
 
 @dataclass
@@ -161,15 +157,33 @@ class Tally:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STEPS, 0))
     examples: dict[str, list[Example]] = field(default_factory=lambda: {name: [] for name in STEPS})
 
-    def drop(self, step: str, place: tuple[int, int], detail: str) -> None:
+    def drop(self, step: str, place: RowPlace, detail: str) -> None:
         self.counts[step] += 1
         if len(self.examples[step]) < EXAMPLES_KEPT:
-            self.examples[step].append(Example(*place, printable(detail)))
+            # Cut first: a row may have 40 million characters.
+            self.examples[step].append(Example(*place, one_line(detail[: 4 * _DETAIL], _DETAIL)))
+
+    def steps(self, system: str) -> list[PrepareStep]:
+        """The steps in the order in which rows meet them, each with what it left."""
+        remaining = self.units
+        noun = "every chain of every row" if system == "system2" else "every row of the source"
+        steps = [PrepareStep("read", 0, remaining, noun)]
+        for name, why in STEPS.items():
+            if system == "system1" and name in SYSTEM2_STEPS:
+                continue
+            remaining -= self.counts[name]
+            steps.append(PrepareStep(name, self.counts[name], remaining, why, self.examples[name]))
+        return steps
+
+    def sentence(self) -> str:
+        """Where the rows went, for the message of a preparation that kept none."""
+        dropped = ", ".join(f"{name}: {count:,}" for name, count in self.counts.items() if count)
+        return f"{self.units:,} read; {dropped or 'none dropped'}."
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of preparing: what it took and what it left."""
+class PrepareStep:
+    """One step of preparing: what it dropped and what it left."""
 
     name: str
     dropped: int
@@ -216,102 +230,83 @@ class PrepareReport:
     source_rows: int
     wanted: int
     kept: int
-    steps: list[Step]
+    steps: list[PrepareStep]
     tokens: TokenLengths
     seconds: float
     files: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     """The settings that decided which rows these are; see `provenance`."""
     defaults: list[str] = field(default_factory=list)
-    """Those of them that were at their default."""
+    """The ones among them that were at their default."""
     digest: dict[str, Any] = field(default_factory=dict)
-    """Size and SHA-256 of what was written."""
+    """Size and SHA-256 of the written file."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def table(self) -> str:
-        """The report as plain text for a terminal: the steps that took rows, with their first examples."""
-        noun = "chains" if self.system == "system2" else "rows"
-        lines = [
-            f"Source  {printable(self.source, 200)}  ({self.fields} fields, {self.source_rows:,} rows read)"
-        ]
-        lines.append(f"{'step':<16}{'dropped':>10}{'remaining':>11}  why")
-        for step in self.steps:
-            if not step.dropped and step.name != "read":
-                continue
-            lines.append(f"{step.name:<16}{step.dropped:>10,}{step.remaining:>11,}  {step.why}")
-            lines.extend(f"{'':<16}{item.place}: {item.detail}" for item in step.examples[:2])
-        t = self.tokens
-        lines.append(f"Kept {self.kept:,} of {self.wanted:,} {noun} asked for, in {self.seconds:.1f} s.")
-        lines.append(
-            f"{_measured(self.settings)}: min {t.minimum:,}, median {t.median:,}, p95 {t.p95:,}, "
-            f"max {t.maximum:,}."
-        )
-        return "\n".join(lines)
+        """The report in brief for a terminal: the steps that dropped rows, with their first examples."""
+        return "\n".join(report_lines(self.to_dict(), brief=True))
+
+
+# Showing a report --------------------------------------------------------------------------------
+
+_BAR = 30
+_FIGURES = ("minimum", "median", "p95", "maximum")
+
+
+def report_lines(report: Mapping[str, Any], *, brief: bool = False) -> list[str]:
+    """A saved report for a person: what each step dropped, token lengths, then the dropped rows.
+
+    Args:
+        report: As `PrepareReport.to_dict` gives it.
+        brief: Two examples under each step, and no histogram.
+    """
+    source = one_line(str(report.get("source", "")), 200)
+    lines = [f"Source {source}, {report.get('source_rows', 0):,} rows read as {report.get('fields', '?')}"]
+    lines.append(f"{'step':16}{'dropped':>9}{'remaining':>11}")
+    steps = [step for step in report.get("steps", []) if step["dropped"] or step["name"] == "read"]
+    for step in steps:
+        figures = f"{step['name']:16}{step['dropped']:>9,}{step['remaining']:>11,}"
+        lines.append(f"{figures}  {step['why']}" if brief else figures)
+        lines += [f"{'':14}{line}" for line in _examples(step)[:2]] if brief else []
+    noun = "chains" if report.get("system") == "system2" else "rows"
+    seconds = f" in {report['seconds']:.1f} s" if brief else ""
+    lines.append(f"Kept {report.get('kept', 0):,} of {report.get('wanted', 0):,} {noun} wanted{seconds}.")
+    tokens = report.get("tokens") or {}
+    if tokens:
+        named = ", ".join(f"{key} {tokens[key]:,}" for key in _FIGURES if key in tokens)
+        lines += [] if brief else [""]
+        lines.append(f"{_measured(report.get('settings'))}: {named}")
+    if brief:
+        return lines
+    lines += _histogram(tokens.get("histogram") or [])
+    for step in steps:
+        if not step["dropped"]:
+            continue
+        lines += ["", f"{step['name']}, {step['dropped']:,}: {step.get('why', '')}", *_examples(step)]
+        more = step["dropped"] - len(step.get("examples") or [])
+        lines += [f"  and {more:,} more"] if step.get("examples") and more > 0 else []
+    return lines
 
 
 def _measured(settings: object) -> str:
-    """What the lengths are of: where the teacher is yet to answer, rows are measured without an answer."""
+    """What the lengths measure: before the teacher answers, a row is its prompt alone."""
     unanswered = isinstance(settings, Mapping) and settings.get("label") is True
     return "Tokens per row, before labelling (the prompt alone)" if unanswered else "Tokens per row"
 
 
-def steps_of(tally: Tally, system: str) -> list[Step]:
-    """The steps in the order in which rows meet them, each with what it left."""
-    remaining = tally.units
-    noun = "every chain of every row" if system == "system2" else "every row of the source"
-    steps = [Step("read", 0, remaining, noun)]
-    for name, why in STEPS.items():
-        if system == "system1" and name in SYSTEM2_STEPS:
-            continue
-        remaining -= tally.counts[name]
-        steps.append(Step(name, tally.counts[name], remaining, why, tally.examples[name]))
-    return steps
-
-
-def counts_in_words(tally: Tally) -> str:
-    """Where the rows went, for the message of a preparation that kept none."""
-    taken = ", ".join(f"{name}: {count:,}" for name, count in tally.counts.items() if count)
-    return f"{tally.units:,} read; {taken or 'none dropped'}."
-
-
-_BAR = 30
-_SHOWN = ("minimum", "median", "p95", "maximum")
-
-
-def report_lines(report: Mapping[str, Any]) -> list[str]:
-    """A saved report for a person: what each step took, token lengths, then the rows that were left out."""
-    source = printable(str(report.get("source", "")), 200)
-    lines = [f"Source {source}, {report.get('source_rows', 0):,} rows read as {report.get('fields', '?')}"]
-    lines.append(f"{'step':16}{'dropped':>9}{'remaining':>11}")
-    steps = report.get("steps", [])
-    lines += [
-        f"{step['name']:16}{step['dropped']:>9,}{step['remaining']:>11,}"
-        for step in steps
-        if step["dropped"] or step["name"] == "read"
-    ]
-    lines.append(f"Kept {report.get('kept', 0):,} of {report.get('wanted', 0):,} asked for.")
-    tokens = report.get("tokens") or {}
-    if tokens:
-        figures = ", ".join(f"{key} {tokens[key]:,}" for key in _SHOWN if key in tokens)
-        lines += ["", f"{_measured(report.get('settings'))}: {figures}"]
-        lines += _histogram(tokens.get("histogram") or [])
-    for step in steps:
-        if step["dropped"]:
-            lines += ["", f"{step['name']}, {step['dropped']:,}: {step.get('why', '')}", *_examples(step)]
-    return lines
-
-
 def _examples(step: Mapping[str, Any]) -> list[str]:
-    examples = [Example(**example) for example in step.get("examples") or []]
-    lines = [f"  {example.place}: {printable(example.detail, 200)}" for example in examples]
-    more = step["dropped"] - len(examples)
-    return [*lines, f"  and {more:,} more"] if examples and more > 0 else lines
+    from qdl_engine.data.json_rows import RowPlace
+
+    return [
+        f"  {RowPlace(example['line'], example['row'])}: {one_line(str(example['detail']), 200)}"
+        for example in step.get("examples") or []
+    ]
 
 
 def _histogram(buckets: Sequence[Sequence[int]]) -> list[str]:
-    """One bar a bucket; a bucket that holds any row shows at least the thinnest bar."""
+    """One bar for each bucket; a bucket with any row shows at least the thinnest bar."""
     most = max((count for _low, _high, count in buckets), default=0)
     lines = []
     for low, high, count in buckets:

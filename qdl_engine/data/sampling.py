@@ -1,6 +1,6 @@
-"""The recipe's own filter, exact duplicates, and seeded sampling whose memory does not grow with the rows.
+"""From source rows to a sample: the recipe's filter, exact duplicates, a seeded order, and token counts.
 
-The student's tokenizer, and the tokens of rows: in batches of bounded size, however long a row is.
+Memory does not grow with the number of rows, nor with their length beyond one batch.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Any, Protocol
 
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.prompts import join_reasoning
+from qdl_engine.data.json_rows import RowPlace, SourceRow
 from qdl_engine.data.report import EXAMPLES_KEPT, Tally
-from qdl_engine.data.schemas import Chain, Drop
+from qdl_engine.data.schemas import Chain, Drop, Schema, chains_of
 from qdl_engine.models.checkpoint import (
     TOKENIZER_FILES,
     check_place,
@@ -31,17 +32,16 @@ from qdl_engine.models.checkpoint import (
 )
 from qdl_engine.settings import System1Settings, System2Settings
 
+Recipe = System1Settings | System2Settings
+
 _CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
-_BUFFER_CHARACTERS = 1 << 25
-_BUFFER_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A row that passed the filter, as it will be trained on."""
+class FilteredRow:
+    """A row that passed the filter, in the text it would be trained on."""
 
-    place: tuple[int, int]
-    """Line and row of the source, for the report."""
+    place: RowPlace
     instruction: str
     output: str
     rv: float | None = None
@@ -51,78 +51,97 @@ class Candidate:
     def id(self) -> str:
         return row_id(self.instruction, self.output)
 
+    @property
+    def size(self) -> int:
+        """Characters of its texts."""
+        return len(self.instruction) + len(self.output)
+
+    def to_dict(self, *, levels: bool) -> dict[str, Any]:
+        """The row as the lab's files hold it."""
+        value: dict[str, Any] = {"id": self.id, "instruction": self.instruction, "output": self.output}
+        return value | {"rv": whole(self.rv), "cd": whole(self.cd)} if levels else value
+
 
 def row_id(instruction: str, output: str) -> str:
-    """The stable id of a row: it follows the row from the source to the batch.
+    """The stable id of a row, from the source to the batch.
 
     The separator keeps ("ab", "c") apart from ("a", "bc").
     """
     return hashlib.sha256(f"{instruction}\0{output}".encode()).hexdigest()[:16]
 
 
-def candidate(
-    place: tuple[int, int], chain: Chain, settings: System1Settings | System2Settings
-) -> Candidate | Drop:
-    """The trained row of one chain, or the step that drops it. Steps are tried in the report's order."""
-    for name, text in (
-        ("instruction", chain.instruction),
-        ("thought", chain.thought),
-        ("answer", chain.answer),
-    ):
-        if (problem := _unusable(text)) is not None:
-            return Drop("broken", f"{name} {problem}")
+def whole(level: float | None) -> float | None:
+    """A level as an int where it is a whole number, as JSON files write it."""
+    return int(level) if level is not None and level.is_integer() else level
+
+
+# Filter ------------------------------------------------------------------------------------------
+
+
+def filter_row(row: SourceRow, schema: Schema, recipe: Recipe) -> Iterator[FilteredRow | Drop]:
+    """Each chain of a source row, as it would be trained on or with the step that drops it."""
+    chains = [Drop("broken", row.problem)] if row.problem else chains_of(row.value, schema)
+    for chain in chains:
+        yield chain if isinstance(chain, Drop) else _filter_chain(row.place, chain, recipe)
+
+
+def _filter_chain(place: RowPlace, chain: Chain, recipe: Recipe) -> FilteredRow | Drop:
+    """The trained row of one chain, or the first step of the report that drops it."""
+    for name in ("instruction", "thought", "answer"):
+        text = getattr(chain, name)
+        # The tokenizer would read one as the end of a turn.
+        if "<|" in text and (token := next((t for t in _CONTROL_TOKENS if t in text), None)):
+            return Drop("broken", f"{name} holds the chat control token {token}")
     if not chain.instruction.strip():
         return Drop("empty", "no instruction")
-    if isinstance(settings, System2Settings):
-        return _system2(place, chain, settings)
-    if not chain.answer.strip() and not settings.label:
+    if isinstance(recipe, System2Settings):
+        return _filter_reasoning(place, chain, recipe)
+    if not chain.answer.strip() and not recipe.label:
         return Drop("empty", f"no answer to: {chain.instruction}")
-    if chain.verified is False and not settings.label:
+    if chain.verified is False and not recipe.label:
         return Drop("found wrong", chain.instruction)
-    return Candidate(place, chain.instruction, chain.answer)
+    return FilteredRow(place, chain.instruction, chain.answer)
 
 
-def _unusable(text: str) -> str | None:
-    """Why this text must not be put into a prompt; None when it may."""
-    if "<|" in text and (token := next((t for t in _CONTROL_TOKENS if t in text), None)):
-        return f"holds the chat control token {token}"
-    return None
-
-
-def _system2(place: tuple[int, int], chain: Chain, settings: System2Settings) -> Candidate | Drop:
+def _filter_reasoning(place: RowPlace, chain: Chain, recipe: System2Settings) -> FilteredRow | Drop:
     if chain.cut:
         return Drop("no reasoning", f"reasoning never closed: {chain.instruction}")
     if not chain.answer.strip():
         return Drop("empty", f"no answer to: {chain.instruction}")
     if not chain.thought.strip():
         return Drop("no reasoning", chain.instruction)
-    if settings.require_verified and chain.verified is False:
+    if recipe.require_verified and chain.verified is False:
         return Drop("found wrong", chain.instruction)
     for name, level, low, high in (
-        ("RV", chain.rv, settings.rv_min, settings.rv_max),
-        ("CD", chain.cd, settings.cd_min, settings.cd_max),
+        ("RV", chain.rv, recipe.rv_min, recipe.rv_max),
+        ("CD", chain.cd, recipe.cd_min, recipe.cd_max),
     ):
         if level is None and (low, high) != (0, 9):
             return Drop("no level", f"no {name}: {chain.instruction}")
         if level is not None and not low <= level <= high:
             return Drop(f"outside {name}", f"{name} {level:g}: {chain.instruction}")
-    return Candidate(
-        place, chain.instruction, join_reasoning(chain.thought, chain.answer), chain.rv, chain.cd
-    )
+    output = join_reasoning(chain.thought, chain.answer)
+    return FilteredRow(place, chain.instruction, output, chain.rv, chain.cd)
 
 
-def _priority(row: Candidate, seed: int, by_instruction: bool) -> int:
+# Duplicates and order ----------------------------------------------------------------------------
+
+_BUFFER_CHARACTERS = 1 << 25
+_BUFFER_ROWS = 10_000
+
+
+def _priority(row: FilteredRow, seed: int, by_instruction: bool) -> int:
     """A number made of the row and the seed alone: equal rows get equal numbers, others random ones."""
     text = row.instruction if by_instruction else f"{row.instruction}\0{row.output}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, key=seed.to_bytes(8)).digest())
 
 
 def sampled_from_all(
-    rows: Iterable[Candidate], *, seed: int, by_instruction: bool, directory: Path, tally: Tally
-) -> Iterator[Candidate]:
-    """All rows, without duplicates, in an order drawn by `seed` that does not depend on theirs.
+    rows: Iterable[FilteredRow], *, seed: int, by_instruction: bool, directory: Path, tally: Tally
+) -> Iterator[FilteredRow]:
+    """All rows without duplicates, in an order that `seed` draws and that does not depend on theirs.
 
-    The rows wait in a temporary file, and 24 bytes of each in memory.
+    The rows wait in a temporary file; only 24 bytes of each stay in memory.
     """
     import numpy as np
 
@@ -132,14 +151,15 @@ def sampled_from_all(
         for row in rows:
             priorities.append(_priority(row, seed, by_instruction))
             offsets.append(offset)
-            offset += spool.write(_pack(row))
+            value = [row.place, row.instruction, row.output, row.rv, row.cd]
+            offset += spool.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
         if not priorities:
             return
 
-        def fetch(index: int) -> Candidate:
+        def fetch(index: int) -> FilteredRow:
             spool.seek(offsets[index])
             place, *rest = json.loads(spool.readline())
-            return Candidate(tuple(place), *rest)
+            return FilteredRow(RowPlace(*place), *rest)
 
         keys = np.frombuffer(priorities, dtype=np.uint64)
         order = np.argsort(keys, kind="stable")
@@ -153,38 +173,33 @@ def sampled_from_all(
             yield fetch(int(index))
 
 
-def _pack(row: Candidate) -> bytes:
-    return (
-        json.dumps([row.place, row.instruction, row.output, row.rv, row.cd], ensure_ascii=False).encode()
-        + b"\n"
-    )
-
-
 def sampled_from_stream(
-    rows: Iterable[Candidate], *, wanted: int, seed: int, by_instruction: bool, tally: Tally
-) -> Iterator[Candidate]:
-    """Rows of a stream through a shuffle buffer, without duplicates; it is read only as far as needed.
+    rows: Iterable[FilteredRow], *, wanted: int, seed: int, by_instruction: bool, tally: Tally
+) -> Iterator[FilteredRow]:
+    """A stream's rows through a shuffle buffer, without duplicates; read only as far as needed.
 
     The buffer holds chains, not source rows, so that the chains of one question do not come out in a bunch.
-    It is bounded in characters as well: ten thousand OmniThought chains would be 100 MB.
+    It is bounded in characters too: ten thousand OmniThought chains would be 100 MB.
     """
     draw = random.Random(seed)
-    buffer: list[Candidate] = []
+    buffer: list[FilteredRow] = []
     size, limit = 0, min(4 * wanted, _BUFFER_ROWS)
     for row in _unique(rows, seed, by_instruction, tally):
         buffer.append(row)
-        size += len(row.instruction) + len(row.output)
+        size += row.size
         while len(buffer) > limit or size > _BUFFER_CHARACTERS:
             place = draw.randrange(len(buffer))
             buffer[place], buffer[-1] = buffer[-1], buffer[place]
             chosen = buffer.pop()
-            size -= len(chosen.instruction) + len(chosen.output)
+            size -= chosen.size
             yield chosen
     draw.shuffle(buffer)
     yield from buffer
 
 
-def _unique(rows: Iterable[Candidate], seed: int, by_instruction: bool, tally: Tally) -> Iterator[Candidate]:
+def _unique(
+    rows: Iterable[FilteredRow], seed: int, by_instruction: bool, tally: Tally
+) -> Iterator[FilteredRow]:
     seen: set[int] = set()
     for row in rows:
         key = _priority(row, seed, by_instruction)
@@ -195,23 +210,25 @@ def _unique(rows: Iterable[Candidate], seed: int, by_instruction: bool, tally: T
         yield row
 
 
+# Tokens ------------------------------------------------------------------------------------------
+
 _BATCH_ROWS = 64
 _BATCH_CHARACTERS = 400_000
 
 
 class Tokenizer(Protocol):
-    """All that preparing asks of a tokenizer."""
+    """All that preparing needs of a tokenizer."""
 
     def __call__(self, text: list[str], *, add_special_tokens: bool) -> Any: ...
 
 
-def batches(rows: Iterator[Candidate]) -> Iterator[list[Candidate]]:
+def batches(rows: Iterator[FilteredRow]) -> Iterator[list[FilteredRow]]:
     """Batches bounded in rows and in characters: a tokenizer needs some hundred bytes for each token."""
-    batch: list[Candidate] = []
+    batch: list[FilteredRow] = []
     size = 0
     for row in rows:
         batch.append(row)
-        size += len(row.instruction) + len(row.output)
+        size += row.size
         if len(batch) >= _BATCH_ROWS or size >= _BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0
@@ -219,17 +236,17 @@ def batches(rows: Iterator[Candidate]) -> Iterator[list[Candidate]]:
         yield batch
 
 
-def token_counts(texts: Sequence[str], tokenizer: Tokenizer, most: int) -> list[tuple[int, bool]]:
-    """The tokens of each text, and whether there are more than that.
+def token_counts(texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> list[tuple[int, bool]]:
+    """The tokens of each text, and whether the text has more than were counted.
 
-    Of a huge text first the beginning is counted: where that alone has twice what is accepted, the rest
+    Of a huge text only the beginning is tokenised first. When that alone has over twice `limit`, the rest
     cannot make it fit, and its gigabytes of tokens are never made.
     """
     counts = _count([text[:_BATCH_CHARACTERS] for text in texts], tokenizer)
     result = []
     for text, count in zip(texts, counts, strict=True):
         cut = len(text) > _BATCH_CHARACTERS
-        if cut and count <= 2 * most:
+        if cut and count <= 2 * limit:
             result.append((_count([text], tokenizer)[0], False))
         else:
             result.append((count, cut))
@@ -260,7 +277,7 @@ def load_tokenizer(lab: Lab, student: str) -> Tokenizer:
         tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=not reachable)
     except (OSError, ValueError, KeyError) as cause:
         raise load_error(student, "student", cause, reachable=reachable) from cause
-    # It only warns about longer texts; here `max_length` is the limit, and longer rows are counted.
+    # Its own limit only warns about longer texts; `max_length` is the limit here, and longer rows count.
     tokenizer.model_max_length = sys.maxsize
     loaded: Tokenizer = tokenizer
     return loaded

@@ -15,26 +15,13 @@ from qdl_engine.core.lab import Lab
 from qdl_engine.data.json_rows import (
     ZSTD,
     SourceRow,
-    one_line,
+    first_line,
     open_unpacked,
     read_json_array,
     read_json_lines,
     reading,
     refuse_one_object,
 )
-
-__all__ = [
-    "Source",
-    "SourceRow",
-    "check_regular",
-    "find_local",
-    "is_heavy",
-    "open_source",
-    "read_file",
-    "read_json_array",
-    "read_json_lines",
-    "read_parquet",
-]
 
 LOCAL_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst")
 _PARQUET = b"PAR1"
@@ -46,7 +33,7 @@ class Source:
 
     name: str
     streamed: bool
-    """From a hub or a sharded directory: read only as far as needed, so shuffled on the way."""
+    """A hub data set or a directory of shards: read only as far as needed, so shuffled while reading."""
     read: Callable[[], Iterator[SourceRow]]
 
 
@@ -54,7 +41,7 @@ def open_source(lab: Lab, name: str, *, split: str, seed: int) -> Source:
     """The source that a setting names: a local file, a directory of files, or a data set of the hub.
 
     Raises:
-        DataError: when it is neither there nor reachable.
+        DataError: when `name` can only be a path, and nothing is there.
     """
     path = find_local(lab, name)
     if path is None:
@@ -65,15 +52,15 @@ def open_source(lab: Lab, name: str, *, split: str, seed: int) -> Source:
 
 
 def find_local(lab: Lab, name: str) -> Path | None:
-    """The local file or directory that `name` means, first from the lab, then from here; None for a hub id.
+    """The local file or directory called `name`, first in the lab, then from here; None for a hub id.
 
     Raises:
         DataError: when `name` can only be a path, and nothing is there.
     """
-    path = Path(os.path.expanduser(name))  # `Path` raises for a person who is not known here.
-    for candidate in (lab.root / path, path.absolute()):
-        if candidate.exists():
-            return candidate
+    path = Path(os.path.expanduser(name))  # `Path.expanduser` raises for an unknown user.
+    for place in (lab.root / path, path.absolute()):
+        if place.exists():
+            return place
     looks_local = (
         path.suffix.lower() in LOCAL_SUFFIXES or name.startswith(("/", ".", "~")) or name.count("/") > 1
     )
@@ -83,7 +70,7 @@ def find_local(lab: Lab, name: str) -> Path | None:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is no file: a pipe without a writer would be waited for without end.
+    """Refuse a path that is not a file: reading a pipe without a writer would wait forever.
 
     Raises:
         DataError: for a pipe, a socket or a device.
@@ -93,17 +80,22 @@ def check_regular(path: Path) -> None:
 
 
 def read_file(path: Path) -> Iterator[SourceRow]:
-    """The rows of a local file, by what is in it: many a `.json` holds JSON Lines."""
+    """The rows of a local file, judged by its content: many a `.json` holds JSON Lines.
+
+    Raises:
+        DataError: when the file holds no rows in a format we read.
+    """
     check_regular(path)
     with reading(path), open_unpacked(path) as handle:
         head = handle.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
+    suffix = path.suffix.lower()
     if head.startswith(_PARQUET):
         return read_parquet(path)
-    if path.suffix.lower() == ".parquet":
-        # Not JSON Lines either: it would be hundreds of broken lines.
-        raise DataError(f"Cannot read {path}: no Parquet file", "It may be cut short: copy it again.")
-    if b"\0" in head or path.suffix.lower() in (".csv", ".tsv"):
-        kind = "neither JSON, JSON Lines nor Parquet" if b"\0" in head else f"{path.suffix} is not read"
+    if suffix == ".parquet":
+        # Read as JSON Lines, it would be hundreds of broken lines.
+        raise DataError(f"Cannot read {path}: not a Parquet file", "It may be cut short: copy it again.")
+    if b"\0" in head or suffix in (".csv", ".tsv"):
+        kind = "not JSON, JSON Lines or Parquet" if b"\0" in head else f"{path.suffix} is not supported"
         raise DataError(
             f"Cannot read {path}: {kind}", "Write it as JSON Lines: one object with columns on each line."
         )
@@ -115,7 +107,7 @@ def read_file(path: Path) -> Iterator[SourceRow]:
 
 
 def is_heavy(path: Path) -> bool:
-    """Whether reading a file or directory loads pyarrow or datasets, which the app must not."""
+    """Whether reading a file or directory loads pyarrow or datasets, which the app must not import."""
     if not path.is_file():
         return True
     with open(path, "rb") as handle:
@@ -129,29 +121,29 @@ def read_parquet(path: Path) -> Iterator[SourceRow]:
 
     number = 0
     try:
-        # Without `pre_buffer` a row group is read page by page, so its size does not set ours.
+        # Without `pre_buffer` a row group is read page by page, so our memory does not depend on its size.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             for batch in file.iter_batches(batch_size=256, use_threads=False):
                 for value in batch.to_pylist():
                     number += 1
                     yield SourceRow(number, value)
     except (pa.ArrowException, OSError) as cause:
-        raise DataError(f"Cannot read {path} after row {number}: {one_line(cause)}") from cause
+        raise DataError(f"Cannot read {path} after row {number}: {first_line(cause)}") from cause
 
 
 def _read_stream(name: str, split: str, seed: int) -> Iterator[SourceRow]:
-    """The rows of a hub data set, shard order shuffled by `seed`, fetched as they are asked for.
+    """The rows of a hub data set, in an order of shards drawn by `seed`, fetched as they are read.
 
     Without a network the same call reads what an earlier download left in the cache.
     """
     import datasets
 
     try:
-        with _without_its_retries():
+        with _quiet_retries():
             stream = datasets.load_dataset(name, split=split, streaming=True)
     except Exception as cause:
         raise _unreadable(name, split, cause) from cause
-    # The buffer of one shuffles nothing but the shards: rows are shuffled later, by size and not by count.
+    # A buffer of one shuffles only the shards: we shuffle rows later, by size and not by count.
     rows = iter(stream.shuffle(seed=seed, buffer_size=1))
     number = 0
     while True:
@@ -166,8 +158,8 @@ def _read_stream(name: str, split: str, seed: int) -> Iterator[SourceRow]:
 
 
 @contextmanager
-def _without_its_retries() -> Iterator[None]:
-    """Let the hub's client try again without a word on each try: the note before it and the error say it."""
+def _quiet_retries() -> Iterator[None]:
+    """Silence the hub client's warning at each retry: our note before it and the error after it say it."""
     log = logging.getLogger("huggingface_hub")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -180,12 +172,12 @@ def _without_its_retries() -> Iterator[None]:
 def _unreadable(name: str, split: str, cause: Exception) -> DataError:
     if Path(name).is_dir():
         return DataError(
-            f"Cannot read the directory {name} (split {split!r}): {one_line(cause)}",
-            "It holds JSON Lines or Parquet files, as a data set of the hub does, all with the same columns; "
+            f"Cannot read the directory {name} (split {split!r}): {first_line(cause)}",
+            "It must hold JSON Lines or Parquet files, all with the same columns, as a hub data set does; "
             "or set source to one of its files.",
         )
     return DataError(
-        f"Cannot read data set {name!r} (split {split!r}): {one_line(cause)}",
-        "Without a network: set source to a local JSON, JSONL or Parquet file, or download the data set once "
-        "where there is one and copy its cache (HF_HOME). Behind a gate: log in with `hf auth login`.",
+        f"Cannot read data set {name!r} (split {split!r}): {first_line(cause)}",
+        "Without a network: set source to a local JSON, JSONL or Parquet file, or download the data set on "
+        "another machine and copy its cache (HF_HOME). For a gated data set: log in with `hf auth login`.",
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.words import sentences, size_text
-from qdl_engine.data.report import Difference, differences, is_same
+from qdl_engine.data.report import SettingChange, differences, is_same
 from qdl_engine.models.checkpoint import checkpoint_ready, read_record, trained_by
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Stage:
     state: StageState
     detail: str
     """In words what is there, so that no meaning hangs on a colour or a sign."""
-    changed: tuple[Difference, ...] = ()
+    changed: tuple[SettingChange, ...] = ()
     """The settings that are not those that the data were prepared with."""
     why: str = ""
     """Of one that failed: what happened and what to do about it, whole."""

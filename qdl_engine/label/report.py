@@ -1,4 +1,4 @@
-"""What a labelling has to say: every row accounted for, and the answers that a person should look at."""
+"""The report of a labelling: every row accounted for, and the answers that a person should check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from qdl_engine.core.words import money_text, two_columns
 
 LONGEST_REFUSAL = 600
-"""Characters; a longer answer that begins with an apology mostly goes on to answer."""
+"""Characters; a longer answer that begins with an apology mostly answers after it."""
 
 REFUSALS = (
     "i'm sorry, but",
@@ -48,11 +48,10 @@ REFUSALS = (
 
 
 def looks_refused(answer: str) -> bool:
-    """Whether an answer only says that it will not answer.
+    """Whether an answer is only a refusal.
 
-    A guess by the opening words, English and Chinese, of a short answer; `I cannot stress this enough` is
-    taken for a refusal too. That is why such answers are counted and, unless the settings say otherwise,
-    kept.
+    A guess by the opening words, English and Chinese, of a short answer; it also catches `I cannot stress
+    this enough`. That is why such answers are counted and, unless the settings say otherwise, kept.
     """
     text = answer.strip()
     opening = text[:80].lower().replace("\u2019", "'")
@@ -64,7 +63,7 @@ class Unanswered:
     """A row whose prompt has no answer."""
 
     row: int
-    """Its place among the rows, from 1."""
+    """Its number among the rows, from 1."""
     kind: str
     message: str
 
@@ -77,7 +76,7 @@ class LabelReport:
     rows: int
     kept: int
     empty: int
-    """No answer after the reasoning was taken off."""
+    """No answer left without the reasoning."""
     cut: int
     """Stopped at max_new_tokens; dropped unless keep_cut_answers."""
     repeated: int
@@ -87,40 +86,40 @@ class LabelReport:
     broken: int
     """A row without an instruction."""
     refused: int
-    """Says that it will not answer, as far as its opening words tell; dropped unless keep_refused_answers."""
+    """A refusal, judging by the opening words; dropped unless keep_refused_answers."""
     duplicated: int
-    """Kept rows whose answer another kept row has too; short answers often do."""
+    """Kept rows with the same answer as another kept row; short answers often coincide."""
     failed: dict[str, int]
-    """Rows whose prompt got no answer, by kind of failure. The next labelling asks them again."""
+    """Rows without an answer, by kind of failure. The next labelling asks them again."""
     left: int
     """Rows not asked, because the budget was spent."""
     asked: int
-    """Prompts put to the teacher now."""
+    """Prompts sent to the teacher now."""
     reused: int
-    """Prompts answered by an earlier labelling."""
+    """Prompts that an earlier labelling answered."""
     tokens: int
     """Tokens generated now."""
     prompt_tokens: int
     """Prompt tokens read now, where the teacher counts them."""
     cost: float | None
-    """Of all these answers, the earlier ones included; None without prices."""
+    """Of all these answers, the reused ones included; None without prices."""
     seconds: float
     tokens_per_second: float
     output: str
     unanswered: list[Unanswered] = field(default_factory=list)
-    """The first of the rows that failed."""
+    """The first rows that failed."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def sentence(self) -> str:
-        """The report in a line: what was kept, what was not and why, and what of the kept is doubtful."""
+        """The report in a line: what was kept, what was dropped and why, and which kept rows are doubtful."""
         dropped = ", ".join(f"{count:,} {name}" for name, count in self._dropped().items())
         doubtful = [f"{self.refused:,} refused"] if self.refused else []
         if self.duplicated:
-            # Said at length: they are kept, which "duplicated" alone does not tell.
-            verb = "has" if self.duplicated == 1 else "have"
-            doubtful.append(f"{self.duplicated:,} of the kept {verb} an answer that another row has too")
+            # At length: "duplicated" alone does not say that they are kept.
+            verb = "shares" if self.duplicated == 1 else "share"
+            doubtful.append(f"{self.duplicated:,} kept {verb} an answer with another row")
         kept = f"Kept {self.kept:,} of {self.rows:,} rows" + (f": {dropped}" if dropped else "")
         return "; ".join([kept, *doubtful])
 

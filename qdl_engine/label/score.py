@@ -1,8 +1,7 @@
-"""A teacher's replies to questions that are no rows of a student: a judge's, or a generation job's.
+"""A judge gives chains the levels they lack: Reasoning Verbosity, Cognitive Difficulty, and correctness.
 
-A judge gives chains the levels they lack: Reasoning Verbosity, Cognitive Difficulty, and correctness.
-
-Any teacher can judge. Every reply is stored at once with the labels, so a killed scoring goes on at the row.
+Any teacher can judge. Each reply is stored at once with the labels, so an interrupted scoring resumes at the
+row where it stopped.
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import chain as concatenate
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from qdl_engine.core.errors import DataError
 from qdl_engine.core.events import EventSink, make_event, no_sink
@@ -29,108 +27,19 @@ from qdl_engine.core.prompts import (
     Metric,
     join_reasoning,
     judge_prompt,
-    split_completion,
 )
 from qdl_engine.core.words import money_text, one_line, two_columns
 from qdl_engine.data.files import whole_file
-from qdl_engine.data.sampling import row_id
+from qdl_engine.data.sampling import row_id, whole
 from qdl_engine.data.schemas import Chain, chains_of, choose_schema
 from qdl_engine.data.sources import read_file
-from qdl_engine.label.label import Asked
-from qdl_engine.settings import LabSettings, TeacherSettings
-from qdl_engine.teachers.answers import LabelCache, StoredAnswer
+from qdl_engine.settings import LabSettings
+from qdl_engine.teachers.answers import Replies, ask_all
 from qdl_engine.teachers.base import Question
-from qdl_engine.teachers.budget import BudgetError
-from qdl_engine.teachers.make import make_teacher
-
-Keep = Literal["answer", "full"]
-
-
-@dataclass
-class Replies:
-    """What came back, by the place of its question."""
-
-    texts: dict[int, str] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
-    """Questions without a text that can be used, by the reason: `cut`, `empty`, `failed`, ..."""
-    failure: str = ""
-    """The first failure in words."""
-    asked: int = 0
-    reused: int = 0
-    tokens: int = 0
-    cost: float | None = None
-    """Of all these replies, the earlier ones included; None without prices."""
-
-    def counts_in_words(self) -> str:
-        """Why questions have no text; empty when all have one."""
-        words = ", ".join(f"{count:,} {name}" for name, count in self.counts.most_common())
-        return f"{words} ({self.failure})" if words and self.failure else words
-
-
-def ask_all(
-    lab: Lab,
-    teacher: TeacherSettings,
-    questions: Sequence[Question],
-    *,
-    stage: str,
-    keep: Keep,
-    on_event: EventSink,
-) -> Replies:
-    """Ask the teacher all questions that have no stored answer; each is stored at once, with the labels.
-
-    Args:
-        lab: Its label cache keeps the answers, and its writer's lock is held.
-        teacher: Who is asked, and how.
-        questions: What to ask; equal ones are asked once.
-        stage: What progress events call it.
-        keep: `answer` strips the reasoning, `full` keeps it.
-        on_event: Takes the progress.
-
-    Raises:
-        ModelError: when the teacher as a whole fails.
-        BudgetError: when the budget is spent before all is asked.
-        DataError: when there is no question.
-        LabBusyError: when another process prepares or labels in this lab.
-    """
-    if not questions:
-        raise DataError("Nothing to ask the teacher", "The source holds no row that can be asked about.")
-    with lab.writer_lock(stage), closing(make_teacher(teacher, lab.root)) as chosen:
-        asked = Asked(chosen, LabelCache(lab.label_cache), on_event, stage=stage)
-        asked.run(questions)
-        replies = Replies(asked=asked.asked, reused=asked.reused, tokens=asked.tokens)
-        replies.cost = chosen.budget.cost if chosen.budget.prices else None
-        for place, question in enumerate(questions):
-            if (failure := asked.failures.get(question)) is not None:
-                replies.counts["failed"] += 1
-                replies.failure = replies.failure or failure.message
-            elif (answer := asked.answers.get(question)) is not None:
-                _take(replies, place, answer, keep, teacher.keep_cut_answers)
-            else:
-                replies.counts["not asked"] += 1
-        left = replies.counts["not asked"]
-        if left:
-            raise BudgetError(
-                f"The budget is spent: {chosen.budget.text()}. {left:,} of {len(questions):,} wait",
-                "What is answered stays. Raise teacher.budget_tokens or teacher.budget_money; do it again.",
-            )
-    return replies
-
-
-def _take(replies: Replies, place: int, answer: StoredAnswer, keep: Keep, keep_cut: bool) -> None:
-    if answer.reason in ("repeated", "too long") or (answer.reason == "cut" and not keep_cut):
-        replies.counts[answer.reason] += 1
-        return
-    completion = split_completion(answer.text)
-    text = completion.answer if keep == "answer" else answer.text.strip()
-    if text and completion.answer:
-        replies.texts[place] = text
-    else:
-        replies.counts[answer.reason or "empty"] += 1
-
 
 Levels = dict[Metric, int]
-Ask = tuple[int, Metric, Question]
-"""The place of a chain, and what is asked about it."""
+JudgeQuestion = tuple[int, Metric, Question]
+"""The place of a chain, and one question about it."""
 
 _SCORE = re.compile(r"<score>(.*?)</score>", re.DOTALL | re.IGNORECASE)
 _ROWS_TO_DETECT = 20
@@ -142,23 +51,23 @@ class ScoreReport:
 
     chains: int
     had_levels: int
-    """Chains that came with both levels; nobody was asked about them."""
+    """Chains that came with both levels, so that no question was needed."""
     scored: int
-    """Chains that have both levels now and had not."""
+    """Chains that have both levels now and lacked one before."""
     unscored: int
-    """Chains for which the judge gave no level that can be read."""
+    """Chains that still lack a level: the judge gave none that can be read."""
     skipped: int
     """Rows of the source that hold no chain."""
     found_wrong: int
-    """Chains that the judge holds to be wrong; the recipe's require_verified drops them."""
+    """Chains that the judge calls wrong; the recipe's require_verified drops them."""
     rv: dict[int, int]
-    """Chains by Reasoning Verbosity, the ones that came with it included."""
+    """Chains by Reasoning Verbosity, including those that came with it."""
     cd: dict[int, int]
     asked: int
     reused: int
     tokens: int
     cost: float | None
-    """Of all the judge's replies, the earlier ones included; None without prices."""
+    """Of all the judge's replies, the reused ones included; None without prices."""
     seconds: float
     output: str
     examples: list[str] = field(default_factory=list)
@@ -211,19 +120,19 @@ def score_chains(
     reasoning_only: bool = True,
     on_event: EventSink = no_sink,
 ) -> ScoreReport:
-    """Score the chains that have no levels; the others keep theirs.
+    """Score the chains that lack a level; the others keep theirs.
 
     Args:
         lab: The lab.
         settings: Its settings; `settings.teacher` is the judge.
         source: A file of chains instead of the prepared ones.
         output: Where to write instead of `data/scored_chains.jsonl`.
-        everything: Ask about every chain, also where there are levels.
-        reasoning_only: Leave out answers without reasoning: System 2 cannot train on them.
+        everything: Score every chain, also those with levels.
+        reasoning_only: Skip answers without reasoning: System 2 cannot train on them.
         on_event: Takes `progress` and `note`.
 
     Raises:
-        DataError: when there are no chains, or the judge gave no score that can be read.
+        DataError: when there are no chains, or no score of the judge can be read.
         ModelError: as labelling does.
         LabBusyError: when another process writes in this lab.
     """
@@ -239,17 +148,19 @@ def score_chains(
     replies = Replies()
     if missing:
         on_event(make_event("note", message=f"{len(missing)} of {len(chains)} chains have no levels"))
-        asks = list(_asks(chains, missing))
-        questions = [question for _, _, question in asks]
+        asked = [
+            (place, metric, _judge_question(chains[place], metric)) for place in missing for metric in METRICS
+        ]
+        questions = [question for _, _, question in asked]
         replies = ask_all(lab, settings.teacher, questions, stage="score", keep="answer", on_event=on_event)
-        levels, examples = _levels(asks, replies)
+        levels, examples = _levels(asked, replies)
     rows = [_row(chain, levels.get(place, {})) for place, chain in enumerate(chains)]
     scored = sum(_has_levels(rows[place]) for place in missing)
     if missing and not scored:
         example = f" It says: {examples[0]}" if examples else f" {replies.counts_in_words()}."
         raise DataError(
-            f"The judge gave no score that can be read, for {len(missing)} chains",
-            f"It must end with <score>N</score>; choose a more able teacher.model.{example}",
+            f"The judge gave no score that can be read for {len(missing)} chains",
+            f"A reply must end with <score>N</score>; choose a more able teacher.model.{example}",
         )
     report = ScoreReport(
         chains=len(chains),
@@ -276,10 +187,11 @@ def score_chains(
 
 
 def _read(lab: Lab, path: Path, settings: LabSettings, reasoning_only: bool) -> tuple[list[Chain], int]:
-    """The chains of a file, and how many rows hold none."""
+    """The chains of a file, and the number of rows without one."""
     if not path.is_file():
         raise DataError(
-            f"No chains to score: {path}", f"Make them: qdl --lab {lab.word} prepare system2, or name a file."
+            f"No chains to score: {path}",
+            f"Name a file, or prepare them: qdl --lab {lab.word} prepare system2",
         )
     rows = read_file(path)
     first = list(islice(rows, _ROWS_TO_DETECT))
@@ -306,20 +218,16 @@ def _is_whole(chain: Chain, reasoning_only: bool) -> bool:
     return bool(chain.instruction.strip() and reasons and chain.answer.strip()) and not chain.cut
 
 
-def _asks(chains: list[Chain], places: Iterable[int]) -> Iterator[Ask]:
-    for place in places:
-        chain = chains[place]
-        solution = f"{chain.thought}\n\n{chain.answer}".strip()
-        for metric in METRICS:
-            prompt = judge_prompt(metric, chain.instruction, solution)
-            yield place, metric, Question(prompt, JUDGE_SYSTEM_PROMPT)
+def _judge_question(chain: Chain, metric: Metric) -> Question:
+    solution = f"{chain.thought}\n\n{chain.answer}".strip()
+    return Question(judge_prompt(metric, chain.instruction, solution), JUDGE_SYSTEM_PROMPT)
 
 
-def _levels(asks: list[Ask], replies: Replies) -> tuple[dict[int, Levels], list[str]]:
-    """The scores by chain, and the first few replies that hold none."""
+def _levels(asked: list[JudgeQuestion], replies: Replies) -> tuple[dict[int, Levels], list[str]]:
+    """The scores by chain, and the first few replies without one."""
     levels: dict[int, Levels] = {}
     examples: list[str] = []
-    for number, (place, metric, _) in enumerate(asks):
+    for number, (place, metric, _) in enumerate(asked):
         text = replies.texts.get(number)
         if text is None:
             continue
@@ -332,9 +240,9 @@ def _levels(asks: list[Ask], replies: Replies) -> tuple[dict[int, Levels], list[
 
 
 def parse_score(reply: str, metric: Metric) -> int | None:
-    """The score that a judge gives; None when it gives none, two that differ, or one that is off the scale.
+    """The score in a judge's reply; None when it has none, two that differ, or one off the scale.
 
-    Nothing is guessed: a number outside the tags counts steps or years as often as it scores.
+    Nothing is guessed: a number outside the tags is a count of steps or years as often as a score.
     """
     found = {text.strip() for text in _SCORE.findall(reply)}
     if len(found) != 1:
@@ -346,21 +254,17 @@ def parse_score(reply: str, metric: Metric) -> int | None:
 
 
 def _row(chain: Chain, levels: Levels) -> dict[str, Any]:
-    """One row in the flat shape of EasyDistill's own scores, which every recipe's source may have."""
+    """One row in the flat shape of EasyDistill's own scores, which any recipe can read as its source."""
     output = join_reasoning(chain.thought, chain.answer) if chain.thought else chain.answer
     correct = bool(levels["correct"]) if "correct" in levels else chain.verified
     row = {
         "id": row_id(chain.instruction, output),
         "instruction": chain.instruction,
         "output": output,
-        "reasoning_verbosity": levels.get("rv", _whole(chain.rv)),
-        "cognitive_difficulty": levels.get("cd", _whole(chain.cd)),
+        "reasoning_verbosity": levels.get("rv", whole(chain.rv)),
+        "cognitive_difficulty": levels.get("cd", whole(chain.cd)),
     }
     return row if correct is None else row | {"logical_correctness": correct}
-
-
-def _whole(level: float | None) -> float | None:
-    return int(level) if level is not None and level.is_integer() else level
 
 
 def _has_levels(row: dict[str, Any]) -> bool:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from qdl_engine.core.errors import ModelError
 from qdl_engine.core.events import EventSink
 from qdl_engine.core.prompts import THINK_OPEN, format_prompt, join_reasoning
-from qdl_engine.models.generate import Reason, StreamChunk
+from qdl_engine.models.generate import REPEAT_LIMIT, Reason, StreamChunk
 
 if TYPE_CHECKING:
     from qdl_engine.teachers.budget import Budget
 
 Logits = Literal["all", "top-k", "none"]
-"""What a teacher can tell of its next-token distribution; white-box distillation needs `all` or `top-k`."""
+"""What a teacher can give of its next-token distribution; white-box distillation needs `all` or `top-k`."""
 
 FailureKind = Literal[
     "rate limited", "server error", "timeout", "connection", "refused", "bad reply", "unknown"
 ]
-"""`refused` is the server's no to this request (4xx, a content filter), `unknown` a prompt without answer."""
+"""`refused`: the server rejects this request (4xx, a content filter). `unknown`: a file lacks the prompt."""
 
 
 class NoAnswerError(ModelError):
@@ -28,8 +30,8 @@ class NoAnswerError(ModelError):
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How an answer is made."""
+class Decoding:
+    """How an answer is generated."""
 
     max_new_tokens: int
     temperature: float = 0.0
@@ -38,7 +40,7 @@ class Asking:
 
 @dataclass(frozen=True)
 class Question:
-    """One thing to ask, not rendered: a server renders it with the template of its own model."""
+    """One question, not rendered: a server renders it with the template of its own model."""
 
     instruction: str
     system_prompt: str
@@ -52,7 +54,7 @@ class Question:
     def messages(self) -> list[dict[str, str]]:
         """The question as chat messages.
 
-        The system message is sent even when it is empty: without one Qwen's template puts in its own.
+        An empty system message is sent too: without one, Qwen's template inserts its own.
         """
         return [
             {"role": "system", "content": self.system_prompt},
@@ -60,16 +62,21 @@ class Question:
         ]
 
 
+def answer_key(*parts: Any) -> str:
+    """Everything that decides an answer, as one name: the same name is never asked twice."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class TeacherAnswer:
     """One answer."""
 
     text: str
-    """What follows the reasoning, or all of it where the teacher does not take its reasoning apart."""
+    """The text after the reasoning, or all of it where the teacher does not separate the two."""
     tokens: int
     """Tokens generated, reasoning included."""
     reason: Reason
-    """Empty when the answer is sound, otherwise what is wrong with it."""
+    """What is wrong with the answer; empty when it is sound."""
     reasoning: str = ""
     """Reasoning that came in a field of its own."""
     prompt_tokens: int = 0
@@ -85,9 +92,17 @@ class TeacherAnswer:
         return join_reasoning(self.reasoning, self.text)
 
 
+def reason_of(text: str, *, cut: bool) -> Reason:
+    """What is wrong with a text of which only the characters are known, not the tokens."""
+    text = text.strip()
+    if cut:
+        return "repeated" if len(text) >= REPEAT_LIMIT and len(set(text)) == 1 else "cut"
+    return "" if text else "empty"
+
+
 @dataclass(frozen=True)
 class Failure:
-    """A question that has no answer, and why. It is not stored: the next labelling asks it again."""
+    """Why a question has no answer. It is not stored: the next labelling asks again."""
 
     kind: FailureKind
     message: str
@@ -98,7 +113,7 @@ Result = TeacherAnswer | Failure
 
 @runtime_checkable
 class Teacher(Protocol):
-    """A teacher, ready to be asked. `close` gives back what it holds."""
+    """A teacher, ready for questions. `close` frees what it holds."""
 
     @property
     def name(self) -> str:
@@ -109,7 +124,7 @@ class Teacher(Protocol):
 
     @property
     def parameters(self) -> int:
-        """Number of weights; 0 where that is not known."""
+        """Number of weights; 0 when unknown."""
 
     @property
     def device(self) -> str:
@@ -117,13 +132,13 @@ class Teacher(Protocol):
 
     @property
     def budget(self) -> Budget:
-        """What asking may cost, and what it has cost; without limit where nothing is paid."""
+        """What answers may cost and have cost; without limit where nothing is paid."""
 
     def key(self, question: Question) -> str:
-        """Everything that decides the answer, in one name: the same key is never asked twice."""
+        """The name of the answer to this question; see `answer_key`."""
 
     def load(self, on_event: EventSink) -> None:
-        """Get ready: weights into memory, or a look whether the server is there. Asking does it too.
+        """Get ready: load the weights, or see whether the server is there. The first question does it too.
 
         Raises:
             ModelError: when that fails.
@@ -132,16 +147,17 @@ class Teacher(Protocol):
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
     ) -> Generator[tuple[int, Result], None, None]:
-        """Yield each result with its question's index, the moment it is there; each index at most once.
+        """Yield each result with its question's index as soon as it is there; each index at most once.
 
-        An index that never comes was not asked: the budget is spent. `on_event` takes `progress` and `note`.
+        An index that never comes was not asked, because the budget is spent. `on_event` takes `progress` and
+        `note`.
 
         Raises:
-            ModelError: when the teacher as a whole fails: it does not fit, does not answer, refuses the key.
+            ModelError: when the teacher as a whole fails: it does not fit, does not answer, rejects the key.
         """
 
-    def stream(self, question: Question, asking: Asking) -> Generator[StreamChunk, None, None]:
-        """Yield one answer piece by piece, made as `asking` says; the last piece is `done`.
+    def stream(self, question: Question, decoding: Decoding) -> Generator[StreamChunk, None, None]:
+        """Yield one answer piece by piece; the last piece is `done`.
 
         Raises:
             NoAnswerError: when this question has no answer.

@@ -1,4 +1,4 @@
-"""What a labelling may cost, in tokens and money. It is never exceeded: worst cases are reserved first."""
+"""What labelling may cost, in tokens and money. It never exceeds that: worst cases are reserved first."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from qdl_engine.core.errors import LabError
 
 BYTES_PER_TOKEN = 2
-"""Few enough for any language: English has about 4 bytes in a token, Chinese 3."""
+"""Few enough for any language: a token of English has about 4 bytes, one of Chinese 3."""
 TEMPLATE_TOKENS = 32
 
 
 class BudgetError(LabError):
-    """The budget is spent before all is asked; what is answered stays."""
+    """The budget is spent before every question is asked; the answers so far are kept."""
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What a million tokens costs, in whatever currency the user thinks in; 0 is not known."""
+    """The price of a million tokens, in the user's currency; 0 when unknown."""
 
     tokens_in: float = 0.0
     tokens_out: float = 0.0
@@ -44,7 +44,7 @@ class Need:
 
 @dataclass
 class Budget:
-    """Tokens and money spent, against their limits; 0 is no limit."""
+    """Tokens and money spent, and their limits; a limit of 0 is none."""
 
     tokens: int = 0
     money: float = 0.0
@@ -53,7 +53,7 @@ class Budget:
     spent_out: int = 0
     reserved: list[Need] = field(default_factory=list)
     exhausted: bool = False
-    """Whether a question was left unasked because it might not have fitted."""
+    """Whether a question was not asked because it might not have fitted."""
 
     @property
     def spent(self) -> int:
@@ -63,23 +63,29 @@ class Budget:
     def cost(self) -> float:
         return self.prices.cost(self.spent_in, self.spent_out)
 
+    @property
+    def known_cost(self) -> float | None:
+        """The cost so far; None without prices."""
+        return self.cost if self.prices else None
+
     def spend(self, tokens_in: int, tokens_out: int) -> None:
         self.spent_in += tokens_in
         self.spent_out += tokens_out
 
     def fits(self, need: Need) -> bool:
-        """Whether `need` is left when everything reserved is used up."""
+        """Whether `need` still fits once everything reserved is used up."""
         tokens_in = self.spent_in + need.tokens_in + sum(other.tokens_in for other in self.reserved)
         tokens_out = self.spent_out + need.tokens_out + sum(other.tokens_out for other in self.reserved)
         return (not self.tokens or tokens_in + tokens_out <= self.tokens) and (
             not self.money or self.prices.cost(tokens_in, tokens_out) <= self.money
         )
 
-    def text(self) -> str:
-        """What is spent of what, for a person."""
-        parts = []
-        if self.tokens:
-            parts.append(f"{self.spent:,} of {self.tokens:,} tokens")
-        if self.money:
-            parts.append(f"{self.cost:,.2f} of {self.money:,.2f} in money")
-        return ", ".join(parts) or f"{self.spent:,} tokens"
+    def spent_error(self, unasked: str) -> BudgetError:
+        """The error of a pass that had to stop; `unasked` says how many questions it left."""
+        parts = [f"{self.spent:,} of {self.tokens:,} tokens"] if self.tokens else []
+        parts += [f"{self.cost:,.2f} of {self.money:,.2f} in money"] if self.money else []
+        return BudgetError(
+            f"The budget is spent: {', '.join(parts) or f'{self.spent:,} tokens'}. {unasked}",
+            "The answers so far are kept. Raise teacher.budget_tokens or teacher.budget_money and repeat the "
+            "command: it resumes where it stopped.",
+        )

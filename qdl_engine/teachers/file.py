@@ -1,4 +1,4 @@
-"""Answers that a teacher gave before, in a file: JSON, JSONL or Parquet, joined by the instruction."""
+"""A teacher's answers from an earlier day, in a JSON, JSONL or Parquet file, joined by the instruction."""
 
 from __future__ import annotations
 
@@ -14,17 +14,26 @@ from qdl_engine.core.events import EventSink, make_event
 from qdl_engine.data.schemas import Chain, Drop, chains_of, check_mapping, choose_schema
 from qdl_engine.data.sources import check_regular, read_file
 from qdl_engine.models.generate import Meter, Reason, Stopped, StreamChunk
-from qdl_engine.teachers.base import Asking, Failure, Logits, NoAnswerError, Question, Result, TeacherAnswer
+from qdl_engine.teachers.base import (
+    Decoding,
+    Failure,
+    Logits,
+    NoAnswerError,
+    Question,
+    Result,
+    TeacherAnswer,
+    answer_key,
+)
 from qdl_engine.teachers.budget import Budget
 
 ROWS_TO_DETECT = 50
 
 
 class FileTeacher:
-    """Knows the answers to what stands in its file, and nothing else.
+    """Knows the answers in its file, and nothing else.
 
-    Of several answers to one instruction the first counts. White space at the ends of an instruction does
-    not. The system prompt plays no part: whoever asked then has chosen it.
+    Of several answers to one instruction the first counts. White space around an instruction does not matter,
+    and neither does the system prompt: whoever asked at the time chose it.
     """
 
     logits: Logits = "none"
@@ -37,33 +46,39 @@ class FileTeacher:
         self.mapping = dict(mapping or {})
         self.name = str(path)
         self.budget = Budget()
-        self._other_answers = 0
-        self._broken: list[str] = []
+        self._notes: list[str] = []
 
     @cached_property
     def _answers(self) -> dict[str, TeacherAnswer]:
         rows = read_file(self.path)
         head = list(itertools.islice(rows, ROWS_TO_DETECT))
-        whole = [row.value for row in head if isinstance(row.value, Mapping)]
-        fields, schema = choose_schema(self.fields, self.mapping, whole, source=str(self.path))
+        with_columns = [row.value for row in head if isinstance(row.value, Mapping)]
+        fields, schema = choose_schema(self.fields, self.mapping, with_columns, source=str(self.path))
         answers: dict[str, TeacherAnswer] = {}
-        self._other_answers = 0
-        self._broken = []
+        others, broken = 0, []
         for row in itertools.chain(head, rows):
             for chain in chains_of(row.value, schema):
                 if isinstance(chain, Drop):
                     if chain.step == "broken":
-                        self._broken.append(f"{row.row or row.line}: {row.problem or chain.detail}")
+                        broken.append(f"{row.row or row.line}: {row.problem or chain.detail}")
                 elif chain.answer.strip() or chain.thought.strip():
                     answer = _answer(chain)
-                    first = answers.setdefault(chain.instruction.strip(), answer)
-                    self._other_answers += first != answer
+                    others += answers.setdefault(chain.instruction.strip(), answer) != answer
         answers.pop("", None)
         if not answers:
             if fields == "mapping":
-                check_mapping(self.mapping, whole, source=str(self.path))
+                check_mapping(self.mapping, with_columns, source=str(self.path))
             raise DataError(
                 f"No answers in {self.path}", "Name its columns: teacher.fields and teacher.mapping."
+            )
+        self._notes = []
+        if others:
+            self._notes.append(
+                f"In {self.path.name} the first answer to a prompt counts; different ones: {others:,}"
+            )
+        if broken:
+            self._notes.append(
+                f"{len(broken):,} rows of {self.path.name} are broken; the first is {broken[0]}"
             )
         return answers
 
@@ -74,14 +89,11 @@ class FileTeacher:
             with open(self.path, "rb") as handle:
                 content = hashlib.file_digest(handle, "sha256").hexdigest()
         except OSError as cause:
-            raise DataError(
-                f"Cannot read the answers in {self.path}: {cause.strerror}", "Set teacher.answers."
-            ) from cause
+            raise DataError(f"Cannot read {self.path}: {cause.strerror}", "Set teacher.answers.") from cause
         return json.dumps(["file", content, self.fields, self.mapping])
 
     def key(self, question: Question) -> str:
-        parts = [self._identity, question.instruction.strip()]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return answer_key(self._identity, question.instruction.strip())
 
     def load(self, on_event: EventSink) -> None:
         _ = self._answers
@@ -89,30 +101,23 @@ class FileTeacher:
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
     ) -> Generator[tuple[int, Result], None, None]:
-        known_answers = self._answers
-        if self._other_answers:
-            others = f"{self._other_answers:,} rows: the first counts"
-            told = f"{self.path.name} answers again, and otherwise, in {others}"
-            on_event(make_event("note", message=told))
-        if self._broken:
-            told = (
-                f"{len(self._broken):,} rows of {self.path.name} are broken; the first is {self._broken[0]}"
-            )
-            on_event(make_event("note", message=told))
+        answers = self._answers
+        for note in self._notes:
+            on_event(make_event("note", message=note))
         meter = Meter(len(questions), on_event)
         for index, question in enumerate(questions):
-            known = known_answers.get(question.instruction.strip())
+            known = answers.get(question.instruction.strip())
             meter.row_done(0)
-            yield index, known or Failure("unknown", f"{self.path} has no answer to it")
+            yield index, known or Failure("unknown", f"{self.path} does not hold this prompt")
             meter.step(0)
         meter.finish()
 
-    def stream(self, question: Question, asking: Asking) -> Generator[StreamChunk, None, None]:
+    def stream(self, question: Question, decoding: Decoding) -> Generator[StreamChunk, None, None]:
         known = self._answers.get(question.instruction.strip())
         if known is None:
             raise NoAnswerError(
                 f"{self.path.name} has no answer to this prompt",
-                "The teacher is a file of answers: it knows only what it was asked then.",
+                "The teacher is a file: it can only repeat the answers in it.",
             )
         stopped: Stopped = "length" if known.reason == "cut" else "eos"
         yield StreamChunk(known.completion, 0, 0.0, True, 0.0, stopped, known.reason)

@@ -1,4 +1,4 @@
-"""A teacher in this process, on transformers: 8-bit, 4-bit, bf16, or as the device likes it."""
+"""A teacher in this process, on transformers: 8-bit, 4-bit, bf16, or in the device's own precision."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from qdl_engine.core.events import EventSink, make_event
 from qdl_engine.models.checkpoint import fingerprint
-from qdl_engine.teachers.answers import answer_key
-from qdl_engine.teachers.base import Asking, Logits, Question, Result, TeacherAnswer
+from qdl_engine.teachers.base import Decoding, Logits, Question, Result, TeacherAnswer, answer_key
 from qdl_engine.teachers.budget import Budget
 
 if TYPE_CHECKING:
@@ -17,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class HfTeacher:
-    """Loads its weights when it is first asked, unless they are in memory already."""
+    """Loads its weights at the first question, unless they are in memory already."""
 
     logits: Logits = "all"
 
     def __init__(
         self,
         model: str,
-        asking: Asking,
+        decoding: Decoding,
         *,
         quantization: Quantization = "8bit",
         batch_size: int = 16,
         loaded: LoadedModel | None = None,
     ) -> None:
         self.name = loaded.path if loaded is not None else model
-        self.asking = asking
+        self.decoding = decoding
         self.quantization: Quantization = quantization
         self.batch_size = batch_size
         self.budget = Budget()
@@ -47,9 +46,9 @@ class HfTeacher:
         return self._loaded.device if self._loaded is not None else ""
 
     def key(self, question: Question) -> str:
-        asking = self.asking
+        how = self.decoding
         return answer_key(
-            question.prompt, self._identity, self.quantization, asking.max_new_tokens, asking.temperature
+            question.prompt, self._identity, self.quantization, how.max_new_tokens, how.temperature
         )
 
     def load(self, on_event: EventSink) -> None:
@@ -71,22 +70,22 @@ class HfTeacher:
         for index, answer in generate_each(
             self._model(on_event),
             [question.prompt for question in questions],
-            max_new_tokens=self.asking.max_new_tokens,
-            temperature=self.asking.temperature,
+            max_new_tokens=self.decoding.max_new_tokens,
+            temperature=self.decoding.temperature,
             batch_size=self.batch_size,
             on_event=on_event,
         ):
             yield index, TeacherAnswer(answer.text, answer.tokens, answer.reason, seconds=answer.seconds)
 
-    def stream(self, question: Question, asking: Asking) -> Generator[StreamChunk, None, None]:
+    def stream(self, question: Question, decoding: Decoding) -> Generator[StreamChunk, None, None]:
         from qdl_engine.core.events import no_sink
         from qdl_engine.models.load import stream
 
         yield from stream(
             self._model(no_sink),
             question.prompt,
-            max_new_tokens=asking.max_new_tokens,
-            temperature=asking.temperature,
+            max_new_tokens=decoding.max_new_tokens,
+            temperature=decoding.temperature,
         )
 
     def close(self) -> None:

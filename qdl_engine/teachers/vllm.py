@@ -1,4 +1,4 @@
-"""A teacher in this process, on vLLM, where that is installed: many prompts at once on a GPU."""
+"""A teacher in this process, on vLLM where it is installed: many prompts at once on a GPU."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from qdl_engine.core.errors import ModelError
 from qdl_engine.core.events import EventSink, make_event, no_sink
 from qdl_engine.core.prompts import END_OF_TURN
 from qdl_engine.models.checkpoint import fingerprint
-from qdl_engine.models.generate import REPEAT_LIMIT, Meter, Reason, Stopped, StreamChunk
-from qdl_engine.teachers.answers import answer_key
-from qdl_engine.teachers.base import Asking, Logits, Question, Result, TeacherAnswer
+from qdl_engine.models.generate import Meter, Reason, Stopped, StreamChunk
+from qdl_engine.teachers.base import (
+    Decoding,
+    Logits,
+    Question,
+    Result,
+    TeacherAnswer,
+    answer_key,
+    reason_of,
+)
 from qdl_engine.teachers.budget import Budget
 
 QUANTIZATION: dict[str, dict[str, str]] = {
@@ -21,9 +28,9 @@ QUANTIZATION: dict[str, dict[str, str]] = {
     "bf16": {"dtype": "bfloat16"},
     "none": {},
 }
-"""What our words are to vLLM, which has no 8-bit bitsandbytes: fp8 weights are as small."""
+"""Our settings as vLLM's. It has no 8-bit bitsandbytes; fp8 weights are as small."""
 GPU_SHARE = 0.9
-"""Of a GPU's memory that vLLM takes, whatever the teacher needs: `gpu_memory_utilization`."""
+"""The part of a GPU's memory that vLLM takes, whatever the teacher needs: `gpu_memory_utilization`."""
 INSTALL = (
     "Install it beside qdl on a Linux machine with a GPU: pip install vllm\n"
     'Or run its server elsewhere (vllm serve MODEL) and set teacher.kind = "server" and teacher.url, '
@@ -32,30 +39,30 @@ INSTALL = (
 
 
 class VllmTeacher:
-    """Loads its weights when it is first asked. Takes our rendered prompts, as `HfTeacher` does."""
+    """Loads its weights at the first question. Takes our rendered prompts, as `HfTeacher` does."""
 
     logits: Logits = "top-k"
     parameters = 0
     device = "vllm"
 
-    def __init__(self, model: str, asking: Asking, *, quantization: str = "8bit") -> None:
+    def __init__(self, model: str, decoding: Decoding, *, quantization: str = "8bit") -> None:
         self.name = model
-        self.asking = asking
+        self.decoding = decoding
         self.quantization = quantization
         self._llm: Any = None
         self.budget = Budget()
         self._identity = fingerprint(model)
 
     def key(self, question: Question) -> str:
-        asking = self.asking
+        how = self.decoding
         weights = f"vllm {self.quantization}"
-        return answer_key(question.prompt, self._identity, weights, asking.max_new_tokens, asking.temperature)
+        return answer_key(question.prompt, self._identity, weights, how.max_new_tokens, how.temperature)
 
     def load(self, on_event: EventSink) -> None:
         """Load the weights.
 
         Raises:
-            ModelError: when vLLM is not installed, or refuses the model.
+            ModelError: when vLLM is not installed, or rejects the model.
         """
         if self._llm is not None:
             return
@@ -72,18 +79,18 @@ class VllmTeacher:
                 gpu_memory_utilization=GPU_SHARE,
                 **QUANTIZATION[self.quantization],
             )
-        except (RuntimeError, ValueError, OSError) as refused:
-            first = str(refused).strip().splitlines()[:1]
+        except (RuntimeError, ValueError, OSError) as cause:
+            first = str(cause).strip().splitlines()[:1]
             raise ModelError(
                 f"vLLM cannot load {self.name}: {''.join(first)[:200]}",
                 'It may not fit: set teacher.quantization to "8bit" or "4bit". Its own log says more.',
-            ) from refused
+            ) from cause
 
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
     ) -> Generator[tuple[int, Result], None, None]:
         meter, started = Meter(len(questions), on_event), time.perf_counter()
-        for index, output in self._outputs(questions, self.asking, on_event):
+        for index, output in self._outputs(questions, self.decoding, on_event):
             if not output.finished:
                 continue
             said = output.outputs[0]
@@ -101,9 +108,9 @@ class VllmTeacher:
             meter.step(0)
         meter.finish()
 
-    def stream(self, question: Question, asking: Asking) -> Generator[StreamChunk, None, None]:
+    def stream(self, question: Question, decoding: Decoding) -> Generator[StreamChunk, None, None]:
         started, first, shown = time.perf_counter(), 0.0, ""
-        for _, output in self._outputs([question], asking, no_sink):
+        for _, output in self._outputs([question], decoding, no_sink):
             said, seconds = output.outputs[0], time.perf_counter() - started
             first = first or seconds
             new, shown = said.text[len(shown) :], said.text
@@ -114,20 +121,20 @@ class VllmTeacher:
             yield StreamChunk(new, len(said.token_ids), first, output.finished, seconds, stopped, reason)
 
     def _outputs(
-        self, questions: Sequence[Question], asking: Asking, on_event: EventSink
+        self, questions: Sequence[Question], decoding: Decoding, on_event: EventSink
     ) -> Iterator[tuple[int, Any]]:
         """Every output of every engine step, with its question's index: `LLM.generate` keeps them to the end.
 
-        A reader that leaves early takes the rest of its requests out of the engine.
+        When the reader stops early, the remaining requests are removed from the engine.
         """
-        # It says what to do where vLLM is not installed; the import below would not.
+        # First, because its error says what to do where vLLM is not installed.
         self.load(on_event)
         from vllm import SamplingParams
 
         stop = self._llm.get_tokenizer().get_vocab().get(END_OF_TURN)
         sampling = SamplingParams(
-            temperature=asking.temperature,
-            max_tokens=asking.max_new_tokens,
+            temperature=decoding.temperature,
+            max_tokens=decoding.max_new_tokens,
             stop_token_ids=[] if stop is None else [stop],
             seed=0,
         )
@@ -150,7 +157,4 @@ class VllmTeacher:
 
 
 def _reason(said: Any) -> Reason:
-    text = said.text.strip()
-    if said.finish_reason == "length":
-        return "repeated" if len(text) >= REPEAT_LIMIT and len(set(text)) == 1 else "cut"
-    return "" if text else "empty"
+    return reason_of(said.text, cut=said.finish_reason == "length")

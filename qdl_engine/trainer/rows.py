@@ -16,7 +16,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from qdl_engine.config.template import PromptTemplate
 from qdl_engine.core.prompts import format_completion
-from qdl_engine.data.sources import SourceRow
+from qdl_engine.data.json_rows import SourceRow
 from qdl_engine.trainer.selection import RowCounts, held_out_places, training_order, usable_rows
 
 IGNORED = -100

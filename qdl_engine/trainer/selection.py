@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qdl_engine.core.prompts import END_OF_TURN
+from qdl_engine.data.json_rows import SourceRow
 from qdl_engine.data.sampling import row_id
-from qdl_engine.data.sources import SourceRow
 
 FEW_STEPS = 10
 """Adam moves a weight by about the learning rate a step, so fewer than these at a usual rate of 1e-5 to 1e-3

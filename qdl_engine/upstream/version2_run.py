@@ -25,8 +25,9 @@ from qdl_engine.core.events import EventSink, make_event, no_sink
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.core.words import is_unicode, one_line, printable, two_columns
 from qdl_engine.data.files import whole_file
+from qdl_engine.data.json_rows import read_json_lines
 from qdl_engine.data.schemas import merge_input, tagged_sections
-from qdl_engine.data.sources import read_file, read_json_lines
+from qdl_engine.data.sources import read_file
 from qdl_engine.settings.address import Masking, Secret, is_local
 from qdl_engine.upstream.version2 import (
     ANSWERED,

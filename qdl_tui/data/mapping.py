@@ -9,7 +9,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from textual import on, work
@@ -172,6 +172,8 @@ class MappingScreen(BaseScreen):
         self._draw_row(problem)
 
     def _draw_left(self, recipe: System1Settings | System2Settings, fields: str) -> None:
+        from qdl_engine.data.schemas import schema_columns
+
         draft, listed = self.draft, self.query_one(MapList)
         changed = draft is not None and any(
             draft.is_changed(f"{self.system}.{name}") for name in ("fields", "mapping")
@@ -340,36 +342,3 @@ def read_source(lab: Lab, system: System, recipe: System1Settings | System2Setti
     if "raw" not in shown:
         raise DataError(str(shown["error"]["message"]), str(shown["error"].get("hint") or ""))
     return SourceHead.from_dict(shown["raw"])
-
-
-_LEVELS = {
-    "rv": ("Reasoning_Verbosity", "reasoning_verbosity", "rv"),
-    "cd": ("Cognitive_Difficulty", "cognitive_difficulty", "cd"),
-    "verified": ("thought_correctness_verify", "logical_correctness", "verified"),
-}
-_TURNS = ("messages", "conversations")
-_CHAIN = {
-    "thought": ("thought",),
-    "answer": ("solution", "full_response"),
-    **_LEVELS,
-}
-_READS: dict[str, Mapping[str, tuple[str, ...]]] = {
-    "distilqwen": {"instruction": ("instruction",), "output": ("output",), **_LEVELS},
-    "alpaca": {"instruction": ("instruction",), "input": ("input",), "output": ("output",), **_LEVELS},
-    "qa": {"instruction": ("question",), "output": ("answer",), **_LEVELS},
-    "messages": {"instruction": _TURNS, "output": _TURNS, **_LEVELS},
-    "omnithought": {
-        "instruction": ("question", "instruction"),
-        **{key: tuple(f"reasoning.0.{name}" for name in names) for key, names in _CHAIN.items()},
-    },
-}
-"""By schema: what a row has, and the columns it may come from. The first column that exists is taken."""
-
-
-def schema_columns(schema: str, columns: Collection[str]) -> dict[str, str]:
-    """What a row has, and the column that `schema` takes it from; in a list, the first element counts."""
-    found = {
-        key: next((name for name in names if name in columns), "")
-        for key, names in _READS.get(schema, {}).items()
-    }
-    return {key: name for key, name in found.items() if name}

@@ -28,7 +28,7 @@ from qdl_tui.shared.engine_call import ask_engine
 
 if TYPE_CHECKING:
     from qdl_engine.core.systems import System
-    from qdl_engine.data.report import Difference
+    from qdl_engine.data.report import SettingChange
 
 Answer = Literal["start", "prepare", "edit", ""]
 PREPARE = "--prepare"
@@ -95,7 +95,7 @@ class PreflightScreen(ModalScreen[Answer]):
         self.system: System = system
         self.prepares = prepares
         self.only_asked = only_asked
-        self.changed: tuple[Difference, ...] = ()
+        self.changed: tuple[SettingChange, ...] = ()
         self.overrides = tuple(overrides)
         self.found: dict[str, Any] | None = None
 
@@ -129,7 +129,7 @@ class PreflightScreen(ModalScreen[Answer]):
             shown.update(Content.assemble(("! ", "bold $warning"), text))
             shown.display = True
 
-    def _changed_settings(self) -> tuple[Difference, ...]:
+    def _changed_settings(self) -> tuple[SettingChange, ...]:
         """Edits included. None for a broken recipe: the measuring says what is wrong with it."""
         from qdl_engine.lab_state.stages import data_stage, read_report
         from qdl_engine.settings.toml import apply_overrides, load_settings

@@ -499,7 +499,7 @@ def make_rows(job: Imported, lab: Lab, settings: LabSettings, on_event: EventSin
     Raises:
         DataError: when no row came of it.
     """
-    from qdl_engine.label.score import ask_all
+    from qdl_engine.teachers.answers import ask_all
 
     assert job.written is not None
     teacher, _ = teacher_settings(job, settings)

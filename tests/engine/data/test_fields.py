@@ -81,7 +81,7 @@ def test_omnithought_falls_back_to_the_full_response_only_where_the_parts_are_mi
 @pytest.mark.parametrize("reasoning", ["text", None, 3, {"thought": "x"}])
 def test_omnithought_without_a_list_of_records_is_broken(reasoning: Any) -> None:
     assert only("omnithought", {"question": "Q", "reasoning": reasoning}) == Drop(
-        "broken", "reasoning is no list of records"
+        "broken", "reasoning is not a list of records"
     )
 
 

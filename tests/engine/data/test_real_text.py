@@ -8,7 +8,8 @@ import pytest
 
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.prompts import split_completion
-from qdl_engine.data.prepare import load_rows, prepare_system1_dataset, prepare_system2_dataset
+from qdl_engine.data.files import load_rows
+from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
 from qdl_engine.settings.toml import load_settings
 from tests.engine.data.words import WordTokenizer, system1
 

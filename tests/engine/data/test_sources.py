@@ -131,7 +131,7 @@ def test_a_missing_file_is_not_taken_for_a_hub_id(tmp_path: Path, name: str) -> 
 
 
 def test_a_parquet_file_without_its_mark_is_not_read_as_json(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no Parquet file"):
+    with pytest.raises(DataError, match="not a Parquet file"):
         values(write(tmp_path / "a.parquet", b"\x00\n\xff\n"))
 
 
@@ -164,7 +164,10 @@ def test_a_packed_file_that_is_cut_short_says_so(tmp_path: Path, codec: str) -> 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
-    [("a.arrow", b"ARROW1\0\0rest", "neither JSON"), ("a.csv", b"a,b\n1,2\n", ".csv is not read")],
+    [
+        ("a.arrow", b"ARROW1\0\0rest", "not JSON, JSON Lines or Parquet"),
+        ("a.csv", b"a,b\n1,2\n", ".csv is not supported"),
+    ],
 )
 def test_a_file_of_another_kind_is_refused_at_once(
     tmp_path: Path, name: str, content: bytes, said: str

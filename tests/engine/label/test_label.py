@@ -21,7 +21,8 @@ from qdl_engine.label.label import label_with_teacher
 from qdl_engine.models.checkpoint import fingerprint
 from qdl_engine.models.load import LoadedModel, load_student
 from qdl_engine.settings import LabSettings
-from qdl_engine.teachers.answers import LabelCache, StoredAnswer, answer_key
+from qdl_engine.teachers.answers import LabelCache, StoredAnswer
+from qdl_engine.teachers.base import answer_key
 from tests.engine.models.test_models import one_token_model, set_stop_tokens
 from tests.tiny import make_tiny_model
 

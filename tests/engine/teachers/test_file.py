@@ -16,7 +16,7 @@ from qdl_engine.label.label import label_with_teacher
 from qdl_engine.settings import LabSettings, TeacherSettings
 from qdl_engine.teachers.file import FileTeacher
 
-ANSWERS = [
+ANSWERS: list[dict[str, Any]] = [
     {"instruction": "One?", "output": "1"},
     {"instruction": " Two? ", "output": "<think>\none and one\n</think>\n2"},
     {"instruction": "Three?", "output": ""},
@@ -54,7 +54,7 @@ def test_every_format_answers_alike(tmp_path: Path, name: str) -> None:
     assert (report.kept, report.failed) == (2, {"unknown": 2})
     assert [(one.row, one.kind) for one in report.unanswered] == [(2, "unknown"), (4, "unknown")]
     notes = [event["message"] for event in events if event["event"] == "note"]
-    assert f"{name} answers again, and otherwise, in 1 rows: the first counts" in notes
+    assert f"In {name} the first answer to a prompt counts; different ones: 1" in notes
     assert notes[-1].endswith(f"Add their answers to that file, then: qdl --lab {lab.word} label")
 
 

@@ -20,7 +20,7 @@ from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 from qdl_engine.core.prompts import format_prompt
 from qdl_engine.settings import LabSettings, TeacherSettings
 from qdl_engine.settings.toml import save_settings
-from qdl_engine.teachers.base import Asking, Question
+from qdl_engine.teachers.base import Decoding, Question
 from qdl_engine.teachers.vllm import VllmTeacher
 
 STAND_IN = '''
@@ -146,7 +146,7 @@ def test_qdl_label_asks_it_in_our_words(calls: Path, tmp_path: Path) -> None:
     ],
 )
 def test_our_words_for_weights_in_its_words(calls: Path, quantization: str, given: dict[str, Any]) -> None:
-    VllmTeacher("Qwen/Big", Asking(8), quantization=quantization).load(no_sink)
+    VllmTeacher("Qwen/Big", Decoding(8), quantization=quantization).load(no_sink)
     assert noted(calls, "llm") == [{"llm": "Qwen/Big", "generation_config": "vllm", **given}]
 
 
@@ -154,11 +154,11 @@ def test_a_model_that_it_refuses(calls: Path) -> None:
     with pytest.raises(
         ModelError, match=r"vLLM cannot load broken: No available memory for the cache blocks\.\n"
     ):
-        VllmTeacher("broken", Asking(8)).load(no_sink)
+        VllmTeacher("broken", Decoding(8)).load(no_sink)
 
 
 def test_who_leaves_early_takes_the_rest_of_the_requests_out(calls: Path) -> None:
-    results = VllmTeacher("Qwen/Big", Asking(8)).answer_each(
+    results = VllmTeacher("Qwen/Big", Decoding(8)).answer_each(
         [Question(text, "") for text in "abcd"], on_event=no_sink
     )
     index, _ = next(results)
@@ -168,8 +168,8 @@ def test_who_leaves_early_takes_the_rest_of_the_requests_out(calls: Path) -> Non
 
 
 def test_it_streams_what_is_new(calls: Path) -> None:
-    teacher = VllmTeacher("Qwen/Big", Asking(8))
-    chunks = list(teacher.stream(Question("good night cut", ""), Asking(5, 1.0)))
+    teacher = VllmTeacher("Qwen/Big", Decoding(8))
+    chunks = list(teacher.stream(Question("good night cut", ""), Decoding(5, 1.0)))
     assert "".join(chunk.text for chunk in chunks) == "GOOD NIGHT CUT" and len(chunks) == 2
     assert (chunks[-1].done, chunks[-1].stopped, chunks[-1].tokens) == (True, "length", 3)
     assert noted(calls, "request")[0]["params"]["max_tokens"] == 5

@@ -16,7 +16,7 @@ from qdl_engine.config.template import parse_template
 from qdl_engine.core.events import no_sink
 from qdl_engine.core.prompts import format_prompt, training_template
 from qdl_engine.core.stop import StopRequest
-from qdl_engine.data.sources import SourceRow
+from qdl_engine.data.json_rows import SourceRow
 from qdl_engine.trainer.loop import LabTrainer, ProgressCallback, answer_loss
 from qdl_engine.trainer.plan import Plan, make_plan
 from qdl_engine.trainer.rows import (

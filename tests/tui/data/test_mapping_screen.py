@@ -12,9 +12,8 @@ from textual.pilot import Pilot
 from qdl_engine.core.lab import Lab
 from qdl_engine.data.json_rows import SourceRow
 from qdl_engine.data.preview import SourceHead
-from qdl_engine.data.schemas import SCHEMAS, chains_of
+from qdl_engine.data.schemas import SCHEMAS, chains_of, schema_columns
 from qdl_tui.app import QdlApp
-from qdl_tui.data.mapping import schema_columns
 from tests.tui.conftest import opened
 from tests.tui.screen import check_golden, screen_text, settled
 

@@ -13,9 +13,8 @@ from qdl_engine.core.errors import ModelError
 from qdl_engine.settings.address import Secret
 from qdl_engine.teachers.base import Failure, Question, Result, TeacherAnswer
 from qdl_engine.teachers.budget import Budget, Prices
-from qdl_engine.teachers.chat import ChatClient, Endpoint
-from qdl_engine.teachers.pace import Retry
-from qdl_engine.teachers.server import ask_each, iterate
+from qdl_engine.teachers.client import ChatClient, Endpoint, Retry
+from qdl_engine.teachers.server import Pace, ask_each, iterate
 from tests.engine.teachers.fault_server import ENDLESS, FAULTS, FaultServer
 
 QUICK = Retry(times=3, base=0.001, longest=0.002)
@@ -155,7 +154,7 @@ class TestAServerThatIsTheTrouble:
 
     def test_a_refused_key_is_never_shown(self, server: FaultServer) -> None:
         server.key = "sk-right"
-        with pytest.raises(ModelError, match="refuses the key") as caught:
+        with pytest.raises(ModelError, match="rejects the key") as caught:
             ask(endpoint(server, key=Secret("sk-wrong")), ["hello"])
         assert "sk-wrong" not in str(caught.value) and "***" in str(caught.value)
         assert "sk-wrong" not in repr(endpoint(server, key=Secret("sk-wrong")))
@@ -166,7 +165,7 @@ class TestAServerThatIsTheTrouble:
             ask(endpoint(server, model="other"), ["hello"])
 
     def test_a_redirect_is_not_followed(self, server: FaultServer) -> None:
-        with pytest.raises(ModelError, match=r"asked elsewhere: .*http://elsewhere.invalid") as caught:
+        with pytest.raises(ModelError, match=r"redirects to .*http://elsewhere.invalid") as caught:
             ask(endpoint(server), ["redirect"])
         assert "teacher.url" in caught.value.hint
 
@@ -233,3 +232,28 @@ def test_leaving_early_cancels_what_is_under_way(server: FaultServer) -> None:
     assert next(items)[0] == 0
     items.close()  # type: ignore[attr-defined]
     assert ended == [1]
+
+
+def test_the_width_grows_by_one_a_window_up_to_the_limit() -> None:
+    pace, widths = Pace(5), []
+    for _ in range(30):
+        widths.append(pace.width)
+        pace.success()
+    assert widths[:10] == [2, 2, 3, 3, 3, 4, 4, 4, 4, 5]
+    assert widths[-1] == 5
+
+
+async def test_one_burst_of_trouble_halves_once() -> None:
+    pace = Pace(8)
+    pace.width = 8
+    async with pace.turn() as first, pace.turn() as second:
+        pace.trouble(first)
+        pace.trouble(second)
+    assert pace.width == 4
+    async with pace.turn() as later:
+        pace.trouble(later)
+    assert pace.width == 2
+    for _ in range(5):
+        async with pace.turn() as later:
+            pace.trouble(later)
+    assert pace.width == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from qdl_engine.core.errors import ModelError
 from qdl_engine.models.generate import StreamChunk
 from qdl_engine.teachers.base import Question
-from qdl_engine.teachers.chat import ChatClient, Endpoint
+from qdl_engine.teachers.client import ChatClient, Endpoint, Retry, retry_after
 from qdl_engine.teachers.server import iterate
 from tests.engine.teachers.fault_server import FaultServer
 
@@ -76,3 +78,23 @@ def test_a_lone_surrogate_can_be_asked(server: FaultServer) -> None:
     with pytest.raises(ModelError, match="not valid Unicode"):
         stream(server, "broken \ud800 text")
     assert server.payloads[-1]["messages"][-1]["content"] == "broken \ud800 text"
+
+
+def test_a_retry_waits_longer_each_time_within_bounds() -> None:
+    retry = Retry(base=1.0, longest=4.0)
+    for attempt, most in enumerate([1.0, 2.0, 4.0, 4.0]):
+        delays = [retry.delay(attempt) for _ in range(200)]
+        assert 0 <= min(delays) <= max(delays) <= most
+        assert max(delays) - min(delays) > most / 4
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("0.5", 0.5), ("-3", 0.0)])
+def test_retry_after_in_seconds(header: str, seconds: float) -> None:
+    assert retry_after(header) == seconds
+
+
+def test_retry_after_as_a_date_or_nothing() -> None:
+    wait = retry_after(formatdate(time.time() + 60, usegmt=True))
+    assert wait is not None and 0 < wait <= 60
+    assert retry_after(formatdate(0, usegmt=True)) == 0.0
+    assert [retry_after(header) for header in (None, "", "soon", "nan?")] == [None] * 4

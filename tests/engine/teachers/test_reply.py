@@ -11,10 +11,10 @@ import pytest
 from qdl_engine.core.errors import ModelError
 from qdl_engine.settings.address import Masking, Secret
 from qdl_engine.teachers.base import NoAnswerError
-from qdl_engine.teachers.pace import status_error
-from qdl_engine.teachers.wire import BadReplyError, Reply, parse_reply
+from qdl_engine.teachers.client import status_error
+from qdl_engine.teachers.reply import Reply, RequestError, parse_reply
 from tests.engine.teachers.fault_server import FaultServer, completion
-from tests.engine.teachers.test_chat import stream
+from tests.engine.teachers.test_client import stream
 
 KEY = Secret('sk-SECRETKEY/0123456789"abcdef')
 BEGINNING = "sk-SEC"
@@ -28,10 +28,10 @@ def test_a_key_on_the_edge_of_a_cut_is_no_half_key(cut: int) -> None:
         for body in [*bodies, json.dumps({"error": json.dumps({"Authorization": text})}).encode()]:
             said = status_error(httpx2.Response(401), body, KEY).message
             assert BEGINNING not in said
-        with pytest.raises(BadReplyError) as caught:
+        with pytest.raises(RequestError) as caught:
             parse_reply(text.encode(), KEY)
         assert BEGINNING not in str(caught.value)
-        with pytest.raises(BadReplyError) as caught:
+        with pytest.raises(RequestError) as caught:
             parse_reply(json.dumps({"error": {"message": text}}).encode(), KEY)
         assert BEGINNING not in str(caught.value)
 
@@ -59,14 +59,14 @@ def test_a_key_in_pieces_is_masked_and_nothing_is_lost(size: int) -> None:
 
 def test_a_key_in_the_pieces_of_a_stream_is_masked() -> None:
     reply = Reply(KEY)
-    pieces: list[tuple[str, str]] = []
+    pieces: list[str] = []
     for name, text in (("reasoning_content", f"R {KEY.value} sk-"), ("content", f"T {KEY.value} sk-")):
         for character in text:
             event: dict[str, Any] = {"choices": [{"delta": {name: character}}]}
             pieces.append(reply.take(event))
     pieces.append(reply.end())
-    assert "".join(reasoning for reasoning, _ in pieces) == reply.reasoning == "R *** sk-"
-    assert "".join(text for _, text in pieces) == reply.text == "T *** sk-"
+    assert (reply.reasoning, reply.text) == ("R *** sk-", "T *** sk-")
+    assert "".join(pieces) == "<think>\nR *** sk-\n</think>\nT *** sk-"
 
 
 def test_a_stream_that_ends_as_the_key_begins_is_whole(server: FaultServer) -> None:
@@ -84,7 +84,7 @@ def test_a_model_named_like_the_key_is_not_named(server: FaultServer) -> None:
 def test_half_a_surrogate_pair_is_no_answer(field: str) -> None:
     value = completion("fine")
     value["choices"][0]["message"][field] = "a\ud800b"
-    with pytest.raises(BadReplyError, match="not valid Unicode"):
+    with pytest.raises(RequestError, match="not valid Unicode"):
         parse_reply(json.dumps(value).encode(), Secret())
     value["choices"][0]["message"][field] = "a\U0001f600b"
     assert parse_reply(json.dumps(value).encode(), Secret()).answer("", 0.0).tokens
