@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 from textual.pilot import Pilot
 from tokenizers import Tokenizer
 
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_tui.app import QdlApp
+from qdl_tui.data.rows import Found, Place
 from qdl_tui.data.screen import DataScreen
 from tests.tiny import make_tiny_model
 from tests.tui.conftest import opened
@@ -108,12 +108,22 @@ async def test_a_filter_shows_only_what_it_keeps(lab: Lab) -> None:
         assert "match" not in top(app) and "of 120" in top(app)
 
 
-@pytest.mark.parametrize(("typed", "row"), [("77", 77), ("50%", 60), ("999", 120), ("0", 1)])
-async def test_go_to_a_row(lab: Lab, typed: str, row: int) -> None:
+async def test_go_to_a_row(lab: Lab) -> None:
     prepare(lab, 120)
     async with opened(lab, "3", "v") as (app, pilot):
-        await press(app, pilot, "colon", *(key.replace("%", "percent_sign") for key in typed), "enter")
-        assert f"row {row} of 120" in top(app)
+        for typed, row in (("77", 77), ("50%", 60), ("999", 120), ("0", 1)):
+            await press(app, pilot, "colon", *(key.replace("%", "percent_sign") for key in typed), "enter")
+            assert f"row {row} of 120" in top(app)
+
+
+def test_a_place_steps_and_jumps_among_the_rows_that_its_filter_keeps() -> None:
+    whole, kept = Found(9, range(1, 10)), Found(9, [3, 4, 8])
+    assert [Place(number, "", whole).step(1) for number in (1, 9)] == [2, None]
+    assert Place(1, "", whole).step(-1) is None and Place(5, "", None).step(1) == 6
+    assert [Place(number, "rv:3", kept).step(1) for number in (3, 4, 8)] == [4, 8, None]
+    assert [Place(number, "rv:3", kept).step(-1) for number in (8, 4, 3)] == [4, 3, None]
+    assert [Place(1, "rv:3", kept).nearest(number) for number in (0, 5, 7, 99)] == [3, 4, 8, 8]
+    assert Place(1, "rv:3", Found(9, [])).nearest(5) is None and not Place(1, "rv:3", Found(9, [])).matches
 
 
 async def test_data_prepared_anew_are_read_again(lab: Lab) -> None:
@@ -134,14 +144,11 @@ async def test_a_long_row_scrolls_to_its_end(lab: Lab) -> None:
         assert "▌ step 59" in screen_text(app)
 
 
-async def test_nothing_prepared_says_so(lab: Lab) -> None:
-    async with opened(lab, "2", "v") as (app, _pilot):
-        assert "Nothing is prepared yet" in screen_text(app)
-
-
-async def test_a_broken_file_is_told(lab: Lab) -> None:
+async def test_no_data_and_a_broken_file_are_told(lab: Lab) -> None:
     lab.omnithought_cot.write_text('[{"instruction": "x"', encoding="utf-8")
-    async with opened(lab, "3", "v") as (app, _pilot):
+    async with opened(lab, "2", "v") as (app, pilot):
+        assert "Nothing is prepared yet" in screen_text(app)
+        await press(app, pilot, "3", "v")
         assert "Not valid JSON" in screen_text(app)
 
 

@@ -162,7 +162,7 @@ async def test_the_palette_reaches_it(prepared: Lab) -> None:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_data_prepared_with_other_settings_are_named_and_can_be_prepared_anew(
+async def test_data_prepared_with_other_settings_are_named_and_can_be_prepared_again(
     prepared: Lab, started: Started, size: tuple[int, int]
 ) -> None:
     write_json_atomic(prepared.report_file("system1"), provenance(System1Settings(rows=40, seed=7)))
@@ -178,7 +178,7 @@ async def test_data_prepared_with_other_settings_are_named_and_can_be_prepared_a
         assert started == [("train", "system1", "--prepare")]
 
 
-async def test_data_as_the_recipe_wants_them_are_not_offered_anew(prepared: Lab, started: Started) -> None:
+async def test_data_as_the_recipe_wants_them_are_not_prepared_again(prepared: Lab, started: Started) -> None:
     write_json_atomic(prepared.report_file("system1"), provenance(System1Settings(rows=1000)))
     async with opened(prepared) as (app, pilot):
         app.start_job(("train", "system1"))
@@ -189,7 +189,7 @@ async def test_data_as_the_recipe_wants_them_are_not_offered_anew(prepared: Lab,
         assert not started
 
 
-async def test_edits_that_are_not_saved_count_and_the_saved_training_prepares_anew(
+async def test_unsaved_edits_count_and_the_saved_training_prepares_again(
     prepared: Lab, started: Started
 ) -> None:
     write_json_atomic(prepared.report_file("system1"), provenance(System1Settings(rows=1000)))
