@@ -22,7 +22,7 @@ from qdl_engine.compare.comparison import (
     weights_written,
 )
 from qdl_engine.core.errors import DataError, LabError, ModelError, SettingsError
-from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.events import EventSink, Note, Progress, no_sink
 from qdl_engine.core.prompts import Mode
 from qdl_engine.models.checkpoint import Role
 from qdl_engine.models.load import LoadedModel, ModelLike, as_loaded
@@ -189,7 +189,7 @@ class _Asker:
         """Load, ask, forget: the model's only reference is this call's."""
         from qdl_engine.models.load import load_student, load_teacher
 
-        self.on_event(make_event("note", message=f"Loading {name}: {path}"))
+        self.on_event(Note(f"Loading {name}: {path}"))
         started = time.perf_counter()
         if name == "teacher":
             loaded = load_teacher(path, quantization=self.quantization, device=self.device)
@@ -214,7 +214,7 @@ class _Asker:
             except ModelError as error:
                 failures.append(error)
                 compared.answers.append(Answer.failure(str(error)))
-                self.on_event(make_event("note", message=f"{name}: {error.message}"))
+                self.on_event(Note(f"{name}: {error.message}"))
             self._count()
         if len(failures) == len(self.comparison.prompts):
             raise failures[0]
@@ -222,15 +222,14 @@ class _Asker:
     def skip(self, name: str, why: LabError) -> None:
         self.comparison.models.pop(name, None)
         self.comparison.skipped[name] = str(why)
-        self.on_event(make_event("note", message=f"{name} is skipped: {why.message}"))
+        self.on_event(Note(f"{name} is skipped: {why.message}"))
 
     def _count(self) -> None:
         self.keeper.keep(self.comparison)
         self.done += 1
         total = self.models * len(self.comparison.prompts)
         unit = f"answers of {self.models} models" if self.models > 1 else "answers"
-        event = make_event("progress", stage="compare", done=self.done, total=total, unit=unit)
-        self.on_event(event)
+        self.on_event(Progress(stage="compare", done=self.done, total=total, unit=unit))
 
 
 def _joined(pieces: list[StreamChunk]) -> Answer:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from qdl_engine.compare.comparison import Answer
 from qdl_engine.core.errors import LabError
-from qdl_engine.core.events import dump_event, make_event
+from qdl_engine.core.events import json_line, no_sink
 
 if TYPE_CHECKING:
     from qdl_engine.core.prompts import Mode
@@ -169,7 +169,6 @@ class Worker:
 
 def _teacher(request: Request) -> Teacher:
     """A teacher of any kind; its key is read here, in this process, and never travels in a request."""
-    from qdl_engine.core.events import no_sink
     from qdl_engine.settings import TeacherSettings
     from qdl_engine.teachers.make import make_teacher
 
@@ -199,7 +198,7 @@ def main() -> int:
     output, lock = private_stdout(), threading.Lock()
 
     def send(kind: str, **values: Any) -> None:
-        line = dump_event(make_event(kind, **values)).encode("utf-8", "replace") + b"\n"
+        line = json_line({"event": kind, **values}).encode("utf-8", "replace") + b"\n"
         with lock:
             try:
                 output.write(line)

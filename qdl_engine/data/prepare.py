@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from qdl_engine.core.errors import DataError
-from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.events import EventSink, Note, Progress, no_sink
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.core.prompts import Mode, format_completion, format_prompt
 from qdl_engine.data.files import array_file, copy_atomic, load_rows, preview_rows
@@ -82,7 +82,7 @@ def prepare_system1_dataset(
     if recipe.label and labelled.exists():
         # It belongs to other rows now; the label cache writes it again without asking the teacher twice.
         labelled.unlink()
-        on_event(make_event("note", message=f"{labelled.name} was of other rows and is gone: label again."))
+        on_event(Note(f"{labelled.name} was of other rows and is gone: label again."))
     return report
 
 
@@ -116,7 +116,7 @@ def _prepare(
         source = open_source(lab, settings.source, split=settings.split, seed=settings.seed)
         if source.streamed:
             patience = "" if Path(source.name).is_dir() else " (the hub is tried for up to half a minute)"
-            on_event(make_event("note", message=f"Opening {source.name}{patience}"))
+            on_event(Note(f"Opening {source.name}{patience}"))
         tally, lengths = Tally(), array("L")
         rows = source.read()
         mapped = settings.mapping.values() if settings.fields in ("auto", "mapping") else ()
@@ -188,8 +188,8 @@ def _write(handle: TextIO, rows: Iterable[Candidate], system: str, wanted: int, 
         handle.write(_dump(row, system, first=count == 0))
         count += 1
         if count % 500 == 0:
-            on_event(make_event("progress", stage="measure", done=count, total=wanted, unit="rows"))
-    on_event(make_event("progress", stage="measure", done=count, total=count, unit="rows"))
+            on_event(Progress(stage="measure", done=count, total=wanted, unit="rows"))
+    on_event(Progress(stage="measure", done=count, total=count, unit="rows"))
     return count
 
 
@@ -200,7 +200,7 @@ def _watched(rows: Iterable[SourceRow], tally: Tally, on_event: EventSink) -> It
         tally.source_rows += 1
         if tally.source_rows % 64 == 0 and time.monotonic() - told > _SECONDS_BETWEEN_EVENTS:
             told = time.monotonic()
-            on_event(make_event("progress", stage="read", done=tally.source_rows, total=None, unit="rows"))
+            on_event(Progress(stage="read", done=tally.source_rows, unit="rows"))
         yield row
 
 

@@ -9,12 +9,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from qdl_engine.core.errors import DataError, ModelError
-from qdl_engine.core.events import Event, EventSink, make_event, no_sink
+from qdl_engine.core.events import Event, EventSink, Note, Progress, no_sink
 from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 from qdl_engine.core.prompts import Mode, split_completion
 from qdl_engine.core.words import is_unicode
@@ -72,11 +72,9 @@ class Asked:
             self.teacher.budget.spend(answer.prompt_tokens, answer.tokens)
         missing = [question for question in questions if question not in self.answers]
         if self.reused:
-            self.on_event(
-                make_event("note", message=f"{self.reused} of {len(questions)} answers are already there")
-            )
+            self.on_event(Note(f"{self.reused} of {len(questions)} answers are already there"))
         # Seen at once: the first answer may take a minute.
-        self._progress(make_event("progress", done=0), len(questions))
+        self._progress(Progress(done=0), len(questions))
         if missing:
             self._ask(missing, keys)
 
@@ -105,18 +103,17 @@ class Asked:
 
     def _progress(self, event: Event, total: int) -> None:
         """Progress over all questions, those answered earlier included, with what it has cost so far."""
-        if event["event"] == "progress":
-            event = event | {
-                "stage": self.stage,
-                "done": event["done"] + self.reused,
-                "total": total,
-                "unit": "prompts",
-            }
+        if isinstance(event, Progress):
             budget = self.teacher.budget
-            if budget.prices:
-                event["cost"] = budget.cost
-            if self.failures:
-                event["failed"] = len(self.failures)
+            event = replace(
+                event,
+                stage=self.stage,
+                done=(event.done or 0) + self.reused,
+                total=total,
+                unit="prompts",
+                cost=budget.cost if budget.prices else None,
+                failed=len(self.failures) or None,
+            )
         self.on_event(event)
 
     def _stop_if_faulty(self) -> None:
@@ -205,7 +202,7 @@ def label_with_teacher(
             raise DataError("No answer of the teacher was kept", _nothing_kept_hint(labels))
         write_json_atomic(target, labels.kept)
     if report.failed:
-        on_event(make_event("note", message=_failed_note(lab, report)))
+        on_event(Note(_failed_note(lab, report)))
     return report
 
 

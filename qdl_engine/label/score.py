@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qdl_engine.core.errors import DataError
-from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.events import EventSink, Note, no_sink
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.core.prompts import (
     HIGHEST_SCORE,
@@ -238,7 +238,7 @@ def score_chains(
     examples: list[str] = []
     replies = Replies()
     if missing:
-        on_event(make_event("note", message=f"{len(missing)} of {len(chains)} chains have no levels"))
+        on_event(Note(f"{len(missing)} of {len(chains)} chains have no levels"))
         asks = list(_asks(chains, missing))
         questions = [question for _, _, question in asks]
         replies = ask_all(lab, settings.teacher, questions, stage="score", keep="answer", on_event=on_event)

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from qdl_engine.core.errors import DataError
-from qdl_engine.core.events import EventSink, make_event
+from qdl_engine.core.events import EventSink, Note
 from qdl_engine.data.schemas import Chain, Drop, chains_of, check_mapping, choose_schema
 from qdl_engine.data.sources import check_regular, read_file
 from qdl_engine.models.generate import Meter, Reason, Stopped, StreamChunk
@@ -93,12 +93,12 @@ class FileTeacher:
         if self._other_answers:
             others = f"{self._other_answers:,} rows: the first counts"
             told = f"{self.path.name} answers again, and otherwise, in {others}"
-            on_event(make_event("note", message=told))
+            on_event(Note(told))
         if self._broken:
             told = (
                 f"{len(self._broken):,} rows of {self.path.name} are broken; the first is {self._broken[0]}"
             )
-            on_event(make_event("note", message=told))
+            on_event(Note(told))
         meter = Meter(len(questions), on_event)
         for index, question in enumerate(questions):
             known = known_answers.get(question.instruction.strip())

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from qdl_engine.core.errors import DataError, RunError
-from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.events import EventSink, Note, Progress, no_sink
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.core.words import is_unicode, one_line
 from qdl_engine.data.files import whole_file
@@ -78,7 +78,7 @@ def run_shards(
         for number, shard in enumerate(shards):
             found.append(work.shard(number, shard, number * shard_rows))
             done = min(len(questions), (number + 1) * shard_rows)
-            on_event(make_event("progress", stage=wish.job, done=done, total=len(questions), unit="rows"))
+            on_event(Progress(stage=wish.job, done=done, total=len(questions), unit="rows"))
         again = work.lost_ones(questions, found, shard_rows)
         report = shard_report(
             wish.job,
@@ -120,7 +120,7 @@ def _sendable(questions: Sequence[Question], on_event: EventSink) -> tuple[list[
             broken.append(f"{place} ({one_line(question[0], 40)})")
     if broken:
         named = ", ".join(broken[:NAMED]) + (", ..." if len(broken) > NAMED else "")
-        on_event(make_event("note", message=f"Left out, not valid Unicode: {len(broken):,}: {named}"))
+        on_event(Note(f"Left out, not valid Unicode: {len(broken):,}: {named}"))
     return kept, len(broken)
 
 
@@ -210,7 +210,7 @@ class _Work:
         return files
 
     def _note(self, message: str) -> None:
-        self.on_event(make_event("note", message=message))
+        self.on_event(Note(message))
 
     def _start(self, files: ShardFiles) -> int:
         """Run EasyDistill, its output into ours and into the shard's log."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qdl_engine.core.errors import RunError, SettingsError
-from qdl_engine.core.events import Event
+from qdl_engine.core.events import Event, Note, Progress
 from qdl_engine.core.lab import Lab
 from qdl_engine.data.schemas import chains_of, choose_schema
 from qdl_engine.upstream.version2.configs import JOBS, Job, ShardFiles, shard_config
@@ -52,7 +52,7 @@ def test_rows_come_out_in_the_order_they_went_in(lab: Lab, checkout: Path) -> No
     rows = made(lab)
     assert [row["messages"][1]["content"] for row in rows] == [question for question, _ in QUESTIONS]
     assert rows[0]["messages"][0]["content"] == "Pay in $USD."
-    assert [event["done"] for event in events if event["event"] == "progress"] == [3, 6, 7]
+    assert [event.done for event in events if isinstance(event, Progress)] == [3, 6, 7]
     _, schema = choose_schema("auto", {}, rows, source="x")
     chains = chains_of(rows[0], schema)
     assert [chain.answer for chain in chains] == ["It is What costs $100 and 0?"]  # type: ignore[union-attr]
@@ -107,7 +107,7 @@ def test_a_question_that_is_no_unicode_is_left_out_and_named(lab: Lab, checkout:
     report = run(lab, checkout, events, [("one", ""), ("half \ud800", ""), ("three", "")])
     assert (report.requested, report.written) == (2, 2)
     assert report.counts["left out, not valid Unicode"] == 1
-    notes = [event["message"] for event in events if event["event"] == "note"]
+    notes = [event.message for event in events if isinstance(event, Note)]
     assert "Left out, not valid Unicode: 1: 2 (half \\ud800)" in notes
 
 
@@ -118,7 +118,7 @@ def test_a_row_that_is_lost_is_asked_again_counted_and_named(lab: Lab, checkout:
     assert (report.answered, report.written, report.recovered) == (5, 5, 0)
     assert [(lost.row, lost.question) for lost in report.lost] == [(2, QUESTIONS[1][0]), (6, QUESTIONS[5][0])]
     assert starts(checkout) == ["0", "3", "6", "1"]
-    notes = [event["message"] for event in events if event["event"] == "note"]
+    notes = [event.message for event in events if isinstance(event, Note)]
     assert any("1 of 3 rows have no answer" in note for note in notes)
     assert any(note.startswith("Asking again for rows without an answer: 2") for note in notes)
     assert any("Nothing more was answered: Failed to generate" in note for note in notes)
