@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group
-from qdl_engine.cli.progress import Progress
+from qdl_engine.cli.progress import ProgressLine
 from qdl_engine.core.errors import LabError, ModelError, SettingsError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def compare(context: Context, given: Namespace) -> int:
         prompts += read_prompts(Path(given.file).expanduser() if given.file else lab.sample_prompts)
     path = new_comparison_path(lab)
     unsaved: UnsavedComparisonError | None = None
-    with Progress() as progress:
+    with ProgressLine() as progress:
         from qdl_engine.compare.compare import compare_models
 
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group
-from qdl_engine.cli.progress import Progress
+from qdl_engine.cli.progress import ProgressLine
 from qdl_engine.demo import DEMO_DIRECTORY
 
 
@@ -22,7 +22,7 @@ def demo(context: Context, given: Namespace) -> int:
     from qdl_engine.demo.runner import run_demo
 
     directory = Path(given.directory).expanduser() if given.directory else context.lab.root / DEMO_DIRECTORY
-    with Progress() as progress:
+    with ProgressLine() as progress:
         report = run_demo(directory, progress)
     context.emit(report.as_dict(), str(report))
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from qdl_engine.cli import easydistill2
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group
-from qdl_engine.cli.progress import Progress
+from qdl_engine.cli.progress import ProgressLine
 
 _CHECK = """\
 Prove that a checkout of EasyDistill 1.0 and an interpreter work together: what it is and at which commit, the
@@ -29,7 +29,7 @@ def add_commands(group: Group) -> None:
 def check(context: Context, given: Namespace) -> int:
     from qdl_engine.upstream.version1.check import check_easydistill
 
-    with Progress() as progress:
+    with ProgressLine() as progress:
         report = check_easydistill(Path(given.checkout), given.python, on_event=progress)
     context.emit(report.to_dict(), report.table())
     return 0 if report.works else 1

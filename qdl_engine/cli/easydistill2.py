@@ -12,7 +12,7 @@ from qdl_engine.cli.context import Context
 from qdl_engine.cli.jobs import add_run_options, detach, in_run_sink
 from qdl_engine.cli.parser import Group
 from qdl_engine.core.errors import SettingsError
-from qdl_engine.core.events import make_event
+from qdl_engine.core.events import Note
 from qdl_engine.core.words import two_columns
 from qdl_engine.upstream.version2 import INPUT_HELP, JOBS, OPTIONS, check_job
 
@@ -139,6 +139,6 @@ def _inside(
             on_event=sink,
         )
         lost = f". {report.lost_text}" if report.lost else ""
-        sink(make_event("note", message=f"Wrote {report.written:,} rows to {output}{lost}"))
+        sink(Note(f"Wrote {report.written:,} rows to {output}{lost}"))
     print(report.table(), flush=True)
     return 0

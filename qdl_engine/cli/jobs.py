@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group, Parser
-from qdl_engine.cli.progress import Progress
+from qdl_engine.cli.progress import ProgressLine
 from qdl_engine.core.errors import LabError
-from qdl_engine.core.events import Event, EventSink, append_event, make_event
+from qdl_engine.core.events import Event, EventSink, Note, Outcome, RuntimeChosen, append_event
 from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 from qdl_engine.core.systems import SYSTEMS
 
@@ -74,7 +74,7 @@ def label(context: Context, given: Namespace) -> int:
         except KeyboardInterrupt:
             context.tell(f"What is answered stays. Go on: qdl --lab {lab.word} label")
             raise
-        sink(make_event("outcome", message=report.sentence()))
+        sink(Outcome(report.sentence()))
     context.emit(report.to_dict(), report.table())
     return 0
 
@@ -119,7 +119,7 @@ def ensure_data(
     labels = system == "system1" and settings.system1.label
     note = "" if anew else data_as_it_is(lab, settings, system)
     if note:
-        sink(make_event("note", message=note))
+        sink(Note(note))
     else:
         print(prepare_data(lab, settings, system, sink).table(), flush=True)
     if labels and not lab.train_labeled.is_file():
@@ -167,7 +167,7 @@ def train_here(
             resume = False
         # A run of EasyDistill 1.0 that comes here again never got as far as training.
         resume = resume and settings.runtime.kind == "builtin"
-        sink(make_event("runtime", runtime=settings.runtime.kind))
+        sink(RuntimeChosen(settings.runtime.kind))
     command = build_command(config, settings.runtime, resume=resume)
     print("+", " ".join(command.argv), flush=True)
     os.chdir(command.cwd)
@@ -214,14 +214,14 @@ def progress_sink(given: Namespace) -> Iterator[EventSink]:
         with in_run_sink() as sink:
             yield sink
     else:
-        with Progress() as progress:
+        with ProgressLine() as progress:
             yield progress
 
 
 @contextmanager
 def in_run_sink() -> Iterator[EventSink]:
     events = os.environ.get("QDL_EVENTS")
-    with Progress() as progress:
+    with ProgressLine() as progress:
 
         def sink(event: Event) -> None:
             if events:

@@ -16,7 +16,7 @@ from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import UsageError, build_parser, overrides_of
 from qdl_engine.cli.streams import make_streams_safe, silence_streams
 from qdl_engine.core.errors import LabError, from_system
-from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.events import Failed, append_event
 from qdl_engine.core.lab import Lab
 
 INTERRUPTED = 130
@@ -64,7 +64,7 @@ def _report(context: Context, error: LabError) -> int:
     if events and os.environ.get("QDL_RUN_DIR"):
         # A full disk must not hide the words below, which go to the log.
         with suppress(OSError):
-            append_event(Path(events), make_event("failed", message=error.message, hint=error.hint))
+            append_event(Path(events), Failed(error.message, error.hint))
     try:
         _say(context, error)
     except OSError:

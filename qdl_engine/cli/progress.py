@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 import time
@@ -11,10 +10,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TextIO
 
-from qdl_engine.core.events import Event, as_number
+from qdl_engine.core.events import Evaluated, Event, Finished, Metrics, Note, Progress, Started
 from qdl_engine.core.words import duration, money_text, one_line, printable
 
-_DRAWN = frozenset({"progress", "started", "metrics", "evaluated", "finished"})
+_DRAWN = (Progress, Started, Metrics, Evaluated, Finished)
 _REDRAW_SECONDS = 0.1
 _PLAIN_SECONDS = 30.0
 _BAR, _SHORTEST_BAR = 24, 6
@@ -26,8 +25,8 @@ class _Lane:
 
     name: str
     stage: str = ""
-    done: float | None = None
-    total: float | None = None
+    done: int | None = None
+    total: int | None = None
     unit: str = ""
     extra: dict[str, str] = field(default_factory=dict)
     eta: float | None = None
@@ -36,43 +35,49 @@ class _Lane:
     printed_at: float = 0.0
 
     def take(self, event: Event) -> None:
-        kind = event["event"]
-        if kind == "progress":
-            self._enter(str(event.get("stage") or self.stage))
-            self.done, self.total = as_number(event.get("done")), as_number(event.get("total"))
-            self.unit, self.eta = str(event.get("unit") or ""), as_number(event.get("eta_seconds"))
-            self._take_speed(event)
-            cost, failed = as_number(event.get("cost")), as_number(event.get("failed"))
-            if cost is not None:
-                self.extra["cost"] = f"cost {money_text(cost)}"
-            if failed:
-                self.extra["failed"] = f"{failed:,.0f} failed"
-        elif kind in ("started", "metrics", "evaluated", "finished"):
-            if kind != "finished":
-                # What comes after the last step, such as saving, is then the stage that ended.
-                self._enter("train")
-            self._take_training(event)
+        match event:
+            case Progress():
+                self._take_progress(event)
+            case Started():
+                self._take_step(event.step, event.total_steps)
+            case Metrics():
+                self._take_step(event.step, event.total_steps, event.eta_seconds)
+                self._take_loss("loss", event.loss)
+                self._take_speed(event.tokens_per_second)
+            case Evaluated():
+                self._take_step(event.step, None)
+                self._take_loss("held out", event.held_out_loss)
+            case Finished():
+                # After the last step, a stage such as saving has ended, not the training.
+                self.done, self.unit, self.eta = self.total, "steps", None
 
     def _enter(self, stage: str) -> None:
         if stage != self.stage:
             self.stage, self.began, self.extra, self.eta = stage, time.monotonic(), {}, None
             self.done = self.total = None
 
-    def _take_training(self, event: Event) -> None:
-        self.unit = "steps"
-        self.total = as_number(event.get("total_steps")) or self.total
-        step = as_number(event.get("step"))
-        self.done = step if step is not None else (self.total if event["event"] == "finished" else self.done)
-        for key, label in (("loss", "loss"), ("held_out_loss", "held out")):
-            value = as_number(event.get(key))
-            if value is not None:
-                self.extra[label] = f"{label} {value:.3f}"
-        self._take_speed(event)
-        self.eta = as_number(event.get("eta_seconds"))
+    def _take_progress(self, event: Progress) -> None:
+        self._enter(event.stage or self.stage)
+        self.done, self.total = event.done, event.total
+        self.unit, self.eta = event.unit, event.eta_seconds
+        self._take_speed(event.tokens_per_second)
+        if event.cost is not None:
+            self.extra["cost"] = f"cost {money_text(event.cost)}"
+        if event.failed:
+            self.extra["failed"] = f"{event.failed:,} failed"
 
-    def _take_speed(self, event: Event) -> None:
-        speed = as_number(event.get("tokens_per_second"))
-        if speed is not None and math.isfinite(speed):
+    def _take_step(self, step: int | None, total: int | None, eta: float | None = None) -> None:
+        self._enter("train")
+        self.unit, self.eta = "steps", eta
+        self.total = total or self.total
+        self.done = self.done if step is None else step
+
+    def _take_loss(self, label: str, loss: float | None) -> None:
+        if loss is not None:
+            self.extra[label] = f"{label} {loss:.3f}"
+
+    def _take_speed(self, speed: float | None) -> None:
+        if speed is not None:
             self.extra["speed"] = f"{speed:,.0f} tokens/s"
 
     @property
@@ -91,11 +96,9 @@ class _Lane:
         if bar and fraction is not None:
             parts.append(bar)
         if fraction is not None:
-            parts.append(
-                f"{self.done:,.0f}/{self.total:,.0f} {self.unit} ({fraction:.0%})".replace(" (", "  (")
-            )
+            parts.append(f"{self.done:,}/{self.total:,} {self.unit} ({fraction:.0%})".replace(" (", "  ("))
         elif self.done is not None:
-            parts.append(f"{self.done:,.0f} {self.unit}")
+            parts.append(f"{self.done:,} {self.unit}")
         eta = self._remaining()
         if eta is not None:
             parts.append(f"{duration(eta)} left")
@@ -110,7 +113,7 @@ class _Lane:
         return " ".join(part for part in parts if part)
 
     def _remaining(self) -> float | None:
-        if self.eta is not None and math.isfinite(self.eta):
+        if self.eta is not None:
             return self.eta if self.eta > 0 else None
         fraction, spent = self.fraction, time.monotonic() - self.began
         if fraction is None or not 0.02 <= fraction < 1 or spent < 2:
@@ -118,7 +121,7 @@ class _Lane:
         return spent * (1 - fraction) / fraction
 
 
-class Progress:
+class ProgressLine:
     """An event sink that draws. Use it as a context manager, so that the line is gone afterwards."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -128,7 +131,7 @@ class Progress:
         self._drawn_at = 0.0
         self._drawn = False
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressLine:
         return self
 
     def __exit__(
@@ -142,7 +145,7 @@ class Progress:
         if lane is None:
             return
         if self._live:
-            self._redraw(final=event["event"] == "finished")
+            self._redraw(final=isinstance(event, Finished))
         elif lane.stage:
             self._print_plainly(lane)
 
@@ -159,11 +162,11 @@ class Progress:
 
     def _take(self, event: Event) -> _Lane | None:
         """The lane that an event belongs to; None for one that no lane shows."""
-        if event["event"] == "note":
-            self.say(str(event.get("message") or ""))
-        if event["event"] not in _DRAWN:
+        if isinstance(event, Note):
+            self.say(event.message)
+        if not isinstance(event, _DRAWN):
             return None
-        name = str(event.get("system") or "")
+        name = event.system
         lane = self._lanes.setdefault(name, _Lane(name))
         lane.take(event)
         return lane

@@ -8,7 +8,7 @@ from pathlib import Path
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.jobs import add_run_options, detach, progress_sink
 from qdl_engine.cli.parser import Group
-from qdl_engine.core.events import make_event
+from qdl_engine.core.events import Outcome
 
 _DESCRIPTION = """\
 Ask a judge for the levels of chains that have none, so that the recipe's RV and CD filter can choose among
@@ -41,7 +41,7 @@ def score(context: Context, given: Namespace) -> int:
         report = score_chains(
             lab, settings, source=source, output=output, everything=given.everything, on_event=sink
         )
-        sink(make_event("outcome", message=report.sentence()))
+        sink(Outcome(report.sentence()))
     relative = Path(report.output)
     relative = relative.relative_to(lab.root) if relative.is_relative_to(lab.root) else relative
     following = f"Next: qdl --lab {lab.word} config set system2.source={relative} system2.rv_min=..."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qdl_engine.cli import keeping
 from qdl_engine.cli.context import Context
 from qdl_engine.cli.parser import Group, Parser
-from qdl_engine.cli.progress import Progress
+from qdl_engine.cli.progress import ProgressLine
 from qdl_engine.core.errors import RunError
 from qdl_engine.core.words import duration, one_line
 
@@ -162,7 +162,7 @@ def follow(context: Context, run: Run) -> int:
     watch = RunWatch(run)
     context.tell(f"Run {run.id}: {run.log_file}")
     try:
-        with Progress() as progress:
+        with ProgressLine() as progress:
             progress.catch_up(watch.refresh()[-_PAST_EVENTS:])
             while not watch.run.final:
                 time.sleep(_POLL_SECONDS)

@@ -19,7 +19,7 @@ from qdl_engine.compare.comparison import (
     weights_written,
 )
 from qdl_engine.core.errors import DataError, LabError, ModelError, SettingsError
-from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.events import EventSink, Note, Progress, no_sink
 from qdl_engine.core.prompts import Mode
 from qdl_engine.models.checkpoint import Role
 from qdl_engine.models.load import LoadedModel, ModelLike, as_loaded, free_memory
@@ -175,7 +175,7 @@ class _Columns:
             ModelError: when it fails at every prompt.
         """
         if ready is None:
-            self.on_event(make_event("note", message=f"Loading {spec.name}: {spec.path}"))
+            self.on_event(Note(f"Loading {spec.name}: {spec.path}"))
             ready = load_model(spec, device=self.device)
         elif not isinstance(ready.speaker, LoadedModel):
             ready.speaker.load(self.on_event)
@@ -189,7 +189,7 @@ class _Columns:
             except ModelError as error:
                 failures.append(error)
                 compared.answers.append(Answer.failure(str(error)))
-                self.on_event(make_event("note", message=f"{spec.name}: {error.message}"))
+                self.on_event(Note(f"{spec.name}: {error.message}"))
             self._count()
         if len(failures) == len(self.comparison.prompts):
             raise failures[0]
@@ -197,7 +197,7 @@ class _Columns:
     def skip(self, name: str, why: LabError) -> None:
         self.comparison.models.pop(name, None)
         self.comparison.skipped[name] = str(why)
-        self.on_event(make_event("note", message=f"{name} is skipped: {why.message}"))
+        self.on_event(Note(f"{name} is skipped: {why.message}"))
 
     def _count(self) -> None:
         if self.file is not None:
@@ -205,5 +205,5 @@ class _Columns:
         self.done += 1
         models = self.total // len(self.comparison.prompts)
         unit = f"answers of {models} models" if models > 1 else "answers"
-        event = make_event("progress", stage="compare", done=self.done, total=self.total, unit=unit)
+        event = Progress(stage="compare", done=self.done, total=self.total, unit=unit)
         self.on_event(event)

@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 from qdl_engine.compare.ask import ModelSpec, ReadyModel, load_model
 from qdl_engine.compare.comparison import Answer
 from qdl_engine.core.errors import LabError
-from qdl_engine.core.events import dump_event, make_event
+from qdl_engine.core.events import json_line
 from qdl_engine.models.load import free_memory
 from qdl_engine.teachers.base import Decoding
 
@@ -164,7 +164,7 @@ def main() -> int:
     output, lock = private_stdout(), threading.Lock()
 
     def send(kind: str, **values: Any) -> None:
-        line = dump_event(make_event(kind, **values)).encode("utf-8", "replace") + b"\n"
+        line = json_line({"event": kind, **values}).encode("utf-8", "replace") + b"\n"
         with lock:
             try:
                 output.write(line)

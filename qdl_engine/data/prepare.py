@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from qdl_engine.core.errors import DataError
-from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.events import EventSink, Note, Progress, no_sink
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.core.prompts import Mode, format_completion, format_prompt
 from qdl_engine.core.systems import SYSTEM_NAMES
@@ -74,7 +74,7 @@ def prepare_system1_dataset(
     if recipe.label and labelled.exists():
         # It answers other rows now. Labelling writes it again; the cache keeps what the teacher answered.
         labelled.unlink()
-        on_event(make_event("note", message=f"Deleted {labelled.name}: its rows changed. Label again."))
+        on_event(Note(f"Deleted {labelled.name}: its rows changed. Label again."))
     return report
 
 
@@ -126,7 +126,7 @@ class _Preparation:
             source = open_source(self.lab, recipe.source, split=recipe.split, seed=recipe.seed)
             if source.streamed:
                 limit = "" if Path(source.name).is_dir() else " (gives up on the hub after half a minute)"
-                self.on_event(make_event("note", message=f"Opening {source.name}{limit}"))
+                self.on_event(Note(f"Opening {source.name}{limit}"))
             rows = source.read()
             first, with_columns = self._first_rows(rows)
             fields, schema = self._schema(source, first, with_columns)
@@ -204,7 +204,7 @@ class _Preparation:
             if self.tally.source_rows % 64 == 0 and time.monotonic() - sent > _SECONDS_BETWEEN_EVENTS:
                 sent = time.monotonic()
                 done = self.tally.source_rows
-                self.on_event(make_event("progress", stage="read", done=done, total=None, unit="rows"))
+                self.on_event(Progress(stage="read", done=done, unit="rows"))
             yield row
 
     def _filtered(self, rows: Iterable[SourceRow], schema: Schema) -> Iterator[FilteredRow]:
@@ -259,7 +259,7 @@ class _Preparation:
         return count
 
     def _measured(self, done: int, total: int) -> None:
-        self.on_event(make_event("progress", stage="measure", done=done, total=total, unit="rows"))
+        self.on_event(Progress(stage="measure", done=done, total=total, unit="rows"))
 
     def _no_data(self, source: Source) -> DataError:
         tally, example = self.tally, ""

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from qdl_engine.core.events import Event, append_event, dump_event, make_event
+from qdl_engine.core.events import Examined, append_event, to_json
 from qdl_engine.demo.world import Sample, Split, Style, exam, final_answer
 
 BATCH: Final = 64
@@ -78,9 +78,9 @@ def dump_papers(papers: Iterable[Paper]) -> str:
     return json.dumps([asdict(paper) for paper in papers])
 
 
-def marks_of(event: Event) -> Marks:
+def marks_of(event: Examined) -> Marks:
     """The marks in an `examined` event."""
-    return Marks(**event["marks"])
+    return Marks(**event.marks)
 
 
 def main() -> None:
@@ -88,11 +88,11 @@ def main() -> None:
     papers: list[dict[str, Any]] = json.loads(sys.argv[1])
     events_file = os.environ.get("QDL_EVENTS")
     for paper in papers:
-        event = make_event("examined", marks=asdict(sit(Paper(**paper))))
+        event = Examined(asdict(sit(Paper(**paper))))
         if events_file:
             append_event(Path(events_file), event)
         else:
-            print(dump_event(event), flush=True)
+            print(to_json(event), flush=True)
 
 
 if __name__ == "__main__":

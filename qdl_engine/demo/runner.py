@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import qdl_engine
 from qdl_engine.compare.comparison import read_prompts, save_comparison
 from qdl_engine.core.errors import LabError, RunError
-from qdl_engine.core.events import Event, EventSink, make_event, no_sink
+from qdl_engine.core.events import Event, EventSink, Examined, Note, no_sink
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.core.systems import System
 from qdl_engine.demo.exam import Marks, Paper, dump_papers, marks_of
@@ -149,7 +149,7 @@ class _Demo:
 
     def say(self, message: str) -> None:
         """A word to whoever watches."""
-        self._emit(make_event("note", message=message))
+        self._emit(Note(message))
 
     def _lane1(self) -> dict[str, Marks]:
         with self._stage("label"):
@@ -188,7 +188,7 @@ class _Demo:
         marks: dict[str, Marks] = {}
 
         def collect(event: Event) -> None:
-            if event["event"] == "examined":
+            if isinstance(event, Examined):
                 found = marks_of(event)
                 marks[found.name] = found
 
@@ -215,7 +215,7 @@ class _Demo:
 
         def sink(event: Event) -> None:
             extra(event)
-            self._emit({**event, "system": system, "run": run.id})
+            self._emit(replace(event, system=system))
 
         ended = wait_for(run, sink)
         if ended.state != "done":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdl_engine.core.errors import DataError
-from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.events import EventSink, Note, no_sink
 from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 from qdl_engine.core.prompts import Mode, split_completion
 from qdl_engine.core.words import is_unicode
@@ -86,7 +86,7 @@ def label_with_teacher(
             raise DataError("No answer of the teacher was kept", labels.nothing_kept_hint())
         write_json_atomic(target, labels.kept)
     if report.failed:
-        on_event(make_event("note", message=_failed_note(lab, report)))
+        on_event(Note(_failed_note(lab, report)))
     return report
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from qdl_engine.core.errors import DataError
-from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.events import EventSink, Note, no_sink
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.core.prompts import (
     HIGHEST_SCORE,
@@ -147,7 +147,7 @@ def score_chains(
     examples: list[str] = []
     replies = Replies()
     if missing:
-        on_event(make_event("note", message=f"{len(missing)} of {len(chains)} chains have no levels"))
+        on_event(Note(f"{len(missing)} of {len(chains)} chains have no levels"))
         asked = [
             (place, metric, _judge_question(chains[place], metric)) for place in missing for metric in METRICS
         ]

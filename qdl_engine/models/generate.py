@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from qdl_engine.core.errors import ModelError
-from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.events import EventSink, Note, Progress, no_sink
 
 if TYPE_CHECKING:
     from qdl_engine.models.load import LoadedModel
@@ -275,7 +275,7 @@ def generate_each(
             # Outside the handler: the exception's frames hold the tensors that are to be freed.
             batch_size = len(batch) // 2
             _free()
-            on_event(make_event("note", message=f"Out of GPU memory: going on with {batch_size} at a time"))
+            on_event(Note(f"Out of GPU memory: going on with {batch_size} at a time"))
     meter.finish()
 
 
@@ -359,14 +359,11 @@ class Meter:
         # A file of answers generates nothing.
         rate = tokens / elapsed if tokens else None
         self.on_event(
-            make_event(
-                "progress",
+            Progress(
                 stage="generate",
                 done=self.done,
                 total=self.total,
                 unit="prompts",
-                rate=rate,
-                rate_unit="tokens/s",
                 tokens_per_second=rate,
                 eta_seconds=eta,
             )

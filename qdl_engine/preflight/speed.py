@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any, Literal
 
 from qdl_engine.core.errors import LabError
-from qdl_engine.core.events import as_number
+from qdl_engine.core.events import Metrics, Started
 from qdl_engine.core.lab import Lab, read_json
 from qdl_engine.models.shape import ModelShape
 from qdl_engine.preflight.hardware import Hardware
@@ -236,9 +236,9 @@ def _rates(events_file: Path, hardware: Hardware) -> list[float]:
 
     rates: list[float] = []
     for event in EventTail(events_file).read():
-        if event["event"] == "started" and event.get("device") != hardware.name:
+        if isinstance(event, Started) and event.device != hardware.name:
             return []
-        rate = as_number(event.get("tokens_per_second")) if event["event"] == "metrics" else None
+        rate = event.tokens_per_second if isinstance(event, Metrics) else None
         if rate and rate > 0:
             rates.append(rate)
     return rates[1:]

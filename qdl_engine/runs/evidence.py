@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from qdl_engine.core.events import Event, parse_event
+from qdl_engine.core.events import Failed, Finished, Outcome, Stopped, from_json
 from qdl_engine.core.words import last_line, printable
 
 STOPPED_EXIT_CODE = 3
 """The built-in runtime's exit code after a checkpoint written on request."""
+
+Terminal = Finished | Stopped | Failed | Outcome
+"""The events that end a job."""
 
 _TAIL_BYTES = 256 * 1024
 # File systems stamp with a coarser clock than `time.time()`.
@@ -46,40 +49,35 @@ def decide(
         stop_requested: Whether somebody asked it to stop.
     """
     last = last_terminal_event(events_file, since=started)
-    kind = last["event"] if last else None
-    if exit_code == STOPPED_EXIT_CODE or (kind == "stopped" and exit_code != 0):
-        step = last.get("step") if last else None
-        where = (
-            f" at step {step}, with a checkpoint to go on from" if step and last and last.get("path") else ""
-        )
+    if exit_code == STOPPED_EXIT_CODE or (isinstance(last, Stopped) and exit_code != 0):
+        where = ""
+        if isinstance(last, Stopped) and last.step and last.path:
+            where = f" at step {last.step}, with a checkpoint to resume from"
         return Verdict("stopped", f"Stopped on request{where}.")
-    ended_well = exit_code == 0 or (exit_code is None and kind in ("finished", "outcome"))
+    ended_well = exit_code == 0 or (exit_code is None and isinstance(last, Finished | Outcome))
     if ended_well:
         problem = "" if output_dir is None else checkpoint_problem(output_dir, since=started)
         if not problem:
             return Verdict("done", _said_at_the_end(last))
         if not stop_requested:
-            hint = f"What it said is in {log_file}"
-            return Verdict(
-                "failed", f"It ended without an error, but there is no new checkpoint: {problem}", hint
-            )
+            message = f"It ended without an error, but there is no new checkpoint: {problem}"
+            return Verdict("failed", message, f"Its output is in {log_file}")
     if stop_requested:
         return Verdict("stopped", "Stopped on request.")
-    if last and kind == "failed":
-        message = printable(str(last.get("message") or "It failed without saying why."))
-        return Verdict("failed", message, printable(str(last.get("hint") or f"Its output is in {log_file}")))
+    if isinstance(last, Failed):
+        message = printable(last.message or "It failed without an error message.")
+        return Verdict("failed", message, printable(last.hint or f"Its output is in {log_file}"))
     if exit_code is None:
-        return Verdict("lost", "Its process is gone and left no result.", f"Its last words are in {log_file}")
+        return Verdict("lost", "Its process is gone and left no result.", f"Its last output is in {log_file}")
     return _from_exit_code(exit_code, log_file)
 
 
-def _said_at_the_end(last: Event | None) -> str:
-    if last and last["event"] == "outcome":
-        return printable(str(last.get("message") or ""))
-    found = last.get("warnings") if last and last["event"] == "finished" else None
-    if not isinstance(found, list) or not found:
-        return ""
-    return printable(f"Done, with warnings: {'; '.join(map(str, found))}")
+def _said_at_the_end(last: Terminal | None) -> str:
+    if isinstance(last, Outcome):
+        return printable(last.message)
+    if isinstance(last, Finished) and last.warnings:
+        return printable(f"Done, with warnings: {'; '.join(last.warnings)}")
+    return ""
 
 
 def _from_exit_code(exit_code: int, log_file: Path) -> Verdict:
@@ -95,8 +93,8 @@ def _from_exit_code(exit_code: int, log_file: Path) -> Verdict:
     return Verdict("failed", f"It ended with exit code {exit_code}" + (f": {words}" if words else "."), hint)
 
 
-def last_terminal_event(events_file: Path, *, since: float) -> Event | None:
-    """The last `finished`, `stopped`, `failed` or `outcome` of this attempt, read from the file's end."""
+def last_terminal_event(events_file: Path, *, since: float) -> Terminal | None:
+    """The last event of this attempt that says how it ended, read from the file's end."""
     try:
         with open(events_file, "rb") as handle:
             size = handle.seek(0, 2)
@@ -105,10 +103,9 @@ def last_terminal_event(events_file: Path, *, since: float) -> Event | None:
     except FileNotFoundError:
         return None
     for line in reversed(lines):
-        event = parse_event(line) if line else None
-        if event and event["event"] in ("finished", "stopped", "failed", "outcome"):
-            moment = event.get("time")
-            return event if isinstance(moment, int | float) and moment >= since - _CLOCK_SLACK else None
+        event = from_json(line) if line else None
+        if isinstance(event, Terminal):
+            return event if event.time >= since - _CLOCK_SLACK else None
     return None
 
 

@@ -15,7 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from qdl_engine.core.errors import RunError
-from qdl_engine.core.events import Event, as_number, parse_event
+from qdl_engine.core.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Machine,
+    Metrics,
+    Note,
+    Progress,
+    Started,
+    Stopped,
+    from_json,
+)
 from qdl_engine.core.lab import write_json_atomic, write_text_atomic
 from qdl_engine.runs.store import Run, refresh_run
 
@@ -54,13 +67,13 @@ class EventTail:
 
     def read(self) -> list[Event]:
         """New events, in their order; a broken line is skipped."""
-        events = (parse_event(line) for line in self._tail.read().split(b"\n") if line)
+        events = (from_json(line) for line in self._tail.read().split(b"\n") if line)
         return [event for event in events if event is not None]
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """Where a run stands. None is what it has not said (yet)."""
+    """Where a run stands. None is what it has not reported (yet)."""
 
     stage: str = ""
     step: int | None = None
@@ -72,51 +85,44 @@ class RunSummary:
     eta_seconds: float | None = None
     learning_rate: float | None = None
     grad_norm: float | None = None
-    gpu_memory: float | None = None
-    """Bytes in use on the GPU: the most since the report before."""
+    gpu_memory_bytes: int | None = None
+    """In use on the GPU: the peak since the report before."""
     gpu_use: float | None = None
     """Share of the time in which the GPU computed, 0 to 1."""
-    memory: float | None = None
-    """Bytes of main memory that the run holds, on a CPU."""
+    memory_bytes: int | None = None
+    """Main memory that the run holds, on a CPU."""
     progress: float | None = None
     """0 to 1 within the stage."""
     done: int | None = None
     total: int | None = None
     unit: str = ""
     cost: float | None = None
-    """Money that asking the teacher has taken."""
+    """Money spent on the teacher."""
     failed: int | None = None
-    """Prompts that got no answer."""
+    """Prompts without an answer."""
     device: str = ""
     note: str = ""
-    """The last thing it found worth saying."""
+    """Its last note or error."""
 
     def to_dict(self) -> dict[str, object]:
         return dict(vars(self))
 
 
-_METRICS = {
-    "epoch": "epoch",
-    "loss": "loss",
-    "held_out_loss": "held_out_loss",
-    "tokens_per_second": "tokens_per_second",
-    "eta_seconds": "eta_seconds",
-    "learning_rate": "learning_rate",
-    "grad_norm": "grad_norm",
-    "gpu_memory_bytes": "gpu_memory",
-    "memory_bytes": "memory",
-}
+_METRICS = (
+    "epoch", "loss", "held_out_loss", "tokens_per_second", "eta_seconds", "learning_rate", "grad_norm",
+    "gpu_memory_bytes", "memory_bytes",
+)  # fmt: skip
 SERIES = (
     "loss", "held_out_loss", "learning_rate", "grad_norm", "tokens_per_second",
-    "gpu_memory", "memory", "gpu_use",
+    "gpu_memory_bytes", "memory_bytes", "gpu_use",
 )  # fmt: skip
-"""What a run tells again and again, by the names that `RunSummary` has for it."""
+"""What a run reports again and again, by the names of the events and of `RunSummary`."""
 
 Points = list[tuple[int, float]]
 
 
 class RunWatch:
-    """A run under observation: `refresh` reads only what is new, so ask it as often as you like.
+    """A run under observation: `refresh` reads only what is new, so call it as often as you like.
 
     Args:
         run: The run.
@@ -144,15 +150,21 @@ class RunWatch:
         return events
 
     def _take(self, event: Event) -> None:
-        kind = event["event"]
-        if kind == "progress":
-            self._take_progress(event)
-        elif kind in ("started", "metrics", "evaluated", "checkpoint", "stopped", "finished"):
-            self._take_training(event, kind)
-        elif kind == "machine":
-            self._take_machine(event)
-        elif kind in ("note", "failed"):
-            self.summary = replace(self.summary, note=str(event.get("message") or ""))
+        match event:
+            case Progress():
+                self._take_progress(event)
+            case Started():
+                self._take_start(event)
+            case Metrics() | Evaluated():
+                self._take_metrics(event)
+            case CheckpointSaved() | Stopped():
+                self._reach(event.step)
+            case Finished():
+                self._reach(self.summary.total_steps, eta_seconds=0.0)
+            case Machine():
+                self._take_machine(event)
+            case Note() | Failed():
+                self.summary = replace(self.summary, note=event.message)
 
     @property
     def losses(self) -> Points:
@@ -164,92 +176,87 @@ class RunWatch:
         """The held-out loss by step."""
         return self.series["held_out_loss"]
 
-    def _take_progress(self, event: Event) -> None:
-        done, total = _whole(event.get("done")), _whole(event.get("total"))
-        said = {
-            "tokens_per_second": as_number(event.get("tokens_per_second")),
-            "cost": as_number(event.get("cost")),
-            "failed": _whole(event.get("failed")),
-        }
-        # What this stage does not tell stays as the stage before told it.
-        values = {name: value for name, value in said.items() if value is not None}
+    def _take_progress(self, event: Progress) -> None:
+        done, total = event.done, event.total
         self.summary = replace(
             self.summary,
-            stage=str(event.get("stage") or self.summary.stage),
+            stage=event.stage or self.summary.stage,
             done=done,
             total=total,
-            unit=str(event.get("unit") or ""),
+            unit=event.unit,
             progress=min(1.0, done / total) if done is not None and total else None,
-            eta_seconds=as_number(event.get("eta_seconds")),
-            **values,  # type: ignore[arg-type]
+            eta_seconds=event.eta_seconds,
+            # A figure that this stage does not report stays as the stage before reported it.
+            **_known(event, "tokens_per_second", "cost", "failed"),
         )
 
-    def _take_training(self, event: Event, kind: str) -> None:
-        values: dict[str, object] = {
-            name: number
-            for key, name in _METRICS.items()
-            if (number := as_number(event.get(key))) is not None
-        }
-        if kind == "started":
-            # Those of the labelling before it say nothing of the training.
-            self.summary = replace(self.summary, tokens_per_second=None, eta_seconds=None)
-        self._measures_memory |= "gpu_memory" in values or "memory" in values
-        step, total = _whole(event.get("step")), _whole(event.get("total_steps"))
-        has_place = step is not None
-        if step is None and kind == "started":
-            step = 0
-        total = total if total is not None else self.summary.total_steps
-        step = step if step is not None else self.summary.step
-        if event.get("device"):
-            values["device"] = str(event["device"])
-        if kind == "finished":
-            step = total if total is not None else step
-            values["eta_seconds"] = 0.0
-        progress = min(1.0, step / total) if step is not None and total else self.summary.progress
+    def _take_start(self, event: Started) -> None:
+        device = event.device or self.summary.device
+        # The speed and the time left of the labelling before say nothing about the training.
+        self.summary = replace(
+            self.summary,
+            total_steps=_first(event.total_steps, self.summary.total_steps),
+            tokens_per_second=None,
+            eta_seconds=None,
+            device=device,
+        )
+        self._reach(event.step or 0)
+
+    def _take_metrics(self, event: Metrics | Evaluated) -> None:
+        values = _known(event, *_METRICS)
+        self._measures_memory |= "gpu_memory_bytes" in values or "memory_bytes" in values
+        if isinstance(event, Metrics) and event.total_steps is not None:
+            self.summary = replace(self.summary, total_steps=event.total_steps)
+        self._reach(event.step, **values)
+        if event.step is not None:
+            self._keep(event.step, values)
+
+    def _reach(self, step: int | None, **values: Any) -> None:
+        """The training is at `step`; None leaves it where it was."""
+        step, total = _first(step, self.summary.step), self.summary.total_steps
         self.summary = replace(
             self.summary,
             stage="train",
             step=step,
-            total_steps=total,
-            progress=progress,
+            progress=min(1.0, step / total) if step is not None and total else self.summary.progress,
             done=step,
             total=total,
             unit="steps",
-            **values,  # type: ignore[arg-type]
+            **values,
         )
-        if has_place and kind in ("metrics", "evaluated"):
-            self._keep(step, values)
 
-    def _take_machine(self, event: Event) -> None:
-        """A sample of the GPUs. They are others' business while the run trains on a CPU."""
+    def _take_machine(self, event: Machine) -> None:
+        """A sample of the GPUs, which other programs use while the run trains on a CPU."""
         if self.summary.device.casefold() == "cpu":
             return
-        told = {"gpu_use": as_number(event.get("gpu_use"))}
-        if not self._measures_memory:
-            # Of all programs on the GPU; what the run itself measured would be its own.
-            told["gpu_memory"] = as_number(event.get("gpu_memory_bytes"))
-        values = {name: value for name, value in told.items() if value is not None}
-        self.summary = replace(self.summary, **values)  # type: ignore[arg-type]
+        # `gpu_memory_bytes` is of all programs on the GPU; the run's own figure is better.
+        names = ("gpu_use",) if self._measures_memory else ("gpu_use", "gpu_memory_bytes")
+        values = _known(event, *names)
+        self.summary = replace(self.summary, **values)
         self._keep(self.summary.step, values)
 
-    def _keep(self, step: int | None, values: Mapping[str, object]) -> None:
+    def _keep(self, step: int | None, values: Mapping[str, float]) -> None:
         if step is None or not self._history:
             return
         for name in self.series.keys() & values.keys():
-            _append(self.series[name], step, as_number(values[name]))
+            _append(self.series[name], step, values[name])
 
 
-def _append(series: Points, step: int, value: float | None) -> None:
-    """Add a point; a step that goes back is a resume, and what came after it there is void."""
+def _known(event: Event, *names: str) -> dict[str, Any]:
+    """The figures that the event has, by their names."""
+    values = {name: getattr(event, name, None) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _first(value: int | None, otherwise: int | None) -> int | None:
+    return otherwise if value is None else value
+
+
+def _append(series: Points, step: int, value: float) -> None:
+    """Add a point; a step that goes back is a resume, which replaces what came after it."""
     while series and series[-1][0] >= step:
         series.pop()
-    if value is not None:
-        series.append((step, value))
-
-
-def _whole(value: object) -> int | None:
-    number = as_number(value)
-    return int(number) if number is not None and number == number and abs(number) != float("inf") else None
+    series.append((step, value))
 
 
 def summarise(run: Run) -> RunSummary:
@@ -284,17 +291,15 @@ def metrics_rows(run: Run) -> list[Row]:
 
 
 def _take(rows: list[Row], event: Event) -> None:
-    if event["event"] == "machine" and rows:
-        rows[-1]["gpu_use"] = as_number(event.get("gpu_use"))
-    step = as_number(event.get("step"))
-    if event["event"] not in ("metrics", "evaluated") or step is None:
+    if isinstance(event, Machine) and rows:
+        rows[-1]["gpu_use"] = event.gpu_use
+    if not isinstance(event, Metrics | Evaluated) or event.step is None:
         return
-    while rows and (rows[-1]["step"] or 0) > step:
+    while rows and (rows[-1]["step"] or 0) > event.step:
         rows.pop()
-    if not rows or rows[-1]["step"] != step:
-        rows.append(dict.fromkeys(COLUMNS) | {"step": int(step)})
-    told = {key: value for key in COLUMNS[1:] if (value := as_number(event.get(key))) is not None}
-    rows[-1].update(told)
+    if not rows or rows[-1]["step"] != event.step:
+        rows.append(dict.fromkeys(COLUMNS))
+    rows[-1].update(_known(event, *COLUMNS))
 
 
 def to_csv(rows: Sequence[Row]) -> str:

@@ -19,10 +19,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from qdl_engine.core.errors import LabError
-from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.events import Machine, append_event
 from qdl_engine.core.gpus import Gpu, ask, read_gpus, visible
 from qdl_engine.core.lab import read_json
 from qdl_engine.models.checkpoint import sign
@@ -58,18 +57,17 @@ def watch_gpus(
         append_event(events_file, event)
 
 
-def machine_event(directory: Path, leader: int, environment: Mapping[str, str]) -> dict[str, Any] | None:
+def machine_event(directory: Path, leader: int, environment: Mapping[str, str]) -> Machine | None:
     """The state of the GPUs that the run uses; None when none can be asked."""
     gpus = _of_run(visible(read_gpus(), environment), directory, leader)
     uses = [gpu.use for gpu in gpus if gpu.use is not None]
     memory = [gpu.memory_used for gpu in gpus if gpu.memory_used is not None]
     if not gpus:
         return None
-    return make_event(
-        "machine",
+    return Machine(
         gpu_use=sum(uses) / len(uses) if uses else None,
         gpu_memory_bytes=sum(memory) if memory else None,
-        gpus=[asdict(gpu) for gpu in gpus],
+        gpus=tuple(asdict(gpu) for gpu in gpus),
     )
 
 

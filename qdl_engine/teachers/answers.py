@@ -11,12 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from qdl_engine.core.errors import DataError, ModelError
-from qdl_engine.core.events import Event, EventSink, make_event
+from qdl_engine.core.events import Event, EventSink, Note, Progress
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.prompts import split_completion
 from qdl_engine.core.words import is_unicode
@@ -152,11 +152,9 @@ class AnswerPass:
         for answer in self.answers.values():
             self.teacher.budget.spend(answer.prompt_tokens, answer.tokens)
         if self.reused:
-            self.on_event(
-                make_event("note", message=f"{self.reused} of {len(keys)} answers are stored already")
-            )
+            self.on_event(Note(f"{self.reused} of {len(keys)} answers are stored already"))
         # At once, because the first answer may take a minute.
-        self._progress(make_event("progress", done=0), len(keys))
+        self._progress(Progress(done=0), len(keys))
         missing = [question for question in keys if question not in self.answers]
         if missing:
             self._ask(missing, keys)
@@ -186,18 +184,17 @@ class AnswerPass:
 
     def _progress(self, event: Event, total: int) -> None:
         """Progress over all questions, the reused ones included, with the cost so far."""
-        if event["event"] == "progress":
-            event = event | {
-                "stage": self.stage,
-                "done": event["done"] + self.reused,
-                "total": total,
-                "unit": "prompts",
-            }
+        if isinstance(event, Progress):
             budget = self.teacher.budget
-            if budget.prices:
-                event["cost"] = budget.cost
-            if self.failures:
-                event["failed"] = len(self.failures)
+            event = replace(
+                event,
+                stage=self.stage,
+                done=(event.done or 0) + self.reused,
+                total=total,
+                unit="prompts",
+                cost=budget.cost if budget.prices else None,
+                failed=len(self.failures) or None,
+            )
         self.on_event(event)
 
     def _stop_if_faulty(self) -> None:

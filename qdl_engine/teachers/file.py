@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from qdl_engine.core.errors import DataError
-from qdl_engine.core.events import EventSink, make_event
+from qdl_engine.core.events import EventSink, Note
 from qdl_engine.data.schemas import Chain, Drop, chains_of, check_mapping, choose_schema
 from qdl_engine.data.sources import check_regular, read_file
 from qdl_engine.models.generate import Meter, Reason, Stopped, StreamChunk
@@ -103,7 +103,7 @@ class FileTeacher:
     ) -> Generator[tuple[int, Result], None, None]:
         answers = self._answers
         for note in self._notes:
-            on_event(make_event("note", message=note))
+            on_event(Note(note))
         meter = Meter(len(questions), on_event)
         for index, question in enumerate(questions):
             known = answers.get(question.instruction.strip())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
-from qdl_engine.core.events import EventSink, make_event
+from qdl_engine.core.events import EventSink, Note, no_sink
 from qdl_engine.models.checkpoint import fingerprint
 from qdl_engine.teachers.base import Decoding, Logits, Question, Result, TeacherAnswer, answer_key
 from qdl_engine.teachers.budget import Budget
@@ -58,7 +58,7 @@ class HfTeacher:
         from qdl_engine.models.load import load_teacher
 
         if self._loaded is None:
-            on_event(make_event("note", message=f"Loading the teacher {self.name}"))
+            on_event(Note(f"Loading the teacher {self.name}"))
             self._loaded = load_teacher(self.name, quantization=self.quantization)
         return self._loaded
 
@@ -78,7 +78,6 @@ class HfTeacher:
             yield index, TeacherAnswer(answer.text, answer.tokens, answer.reason, seconds=answer.seconds)
 
     def stream(self, question: Question, decoding: Decoding) -> Generator[StreamChunk, None, None]:
-        from qdl_engine.core.events import no_sink
         from qdl_engine.models.load import stream
 
         yield from stream(

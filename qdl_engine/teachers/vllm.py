@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from qdl_engine.core.errors import ModelError
-from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.events import EventSink, Note, no_sink
 from qdl_engine.core.prompts import END_OF_TURN
 from qdl_engine.models.checkpoint import fingerprint
 from qdl_engine.models.generate import Meter, Reason, Stopped, StreamChunk
@@ -70,7 +70,7 @@ class VllmTeacher:
             from vllm import LLM
         except ImportError as missing:
             raise ModelError(f"vLLM is not installed: {missing}", INSTALL) from missing
-        on_event(make_event("note", message=f"Loading the teacher {self.name} with vLLM"))
+        on_event(Note(f"Loading the teacher {self.name} with vLLM"))
         try:
             # "vllm": no sampling default of the checkpoint leaks into greedy decoding.
             self._llm = LLM(

@@ -12,10 +12,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from qdl_engine.config.easydistill import read_config
 from qdl_engine.core.errors import LabError, from_system
-from qdl_engine.core.events import Event, EventSink, append_event, make_event, no_sink
+from qdl_engine.core.events import Event, EventSink, Failed, Note, Progress, append_event, no_sink
 from qdl_engine.core.stop import StopRequest
 
 FAILED = 1
@@ -69,13 +70,13 @@ def train(config_path: Path, *, resume: bool = False, sink: EventSink = no_sink)
 def _train(config_path: Path, resume: bool, sink: EventSink, stop: StopRequest) -> int:
     config = read_config(config_path)
     if os.environ.get("RANK", "0") == "0":
-        sink(make_event("progress", stage="load", done=0, total=None, unit="rows"))
+        sink(Progress(stage="load", done=0, unit="rows"))
     # Only now the model libraries: a config that is refused must not cost their ten seconds.
     from qdl_engine.trainer.device import find_device, is_out_of_memory, keep_one_gpu, out_of_memory_cure
 
     note = keep_one_gpu(os.environ)
     if note:
-        sink(make_event("note", message=note))
+        sink(Note(note))
     from qdl_engine.trainer.session import run_session
 
     try:
@@ -89,9 +90,9 @@ def _train(config_path: Path, resume: bool, sink: EventSink, stop: StopRequest) 
         return _fail(sink, f"Out of {place} on {device.name}", hint, FAILED, settings=settings)
 
 
-def _fail(sink: EventSink, message: str, hint: str, exit_code: int, **more: object) -> int:
+def _fail(sink: EventSink, message: str, hint: str, exit_code: int, **more: Any) -> int:
     if os.environ.get("RANK", "0") == "0":
-        sink(make_event("failed", message=message, hint=hint, **more))
+        sink(Failed(message, hint, **more))
     print(f"{message}\n{hint}".rstrip(), file=sys.stderr, flush=True)
     return exit_code
 

@@ -18,7 +18,7 @@ from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTTrainer
 
-from qdl_engine.core.events import EventSink, make_event
+from qdl_engine.core.events import CheckpointSaved, Evaluated, EventSink, Metrics, Note, Started
 from qdl_engine.core.stop import StopRequest
 from qdl_engine.trainer.checkpoint import writing_to
 from qdl_engine.trainer.rows import IGNORED, EpochSampler, UpstreamSampler
@@ -47,14 +47,12 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
         self._began = self._reported = time.monotonic()
         self._first_step = state.global_step
         if state.is_world_process_zero:
-            self.sink(
-                make_event("started", total_steps=state.max_steps, step=state.global_step, **self.started)
-            )
+            self.sink(Started(total_steps=state.max_steps, step=state.global_step, **self.started))
             rows, device, precision = (self.started[key] for key in ("rows", "device", "precision"))
             print(f"{rows:,} rows, {state.max_steps:,} steps, on {device} in {precision}", flush=True)
             warning = few_steps(state.max_steps)
             if warning:
-                self.sink(make_event("note", message=warning))
+                self.sink(Note(warning))
                 print(warning, flush=True)
 
     def on_step_end(
@@ -86,7 +84,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
         metrics = self._metrics(args, state, logs)
         self.last_metrics = metrics
         if state.is_world_process_zero:
-            self.sink(make_event("metrics", **metrics))
+            self.sink(Metrics(**metrics))
             print(_as_line(metrics), flush=True)
 
     def _metrics(
@@ -121,7 +119,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self.held_out = (state.global_step, float((metrics or {})["eval_loss"]))
         if state.is_world_process_zero:
-            self.sink(make_event("evaluated", step=self.held_out[0], held_out_loss=self.held_out[1]))
+            self.sink(Evaluated(step=self.held_out[0], held_out_loss=self.held_out[1]))
             print(f"step {self.held_out[0]:,}  held-out loss {self.held_out[1]:.4f}", flush=True)
 
     def on_save(
@@ -129,7 +127,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         if state.is_world_process_zero:
             path = f"{args.output_dir}/checkpoint-{state.global_step}"
-            self.sink(make_event("checkpoint", step=state.global_step, path=path))
+            self.sink(CheckpointSaved(step=state.global_step, path=path))
 
 
 def _peak_gpu_memory(device: torch.device) -> int:

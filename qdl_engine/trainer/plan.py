@@ -12,7 +12,7 @@ from trl import SFTConfig
 
 from qdl_engine.config.easydistill import TrainConfig
 from qdl_engine.core.errors import DataError, SettingsError
-from qdl_engine.core.events import EventSink, make_event
+from qdl_engine.core.events import EventSink, Note
 from qdl_engine.data.sources import read_file
 from qdl_engine.models.outputs import check_checkpoint_place
 from qdl_engine.trainer.arguments import Translation, check_schedule, translate
@@ -86,7 +86,7 @@ def make_plan(config: TrainConfig, sink: EventSink) -> Plan:
             "dataset.template asks in other words in training than in use; this trains on those of use."
         )
     for text in filter(None, notes):
-        sink(make_event("note", message=text))
+        sink(Note(text))
         print(text, flush=True)
     return Plan(
         config, translation, device, precision, checkpoints_of(config), trained, held_out, counts, tokenizer

@@ -23,7 +23,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from qdl_engine.config.easydistill import TrainConfig
 from qdl_engine.core.errors import RunError, SettingsError
-from qdl_engine.core.events import EventSink, make_event
+from qdl_engine.core.events import Event, EventSink, Finished, Note, Progress, Stopped
 from qdl_engine.core.lab import read_json, write_json_atomic
 from qdl_engine.core.stop import StopRequest
 from qdl_engine.trainer.checkpoint import (
@@ -76,7 +76,7 @@ def run_session(config: TrainConfig, *, resume: bool, sink: EventSink, stop: Sto
     if plan.held_out and (progress.held_out is None or progress.held_out[0] != step):
         trainer.evaluate()
     metrics = _final_metrics(progress, step, began)
-    notify(make_event("progress", stage="save", done=step, total=step, unit="steps"))
+    notify(Progress(stage="save", done=step, total=step, unit="steps"))
     if main:
         model = trainer.accelerator.unwrap_model(trainer.model)
         publish(
@@ -86,13 +86,13 @@ def run_session(config: TrainConfig, *, resume: bool, sink: EventSink, stop: Sto
         clear_checkpoints(plan.checkpoints)
     trainer.accelerator.wait_for_everyone()
     seconds = time.monotonic() - began
-    notify(make_event("finished", path=str(config.output_dir), seconds=seconds, metrics=metrics))
+    notify(Finished(path=str(config.output_dir), seconds=seconds, metrics=metrics))
     if main:
         print(f"Student written to {config.output_dir} after {seconds:,.0f} s", flush=True)
     return DONE
 
 
-def _no_events(event: dict[str, Any]) -> None:
+def _no_events(event: Event) -> None:
     """Only the main process writes."""
 
 
@@ -150,7 +150,7 @@ def _prepare_checkpoints(plan: Plan, resume: bool, main: bool, sink: EventSink) 
         return checkpoint
     if main:
         if resume:
-            sink(make_event("note", message="There is no checkpoint to resume from; training begins anew."))
+            sink(Note("There is no checkpoint to resume from; training begins anew."))
         clear_checkpoints(plan.checkpoints)
         write_json_atomic(session, {"fingerprint": plan.fingerprint})
     return None
@@ -172,7 +172,7 @@ def _started(plan: Plan, student: Student) -> dict[str, Any]:
 
 
 def _stopped(sink: EventSink, step: int, path: Path | None) -> int:
-    sink(make_event("stopped", step=step, path=None if path is None else str(path)))
+    sink(Stopped(step=step, path=None if path is None else str(path)))
     print(f"Stopped at step {step:,}", flush=True)
     return STOPPED
 

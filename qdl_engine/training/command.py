@@ -14,7 +14,7 @@ from typing import Any
 
 from qdl_engine.config.easydistill import TrainConfig, check_config, new_config_id, read_config
 from qdl_engine.core.errors import RunError, SettingsError
-from qdl_engine.core.events import Event, EventSink, no_sink
+from qdl_engine.core.events import Event, EventSink, Finished, no_sink
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.core.systems import System
 from qdl_engine.models.checkpoint import check_place
@@ -216,8 +216,8 @@ def run_easy_distill(
     final: dict[str, Any] = {}
 
     def watch(event: Event) -> None:
-        if event["event"] == "finished":
-            final.update(event.get("metrics") or {})
+        if isinstance(event, Finished):
+            final.update(event.metrics)
         on_event(event)
 
     run = wait_for(run, watch)

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from qdl_engine.core.errors import DataError, RunError
-from qdl_engine.core.events import EventSink, make_event, no_sink
+from qdl_engine.core.events import EventSink, Progress, no_sink
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.core.words import is_unicode, one_line, printable, two_columns
 from qdl_engine.data.files import whole_file
@@ -417,7 +417,7 @@ class _Calls:
 
     def _tell(self, done: int) -> None:
         self.told, total = done, len(self.questions)
-        self.on_event(make_event("progress", stage=self.request.job, done=done, total=total, unit="rows"))
+        self.on_event(Progress(stage=self.request.job, done=done, total=total, unit="rows"))
 
 
 def _mask_files(folder: Path, key: Secret) -> None:

@@ -44,9 +44,9 @@ PANELS = (
     Panel("rate", "learning rate", (("learning_rate", ""),)),
     Panel("grad", "gradient norm", (("grad_norm", ""),)),
     Panel("speed", "tokens/s", (("tokens_per_second", ""),)),
-    Panel("gpu-memory", "GPU memory, GB", (("gpu_memory", ""),), 1e-9),
+    Panel("gpu-memory", "GPU memory, GB", (("gpu_memory_bytes", ""),), 1e-9),
     Panel("gpu-use", "GPU use, %", (("gpu_use", ""),), 100.0),
-    Panel("memory", "memory, GB", (("memory", ""),), 1e-9),
+    Panel("memory", "memory, GB", (("memory_bytes", ""),), 1e-9),
 )
 
 

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qdl_engine.core.events import as_number
+from qdl_engine.core.events import Evaluated
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.systems import SYSTEM_NAMES
 from qdl_engine.lab_state.stages import running_text
@@ -124,10 +124,8 @@ class RunsFeed:
             watch = self._watches[key] = RunWatch(run, history=False)
         if run.active or self._settled.get(key) != run:
             for event in watch.read_events():
-                step = as_number(event.get("step"))
-                told = as_number(event.get("held_out_loss")) is not None
-                if told and step is not None and math.isfinite(step):
-                    self._held_out_at[key] = int(step)
+                if isinstance(event, Evaluated) and event.step is not None:
+                    self._held_out_at[key] = event.step
             self._settled[key] = run
         return watch.summary
 

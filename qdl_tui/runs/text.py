@@ -50,12 +50,12 @@ def figures(run: Run, summary: RunSummary, held_out_at: int | None = None) -> li
         parts.append((f"lr {number_text(summary.learning_rate)}",) * 2)
     if summary.grad_norm is not None:
         parts.append((f"grad {number_text(summary.grad_norm)}",) * 2)
-    if summary.gpu_memory is not None:
-        parts.append((f"GPU {size_text(int(summary.gpu_memory))}",) * 2)
+    if summary.gpu_memory_bytes is not None:
+        parts.append((f"GPU {size_text(summary.gpu_memory_bytes)}",) * 2)
     if summary.gpu_use is not None:
         parts.append((f"GPU use {summary.gpu_use:.0%}", f"use {summary.gpu_use:.0%}"))
-    if summary.memory is not None:
-        size = size_text(int(summary.memory))
+    if summary.memory_bytes is not None:
+        size = size_text(summary.memory_bytes)
         parts.append((f"memory {size} with libraries", f"mem {size} with libs"))
     return [part for part in parts if part[0]]
 

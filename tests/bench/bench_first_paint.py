@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.events import Metrics, append_event
 from qdl_engine.core.lab import Lab
 from qdl_engine.runs.store import create_run, save_run
 from tests.e2e.terminal import Terminal, app_command
@@ -74,7 +74,7 @@ def lab_with_runs(root: Path) -> Lab:
     for _ in range(RUNS):
         run = create_run(lab, "train", system="system1", argv=["true"])
         for step in range(100):
-            append_event(run.events_file, make_event("metrics", step=step, total_steps=100, loss=1.0))
+            append_event(run.events_file, Metrics(step=step, total_steps=100, loss=1.0))
         save_run(replace(run, state="done", started=1.0, ended=2.0))
     return lab
 

@@ -115,7 +115,7 @@ def train_and_measure(config: Path, events: Path) -> dict[str, Any]:
 
     import qdl_engine.trainer.checkpoint
     import qdl_engine.trainer.session  # noqa: F401
-    from qdl_engine.core.events import Event, append_event
+    from qdl_engine.core.events import Event, Metrics, append_event
     from qdl_engine.trainer.__main__ import train
 
     base = _status("VmRSS")
@@ -124,8 +124,8 @@ def train_and_measure(config: Path, events: Path) -> dict[str, Any]:
 
     def sink(event: Event) -> None:
         append_event(events, event)
-        if event["event"] == "metrics":
-            times.append((time.process_time(), event["step"]))
+        if isinstance(event, Metrics):
+            times.append((time.process_time(), event.step))
 
     if train(config, sink=sink):
         raise SystemExit("the training failed")
@@ -155,9 +155,10 @@ def measure(config: Path, events: Path) -> dict[str, Any]:
 
 def told_rate(events: Path) -> float:
     """Tokens a second as the run itself told them, without the first report."""
+    from qdl_engine.core.events import Metrics
     from qdl_engine.runs.reader import EventTail
 
-    told = [event["tokens_per_second"] for event in EventTail(events).read() if event["event"] == "metrics"]
+    told = [event.tokens_per_second for event in EventTail(events).read() if isinstance(event, Metrics)]
     return median(told[1:])
 
 

@@ -88,7 +88,7 @@ def train_built_in(student: str, rows_file: str) -> dict[str, float]:
     times: dict[str, float] = {}
 
     def sink(event: Event) -> None:
-        times[event["event"]] = time.process_time()
+        times[event.kind] = time.process_time()
 
     if train(config, sink=sink):
         raise SystemExit("the training failed")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.events import Metrics, append_event
 from qdl_engine.core.lab import Lab
 from qdl_engine.runs.process import identity_of
 from qdl_engine.runs.store import Run, create_run, save_run
@@ -35,7 +35,7 @@ def report(run: Run, stop: threading.Event) -> None:
         step += 1
         append_event(
             run.events_file,
-            make_event("metrics", step=step, total_steps=1000, loss=3.0 / step, eta_seconds=1000.0 - step),
+            Metrics(step=step, total_steps=1000, loss=3.0 / step, eta_seconds=1000.0 - step),
         )
         with open(run.log_file, "a", encoding="utf-8") as log:
             log.write(f"step {step}/1000  loss {3.0 / step:.4f}\n")

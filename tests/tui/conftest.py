@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.events import Metrics, append_event
 from qdl_engine.core.lab import Lab
 from qdl_engine.runs.process import identity_of
 from qdl_engine.runs.store import Run, State, create_run, save_run
@@ -61,7 +61,7 @@ def finished_run(lab: Lab, *, state: State = "done", losses: int = 5, message: s
     for step in range(1, losses + 1):
         append_event(
             run.events_file,
-            make_event("metrics", step=step, total_steps=losses, epoch=step / losses, loss=3.0 / step),
+            Metrics(step=step, total_steps=losses, epoch=step / losses, loss=3.0 / step),
         )
     run.log_file.write_text("first line\nsecond \x1b]0;title\x07 line\n", encoding="utf-8")
     run = replace(run, state=state, started=100.0, ended=225.0, exit_code=0, message=message)
@@ -72,7 +72,7 @@ def finished_run(lab: Lab, *, state: State = "done", losses: int = 5, message: s
 def run_under_way(lab: Lab, system: str = "system1") -> Run:
     """A training at its 45th step of 100, alive as long as the tests are."""
     run = create_run(lab, "train", system=system, argv=["true", "qdl_engine.trainer"])
-    append_event(run.events_file, make_event("metrics", step=45, total_steps=100, loss=1.0))
+    append_event(run.events_file, Metrics(step=45, total_steps=100, loss=1.0))
     run = replace(run, state="running", pid=os.getpid(), identity=identity_of(os.getpid()))
     save_run(run)
     return run

@@ -25,7 +25,7 @@ from typing import Any
 
 from qdl_engine.config.jobs import TRAIN_ONLY
 from qdl_engine.core.errors import DataError, SettingsError
-from qdl_engine.core.events import EventSink, make_event
+from qdl_engine.core.events import EventSink, Note
 from qdl_engine.core.lab import Lab, write_json_atomic, write_text_atomic
 from qdl_engine.core.prompts import training_template
 from qdl_engine.core.words import is_unicode, money_text, one_line, two_columns
@@ -424,7 +424,7 @@ def make_ready(
     if job.kind == "train":
         labeled = rows_to_train(job, workspace / "labeled.json")
         if labeled != job.rows:
-            on_event(make_event("note", message="The column input is merged into instruction."))
+            on_event(Note("The column input is merged into instruction."))
     else:
         labeled = _label(job, lab, settings, workspace, on_event)
     return write_training_config(job, lab, labeled, config)
@@ -519,11 +519,11 @@ def make_rows(job: Imported, lab: Lab, settings: LabSettings, on_event: EventSin
         handle.write(rows_text(job.job_type, made.rows))
     if job.job_type.startswith("cot"):
         message = "instruction is the bare question; EasyDistill 1.x writes its whole prompt there."
-        on_event(make_event("note", message=message))
+        on_event(Note(message))
     lost = replies.counts + Counter({"without the tags": len(made.untagged), "repeated": made.repeated})
     words = ", ".join(f"{count:,} {name}" for name, count in lost.items() if count)
     left = f"; {lost.total():,} of {len(asks):,} questions gave none ({words})" if words else ""
-    on_event(make_event("note", message=f"Wrote {len(made.rows):,} rows to {job.written}{left}"))
+    on_event(Note(f"Wrote {len(made.rows):,} rows to {job.written}{left}"))
     return GenerationReport(
         job=job.job_type,
         questions=len(asks),
@@ -551,5 +551,5 @@ def judge_rows(job: Imported, lab: Lab, settings: LabSettings, on_event: EventSi
         lab, settings.model_copy(update={"teacher": teacher}), source=job.rows, output=job.written,
         everything=True, reasoning_only=False, on_event=on_event,
     )  # fmt: skip
-    on_event(make_event("note", message=f"Wrote {report.chains:,} scored chains to {job.written}"))
+    on_event(Note(f"Wrote {report.chains:,} scored chains to {job.written}"))
     return report.table()

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from qdl_engine.core.events import Event, EventSink, as_number, make_event, no_sink
+from qdl_engine.core.events import Event, EventSink, Failed, Finished, Metrics, Progress, from_json, no_sink
 from qdl_engine.core.words import printable
 from qdl_engine.runs.process import signal_group
 from qdl_engine.runs.record import SESSION
@@ -59,7 +59,7 @@ class Trial:
 
 def run_trial(checkout: Path, interpreter: Interpreter, *, on_event: EventSink = no_sink) -> Trial:
     """Train ten steps in a directory of their own, which stays only when something goes wrong."""
-    on_event(make_event("progress", stage="trial", done=0, total=STEPS, unit="steps"))
+    on_event(Progress(stage="trial", done=0, total=STEPS, unit="steps"))
     directory = Path(tempfile.mkdtemp(prefix="qdl-trial-"))
     config = _write_config(directory)
     events = directory / "events.jsonl"
@@ -106,22 +106,21 @@ def _write_config(directory: Path) -> Path:
 
 
 def _read(events: Path) -> list[Event]:
-    from qdl_engine.core.events import parse_event
 
     lines = events.read_bytes().splitlines() if events.is_file() else []
-    return [event for line in lines if (event := parse_event(line)) is not None]
+    return [event for line in lines if (event := from_json(line)) is not None]
 
 
 def _judge(events: list[Event], log: Path) -> Trial:
-    losses = tuple(
-        loss for event in events if (loss := as_number(event.get("loss"))) is not None and event.get("step")
-    )
-    last = events[-1] if events else {}
-    if last.get("event") == "finished" and losses:
-        return Trial(losses, float(last["seconds"]))
-    problem = str(last.get("message") or "the trial ended without a word")
+    metrics = [event for event in events if isinstance(event, Metrics)]
+    losses = tuple(event.loss for event in metrics if event.loss is not None and event.step)
+    last = events[-1] if events else None
+    if isinstance(last, Finished) and losses:
+        return Trial(losses, last.seconds or 0.0)
+    failed = last if isinstance(last, Failed) else Failed("")
+    problem = failed.message or "the trial ended without a message"
     # What the message points to lies in the directory that stays.
-    return Trial(losses, 0.0, problem, str(last.get("hint") or f"Its output: {log}"))
+    return Trial(losses, 0.0, problem, failed.hint or f"Its output: {log}")
 
 
 RELEASE = "acbe49b"
@@ -227,7 +226,7 @@ def check_easydistill(checkout: Path, python: str = "", *, on_event: EventSink =
         return CheckReport(checkout, version, commit_of(checkout), (), nothing, None, problem, steps)
     # Before the minute that the trial takes.
     load_user_settings()
-    on_event(make_event("progress", stage="look", done=0, total=None, unit="packages"))
+    on_event(Progress(stage="look", done=0, unit="packages"))
     interpreter = probe(program)
     commit, changed = commit_of(checkout), tuple(changed_files(checkout))
     report = _reporter(checkout, commit, changed, interpreter)

@@ -21,8 +21,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from qdl_engine.core.events import Event, as_number, make_event
+from qdl_engine.core.events import Event, Metrics, Started, as_number
 from qdl_engine.core.words import printable
 from qdl_engine.runs.evidence import checkpoint_problem
 
@@ -56,7 +57,7 @@ class ConsoleParser:
         """What it printed at the end of its training."""
         self._total: int | None = None
         self._eta: float | None = None
-        self._waiting: dict[str, float] | None = None
+        self._waiting: dict[str, Any] | None = None
 
     def feed(self, output: bytes) -> list[Event]:
         """The events of some more whole lines."""
@@ -82,20 +83,22 @@ class ConsoleParser:
                 self.final = values
             else:
                 self._waiting = {key: values[key] for key in _TAKEN if key in values}
+                if "num_tokens" in values:
+                    self._waiting["num_tokens"] = int(values["num_tokens"])
         return events
 
     def _bar(self, step: int, total: int, eta: float | None) -> list[Event]:
-        events = [] if total == self._total else [make_event("started", total_steps=total)]
+        events: list[Event] = [] if total == self._total else [Started(total_steps=total)]
         self.step, self._total, self._eta = step, total, eta
         if self._waiting is not None:
             return [*events, *self._flush()]
-        return [*events, make_event("metrics", **self._where())]
+        return [*events, Metrics(**self._where())]
 
     def _flush(self) -> list[Event]:
         waiting, self._waiting = self._waiting, None
-        return [] if waiting is None else [make_event("metrics", **self._where(), **waiting)]
+        return [] if waiting is None else [Metrics(**self._where(), **waiting)]
 
-    def _where(self) -> dict[str, float | None]:
+    def _where(self) -> dict[str, Any]:
         return {"step": self.step, "total_steps": self._total, "eta_seconds": self._eta}
 
 

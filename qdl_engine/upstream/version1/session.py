@@ -17,13 +17,25 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from qdl_engine.config.easydistill import TrainConfig, read_config
 from qdl_engine.core.errors import LabError, RunError, SettingsError
-from qdl_engine.core.events import Event, EventSink, append_event, make_event, no_sink
+from qdl_engine.core.events import (
+    Event,
+    EventSink,
+    Failed,
+    Finished,
+    Metrics,
+    Note,
+    Progress,
+    Started,
+    Stopped,
+    append_event,
+    no_sink,
+)
 from qdl_engine.core.stop import StopRequest
 from qdl_engine.runs.reader import FileTail
 from qdl_engine.runs.record import NAME, last_weights
@@ -41,7 +53,7 @@ class Watch:
     def __init__(self, log: Path, sink: EventSink, started: dict[str, Any]) -> None:
         self.log = log
         self.parser = ConsoleParser()
-        self.last: dict[str, Any] = {}
+        self.last = Metrics()
         """The last metrics that had a loss."""
         self._tail = FileTail(log)
         self._sink = sink
@@ -61,12 +73,10 @@ class Watch:
             self._take(event)
 
     def _take(self, event: Event) -> None:
-        if event["event"] == "started":
-            event |= {"step": 0, **self._started}
-        elif "loss" in event:
-            tokens = event.pop("num_tokens", None)
-            event["tokens_per_second"] = self._tokens_per_second(tokens)
-            self.last = event
+        if isinstance(event, Started):
+            event = replace(event, step=0, **self._started)
+        elif isinstance(event, Metrics) and event.loss is not None:
+            event = self.last = replace(event, tokens_per_second=self._tokens_per_second(event.num_tokens))
         self._sink(event)
 
     def _tokens_per_second(self, tokens: float | None) -> float | None:
@@ -85,9 +95,9 @@ class Watch:
         """The final ones, by the built-in runtime's names."""
         return {
             "steps": self.parser.step,
-            "loss": self.last.get("loss"),
+            "loss": self.last.loss,
             "held_out_loss": None,
-            "tokens_per_second": self.last.get("tokens_per_second"),
+            "tokens_per_second": self.last.tokens_per_second,
             "seconds": seconds,
         }
 
@@ -130,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with StopRequest().installed() as stop:
         try:
             config = read_config(given.config)
-            sink(make_event("progress", stage="load", done=0, total=None, unit="rows"))
+            sink(Progress(stage="load", done=0, unit="rows"))
             installed = Installed(given.checkout, usable_interpreter(given.python))
             return train(config, installed, work_directory(config), sink=sink, stop=stop)
         except LabError as error:
@@ -148,7 +158,7 @@ def _file_sink(path: Path) -> EventSink:
 
 
 def _fail(sink: EventSink, error: LabError) -> int:
-    sink(make_event("failed", message=error.message, hint=error.hint))
+    sink(Failed(error.message, error.hint))
     print(error, file=sys.stderr, flush=True)
     return error.exit_code
 
@@ -207,7 +217,7 @@ def train(
         inputs = write_inputs(config, installed.interpreter, place)
         held_out = _NO_HELD_OUT if config.extras.held_out else ""
         for text in filter(None, (held_out, *inputs.notes)):
-            sink(make_event("note", message=text))
+            sink(Note(text))
             print(text, flush=True)
         started = time.time()
         watch = Watch(work / "easydistill.log", sink, _started(config, installed, inputs))
@@ -219,16 +229,15 @@ def train(
     if outcome.problem:
         raise RunError(outcome.problem, outcome.hint)
     metrics = watch.metrics(time.monotonic() - began)
-    sink(make_event("progress", stage="save", done=watch.parser.step, total=watch.parser.step, unit="steps"))
+    sink(Progress(stage="save", done=watch.parser.step, total=watch.parser.step, unit="steps"))
     _adopt(config, installed, inputs, output_dir, metrics)
     shutil.rmtree(output_dir)
     shutil.rmtree(work / "cache", ignore_errors=True)
     for warning in outcome.warnings:
-        sink(make_event("note", message=warning))
+        sink(Note(warning))
     seconds = time.monotonic() - began
     sink(
-        make_event(
-            "finished",
+        Finished(
             path=str(config.output_dir),
             seconds=seconds,
             metrics=metrics,
@@ -320,8 +329,8 @@ def _started(config: TrainConfig, installed: Installed, inputs: Inputs) -> dict[
 def _stopped(sink: EventSink, step: int, output_dir: Path) -> int:
     last = last_weights(output_dir)
     weights = "" if last is None else f" A student to begin anew with, by its weights alone: {last}"
-    sink(make_event("note", message=_NO_CHECKPOINT + weights))
-    sink(make_event("stopped", step=step, path=None))
+    sink(Note(_NO_CHECKPOINT + weights))
+    sink(Stopped(step=step, path=None))
     print(f"Stopped at step {step:,}. {_NO_CHECKPOINT}{weights}", flush=True)
     return STOPPED
 

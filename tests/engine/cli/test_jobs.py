@@ -99,13 +99,13 @@ def test_training_on_data_of_other_settings_says_which_and_how_to_prepare_anew(
     settings = apply_overrides(load_settings(ready), ["system1.rows=3"])
     events: list[Any] = []
     ensure_data(ready, settings, "system1", events.append)
-    assert "(prepared with other settings: rows was 4, is 3)" in events[0]["message"]
-    assert f"qdl --lab {ready.word} train system1 --prepare" in events[0]["message"]
+    assert "(prepared with other settings: rows was 4, is 3)" in events[0].message
+    assert f"qdl --lab {ready.word} train system1 --prepare" in events[0].message
     assert json.loads(ready.report_file("system1").read_text(encoding="utf-8"))["kept"] == 4
     detached = ("train", "system1", "--detach", "--set", "system1.rows=3", "--json")
     capsys.readouterr()
     assert qdl(*detached) == 0
-    assert json.loads(capsys.readouterr().out)["note_on_data"] == events[0]["message"]
+    assert json.loads(capsys.readouterr().out)["note_on_data"] == events[0].message
     stop_run(list_runs(ready)[0], force=True)
     ensure_data(ready, settings, "system1", events.append, anew=True)
     assert json.loads(ready.report_file("system1").read_text(encoding="utf-8"))["kept"] == 3

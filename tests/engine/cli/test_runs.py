@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.events import Metrics, append_event
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.runs.store import Run, create_run, list_runs, save_run
 from tests.engine.cli.conftest import Capture, Qdl
@@ -28,7 +28,7 @@ def training(lab: Lab) -> Run:
     config = lab.configs / "kd.json"
     write_json_atomic(config, {"models": {"student": "Qwen/Qwen2.5-0.5B"}})
     run = create_run(lab, "train", system="system1", argv=["x"], config=config)
-    append_event(run.events_file, make_event("metrics", step=1, total_steps=2, loss=1.5))
+    append_event(run.events_file, Metrics(step=1, total_steps=2, loss=1.5))
     run = replace(run, state="stopped", started=10.0, ended=20.0, message="Stopped on request.")
     save_run(run)
     return run

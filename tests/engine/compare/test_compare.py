@@ -22,7 +22,7 @@ from qdl_engine.compare.comparison import (
 )
 from qdl_engine.compare.evaluate import exact_match, wilson_interval
 from qdl_engine.core.errors import DataError, LabError, SettingsError
-from qdl_engine.core.events import Event
+from qdl_engine.core.events import Event, Progress
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.prompts import format_prompt
 from qdl_engine.models.load import LoadedModel, generate, infer_student, load_student
@@ -62,7 +62,7 @@ def test_all_three_side_by_side(student_path: Path, student: LoadedModel, tmp_pa
         answer = comparison.answers_to(index)["system1"]
         assert answer.answer == Answer.of(expected, 1, 1, 1, "eos").answer
         assert answer.seconds >= answer.first_token_seconds > 0
-    assert [event["done"] for event in events if event["event"] == "progress"] == [1, 2, 3, 4, 5, 6]
+    assert [event.done for event in events if isinstance(event, Progress)] == [1, 2, 3, 4, 5, 6]
     assert load_comparison(tmp_path / "saved.json") == comparison
     assert "system2" in comparison.table()
 
@@ -185,7 +185,7 @@ def test_a_model_that_fails_at_every_prompt_is_skipped_and_nothing_is_left(
 
 def test_what_was_answered_before_an_interrupt_is_saved(student: LoadedModel, tmp_path: Path) -> None:
     def interrupt_after_two(event: Event) -> None:
-        if event["event"] == "progress" and event["done"] == 2:
+        if isinstance(event, Progress) and event.done == 2:
             raise KeyboardInterrupt
 
     saved = tmp_path / "saved.json"

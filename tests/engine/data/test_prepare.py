@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from qdl_engine.core.errors import DataError, LabBusyError, ModelError
+from qdl_engine.core.events import Event
 from qdl_engine.core.lab import Lab
 from qdl_engine.data.files import load_rows, preview_rows
 from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
@@ -317,12 +318,12 @@ def test_only_one_process_prepares_at_a_time(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_events_and_table_tell_the_story(lab: Lab, tmp_path: Path) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     rows: list[Any] = [{"instruction": f"q{i}", "output": "a"} for i in range(300)] + ["\x1b[2J bad"]
     source = write_lines(tmp_path / "r.jsonl", rows)
     report = prepare_system1_dataset(lab, system1(source), tokenizer=WORDS, on_event=events.append)
-    assert {event["event"] for event in events} == {"progress"}
-    assert events[-1]["done"] == report.kept == 300
+    assert {event.kind for event in events} == {"progress"}
+    assert events[-1].done == report.kept == 300
     assert "Kept 300 of 1,000 rows" in report.table() and "\x1b" not in report.table()
     assert json.loads(json.dumps(report.to_dict()))["steps"][0]["name"] == "read"
 

@@ -7,7 +7,7 @@ import pytest
 
 from qdl_engine.compare.comparison import list_comparisons, load_comparison
 from qdl_engine.core.errors import RunError, SettingsError
-from qdl_engine.core.events import Event, no_sink
+from qdl_engine.core.events import Event, Metrics, no_sink
 from qdl_engine.core.lab import Lab
 from qdl_engine.demo.exam import Marks
 from qdl_engine.demo.lab import create_demo_lab
@@ -76,4 +76,4 @@ def test_the_whole_demo(tmp_path: Path) -> None:
     assert {run.state for run in list_runs(lab)} == {"done"}
     comparison = load_comparison(list_comparisons(lab)[0])
     assert set(comparison.models) == {"teacher", "system1", "system2"}
-    assert {event.get("system") for event in events if event["event"] == "metrics"} == {"system1", "system2"}
+    assert {event.system for event in events if isinstance(event, Metrics)} == {"system1", "system2"}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from qdl_engine.core.errors import DataError, LabBusyError, ModelError
-from qdl_engine.core.events import Event
+from qdl_engine.core.events import Event, Note, Progress
 from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 from qdl_engine.core.prompts import format_prompt
 from qdl_engine.label.label import label_with_teacher
@@ -89,8 +89,8 @@ def test_rows_come_out_in_the_inputs_order(lab: Lab, settings: LabSettings, teac
     assert all(row["output"] and row["instruction"] == INSTRUCTIONS[int(row["id"][1:])] for row in rows)
     assert report.rows == len(INSTRUCTIONS) == report.kept + report.empty + report.cut + report.repeated
     assert (report.asked, report.reused, report.kept) == (20, 0, len(rows))
-    progress = [event for event in events if event["event"] == "progress"]
-    assert (progress[-1]["stage"], progress[-1]["done"], progress[-1]["total"]) == ("label", 20, 20)
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert (progress[-1].stage, progress[-1].done, progress[-1].total) == ("label", 20, 20)
     assert "kept" in report.table()
 
 
@@ -103,7 +103,7 @@ def test_a_second_labelling_asks_nothing_and_loads_nothing(
     again = label_with_teacher(lab, settings, on_event=events.append)
     assert (again.asked, again.reused, again.kept) == (0, 20, first.kept)
     assert lab.train_labeled.read_bytes() == before
-    assert not any("Loading" in event.get("message", "") for event in events)
+    assert not any("Loading" in event.message for event in events if isinstance(event, Note))
 
 
 def test_other_settings_ask_again(lab: Lab, settings: LabSettings, teacher: LoadedModel) -> None:

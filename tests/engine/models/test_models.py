@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qdl_engine.core.errors import ModelError
-from qdl_engine.core.events import Event
+from qdl_engine.core.events import Event, Note, Progress
 from qdl_engine.core.prompts import format_prompt
 from qdl_engine.models.load import (
     LoadedModel,
@@ -221,8 +221,9 @@ class TestGenerating:
         events: list[Event] = []
         generate(wandering, PROMPTS[:5], max_new_tokens=5, batch_size=2, on_event=events.append)
         last = events[-1]
-        assert (last["event"], last["done"], last["total"], last["eta_seconds"]) == ("progress", 5, 5, 0)
-        assert last["rate"] > 0
+        assert isinstance(last, Progress)
+        assert (last.done, last.total, last.eta_seconds) == (5, 5, 0)
+        assert last.tokens_per_second is not None and last.tokens_per_second > 0
 
     def test_sampling_follows_the_seed(self, wandering: LoadedModel) -> None:
         texts = [
@@ -315,7 +316,7 @@ class TestOutOfMemory:
         events: list[Event] = []
         answers = generate(wandering, PROMPTS, max_new_tokens=10, batch_size=8, on_event=events.append)
         assert small_gpu["failures"] == 2
-        notes = [event["message"] for event in events if event["event"] == "note"]
+        notes = [event.message for event in events if isinstance(event, Note)]
         assert [note.partition("going on with ")[2] for note in notes] == ["4 at a time", "2 at a time"]
         small_gpu["prompts"] = 100
         assert [a.text for a in answers] == [a.text for a in generate(wandering, PROMPTS, max_new_tokens=10)]

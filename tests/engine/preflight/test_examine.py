@@ -14,7 +14,7 @@ import pytest
 
 from qdl_engine.cli import main
 from qdl_engine.core.errors import DataError, ModelError, SettingsError
-from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.events import Metrics, Started, append_event
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.models.checkpoint import sign
 from qdl_engine.models.shape import read_shape
@@ -137,9 +137,9 @@ def test_measured_runs_of_the_same_student_decide_the_time(lab: Lab, settings: L
         run = create_run(
             lab, "train", system="system1", argv=["true"], config=write_system1_config(lab, settings)
         )
-        append_event(run.events_file, make_event("started", device=device))
+        append_event(run.events_file, Started(device=device))
         for step, factor in enumerate((0.1, 1.0, 1.0), 1):
-            append_event(run.events_file, make_event("metrics", step=step, tokens_per_second=rate * factor))
+            append_event(run.events_file, Metrics(step=step, tokens_per_second=rate * factor))
         save_run(replace(run, state="done"))
     found = examine(lab, settings, "system1", ask_hub=False, device="cpu")
     assert guess.duration.origin == "estimated" and found.duration.origin == "measured"

@@ -47,7 +47,7 @@ def test_a_run_to_its_end(lab: Lab, make_run: MakeRun) -> None:
     )
     assert run.state in ("running", "done") and run.pid and run.supervisor_pid
     seen: list[str] = []
-    ended = wait_for(run, lambda event: seen.append(event["event"]), poll=0.02, timeout=PATIENCE)
+    ended = wait_for(run, lambda event: seen.append(event.kind), poll=0.02, timeout=PATIENCE)
     assert ended.state == "done" and ended.exit_code == 0
     assert seen == ["started", "metrics", "finished"]
     log = run.log_file.read_text(encoding="utf-8")

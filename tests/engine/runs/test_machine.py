@@ -45,13 +45,13 @@ def test_the_gpus_of_the_run_are_told_from_those_of_others(
     group = os.getpgid(0)
     pretend(tmp_path, monkeypatch, GPUS, f"GPU-aaa, {os.getpid()}\nGPU-bbb, 1\n")
     event = machine_event(tmp_path, group, {})
-    assert event is not None and event["gpu_use"] == 0.37
+    assert event is not None and event.gpu_use == 0.37
     pretend(tmp_path, monkeypatch, GPUS)
     event = machine_event(tmp_path, group, {})
-    assert event is not None and event["gpu_use"] == 0.91, "in a container the busiest is taken"
+    assert event is not None and event.gpu_use == 0.91, "in a container the busiest is taken"
     for visible in ("0", "GPU-aa"):
         event = machine_event(tmp_path, group, {"CUDA_VISIBLE_DEVICES": visible})
-        assert event is not None and event["gpu_use"] == 0.37
+        assert event is not None and event.gpu_use == 0.37
     assert machine_event(tmp_path, group, {"CUDA_VISIBLE_DEVICES": ""}) is None
 
 
@@ -60,7 +60,7 @@ def test_a_gpu_that_does_not_say_is_absent_and_not_zero(
 ) -> None:
     pretend(tmp_path, monkeypatch, "0, GPU-ccc, [N/A], [N/A], 81559, MIG\n")
     event = machine_event(tmp_path, 1, {})
-    assert event is not None and event["gpu_use"] is None and event["gpu_memory_bytes"] is None
+    assert event is not None and event.gpu_use is None and event.gpu_memory_bytes is None
 
 
 def test_samples_come_until_the_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import math
 import pytest
 
 from qdl_engine.core.errors import RunError
-from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.events import Evaluated, Machine, Metrics, Started, append_event
 from qdl_engine.core.lab import Lab
 from qdl_engine.runs.reader import COLUMNS, RunWatch, export_metrics, metrics_rows, to_csv
 from qdl_engine.runs.store import Run, create_run
@@ -19,14 +19,14 @@ from qdl_engine.runs.store import Run, create_run
 def told(lab: Lab) -> Run:
     run = create_run(lab, "train", argv=["x"])
     for event in (
-        make_event("started", total_steps=30, device="GPU"),
-        make_event("metrics", step=10, loss=3.0, learning_rate=1e-4, gpu_memory_bytes=5),
-        make_event("evaluated", step=10, held_out_loss=3.5),
-        make_event("machine", gpu_use=0.9, gpu_memory_bytes=99),
-        make_event("metrics", step=20, loss=2.0),
-        make_event("metrics", step=30, loss=1.0),
-        make_event("metrics", step=20, loss=2.1),
-        make_event("metrics", step=30, loss=math.nan),
+        Started(total_steps=30, device="GPU"),
+        Metrics(step=10, loss=3.0, learning_rate=1e-4, gpu_memory_bytes=5),
+        Evaluated(step=10, held_out_loss=3.5),
+        Machine(gpu_use=0.9, gpu_memory_bytes=99),
+        Metrics(step=20, loss=2.0),
+        Metrics(step=30, loss=1.0),
+        Metrics(step=20, loss=2.1),
+        Metrics(step=30, loss=math.nan),
     ):
         append_event(run.events_file, event)
     return run
@@ -62,18 +62,18 @@ def test_a_watch_keeps_each_series_or_only_the_last_values(lab: Lab) -> None:
     watch.read_events()
     light.read_events()
     assert watch.series["loss"][:2] == [(10, 3.0), (20, 2.1)]
-    assert watch.series["gpu_use"] == [(10, 0.9)] and watch.series["gpu_memory"] == [(10, 5.0)]
-    assert watch.summary.gpu_use == 0.9 and watch.summary.gpu_memory == 5.0
+    assert watch.series["gpu_use"] == [(10, 0.9)] and watch.series["gpu_memory_bytes"] == [(10, 5.0)]
+    assert watch.summary.gpu_use == 0.9 and watch.summary.gpu_memory_bytes == 5.0
     assert repr(light.summary) == repr(watch.summary)
     assert not any(light.series.values())
 
 
 def test_the_gpus_of_the_machine_are_no_figures_of_a_run_on_the_cpu(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"])
-    append_event(run.events_file, make_event("started", total_steps=9, device="CPU"))
-    append_event(run.events_file, make_event("metrics", step=1, loss=1.0, memory_bytes=7))
-    append_event(run.events_file, make_event("machine", gpu_use=0.9, gpu_memory_bytes=99))
+    append_event(run.events_file, Started(total_steps=9, device="CPU"))
+    append_event(run.events_file, Metrics(step=1, loss=1.0, memory_bytes=7))
+    append_event(run.events_file, Machine(gpu_use=0.9, gpu_memory_bytes=99))
     watch = RunWatch(run)
     watch.read_events()
     summary = watch.summary
-    assert (summary.gpu_use, summary.gpu_memory, summary.memory) == (None, None, 7.0)
+    assert (summary.gpu_use, summary.gpu_memory_bytes, summary.memory_bytes) == (None, None, 7.0)

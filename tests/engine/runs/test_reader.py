@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.events import (
+    Evaluated,
+    Finished,
+    Machine,
+    Metrics,
+    Note,
+    Progress,
+    Started,
+    append_event,
+)
 from qdl_engine.core.lab import Lab
 from qdl_engine.runs.reader import EventTail, RunWatch, loss_history, summarise
 from qdl_engine.runs.store import create_run
@@ -18,11 +27,11 @@ def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
     tail = EventTail(path)
     assert tail.read() == []
     path.write_bytes(b'{"event": "note", "message": "a"}\n{"event": "no')
-    assert [event["message"] for event in tail.read()] == ["a"]
+    assert [event.message for event in tail.read()] == ["a"]
     assert tail.read() == []
     with open(path, "ab") as handle:
         handle.write('te", "message": "ü"}\nbroken\n{"event": "note", "message": "c"}\n'.encode())
-    assert [event["message"] for event in tail.read()] == ["ü", "c"]
+    assert [event.message for event in tail.read()] == ["ü", "c"]
 
 
 @pytest.mark.parametrize(
@@ -32,25 +41,25 @@ def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
 def test_a_line_that_is_no_event_is_skipped(tmp_path: Path, rubbish: bytes) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(rubbish + b'\n{"event": "note", "message": "a"}\n')
-    assert [event["message"] for event in EventTail(path).read()] == ["a"]
+    assert [event.message for event in EventTail(path).read()] == ["a"]
 
 
 def test_figures_that_cannot_be_are_nothing(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"])
     for event in (
-        make_event("metrics", step=3, total_steps=9, loss=2.0, gpu_memory_bytes=5, tokens_per_second=7.0),
-        make_event("metrics", step=-1, total_steps=-4, loss=1e40, gpu_memory_bytes=1e40, epoch=-2),
-        make_event("metrics", step=10**400, tokens_per_second=math.nan, eta_seconds=math.inf),
-        make_event("metrics", step="rubbish", memory_bytes=2**61, tokens_per_second=1e30),
-        make_event("machine", gpu_use=17),
+        Metrics(step=3, total_steps=9, loss=2.0, gpu_memory_bytes=5, tokens_per_second=7.0),
+        Metrics(step=-1, total_steps=-4, loss=1e40, gpu_memory_bytes=1e40, epoch=-2),
+        Metrics(step=10**400, tokens_per_second=math.nan, eta_seconds=math.inf),
+        Metrics(step="rubbish", memory_bytes=2**61, tokens_per_second=1e30),
+        Machine(gpu_use=17),
     ):
         append_event(run.events_file, event)
     watch = RunWatch(run)
     watch.refresh()
     summary = watch.summary
     assert (summary.step, summary.total_steps, summary.loss) == (3, 9, 1e40)
-    assert (summary.gpu_memory, summary.tokens_per_second) == (5, 7.0)
-    told = (summary.epoch, summary.eta_seconds, summary.memory, summary.gpu_use)
+    assert (summary.gpu_memory_bytes, summary.tokens_per_second) == (5, 7.0)
+    told = (summary.epoch, summary.eta_seconds, summary.memory_bytes, summary.gpu_use)
     assert told == (None, None, None, None)
     assert watch.losses == [(3, 2.0)]
 
@@ -58,7 +67,7 @@ def test_figures_that_cannot_be_are_nothing(lab: Lab) -> None:
 def test_a_file_made_anew_is_read_from_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     tail = EventTail(path)
-    append_event(path, make_event("note", message="a long first message"))
+    append_event(path, Note("a long first message"))
     assert len(tail.read()) == 1
     path.write_bytes(b'{"event": "note"}\n')
     assert len(tail.read()) == 1
@@ -67,14 +76,13 @@ def test_a_file_made_anew_is_read_from_its_beginning(tmp_path: Path) -> None:
 def test_summary_and_history(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"])
     watch = RunWatch(run)
-    append_event(run.events_file, make_event("progress", stage="prepare", done=5, total=20, unit="rows"))
+    append_event(run.events_file, Progress(stage="prepare", done=5, total=20, unit="rows"))
     watch.refresh()
     assert (watch.summary.stage, watch.summary.progress) == ("prepare", 0.25)
-    append_event(run.events_file, make_event("started", total_steps=40, device="cpu"))
+    append_event(run.events_file, Started(total_steps=40, device="cpu"))
     append_event(
         run.events_file,
-        make_event(
-            "metrics",
+        Metrics(
             step=10,
             epoch=0.5,
             loss=2.0,
@@ -85,8 +93,8 @@ def test_summary_and_history(lab: Lab) -> None:
             grad_norm=math.inf,
         ),
     )
-    append_event(run.events_file, make_event("evaluated", step=10, held_out_loss=2.5))
-    append_event(run.events_file, make_event("metrics", step=20, loss=math.nan))
+    append_event(run.events_file, Evaluated(step=10, held_out_loss=2.5))
+    append_event(run.events_file, Metrics(step=20, loss=math.nan))
     watch.refresh()
     summary = watch.summary
     assert repr(summary) == repr(summarise(run))
@@ -100,25 +108,25 @@ def test_summary_and_history(lab: Lab) -> None:
 def test_a_resume_replaces_the_points_it_trains_again(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"])
     for step, loss in ((10, 3.0), (20, 2.0), (30, 1.0), (20, 2.1), (30, 1.1)):
-        append_event(run.events_file, make_event("metrics", step=step, loss=loss))
+        append_event(run.events_file, Metrics(step=step, loss=loss))
     assert loss_history(run) == [(10, 3.0), (20, 2.1), (30, 1.1)]
 
 
 def test_a_labelling_tells_speed_cost_and_failures_and_a_training_after_it_only_their_sum(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"])
-    asking = make_event("progress", stage="label", done=3, total=9, tokens_per_second=5.0, cost=0.5, failed=1)
+    asking = Progress(stage="label", done=3, total=9, tokens_per_second=5.0, cost=0.5, failed=1)
     append_event(run.events_file, asking)
     summary = summarise(run)
     assert (summary.tokens_per_second, summary.cost, summary.failed) == (5.0, 0.5, 1)
-    append_event(run.events_file, make_event("started", total_steps=40))
+    append_event(run.events_file, Started(total_steps=40))
     summary = summarise(run)
     assert (summary.tokens_per_second, summary.cost, summary.failed) == (None, 0.5, 1)
 
 
 def test_finished_means_all_of_it(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"])
-    append_event(run.events_file, make_event("started", total_steps=40))
-    append_event(run.events_file, make_event("metrics", step=39, loss=1.0, eta_seconds=3))
-    append_event(run.events_file, make_event("finished", path="x"))
+    append_event(run.events_file, Started(total_steps=40))
+    append_event(run.events_file, Metrics(step=39, loss=1.0, eta_seconds=3))
+    append_event(run.events_file, Finished(path="x"))
     summary = summarise(run)
     assert (summary.step, summary.progress, summary.eta_seconds, summary.loss) == (40, 1.0, 0.0, 1.0)

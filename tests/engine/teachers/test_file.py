@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qdl_engine.core.errors import DataError
-from qdl_engine.core.events import Event, no_sink
+from qdl_engine.core.events import Event, Note, no_sink
 from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 from qdl_engine.label.label import label_with_teacher
 from qdl_engine.settings import LabSettings, TeacherSettings
@@ -53,7 +53,7 @@ def test_every_format_answers_alike(tmp_path: Path, name: str) -> None:
     assert labeled == [("Two?", "2"), ("One?", "1")]
     assert (report.kept, report.failed) == (2, {"unknown": 2})
     assert [(one.row, one.kind) for one in report.unanswered] == [(2, "unknown"), (4, "unknown")]
-    notes = [event["message"] for event in events if event["event"] == "note"]
+    notes = [event.message for event in events if isinstance(event, Note)]
     assert f"In {name} the first answer to a prompt counts; different ones: 1" in notes
     assert notes[-1].endswith(f"Add their answers to that file, then: qdl --lab {lab.word} label")
 
@@ -73,7 +73,7 @@ def test_broken_answers_are_told_and_never_written(tmp_path: Path) -> None:
     settings = LabSettings(teacher=TeacherSettings(kind="file", answers="answers.jsonl"))
     report = label_with_teacher(lab, settings, on_event=events.append)
     assert (report.kept, report.failed, report.broken) == (1, {"unknown": 2}, 1)
-    notes = [event["message"] for event in events if event["event"] == "note"]
+    notes = [event.message for event in events if isinstance(event, Note)]
     told = "2 rows of answers.jsonl are broken; the first is 2: not valid Unicode"
     assert any(note.startswith(told) for note in notes)
 

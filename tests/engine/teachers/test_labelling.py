@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.core.events import Event
+from qdl_engine.core.events import Event, Progress
 from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 from qdl_engine.label.label import label_with_teacher
 from qdl_engine.settings import LabSettings, TeacherSettings
@@ -50,7 +50,7 @@ def test_each_row_is_answered_failed_or_counted(lab: Lab, server: FaultServer) -
     assert report.cost is not None and report.cost > 0
     assert read_json(lab.label_report)["failed"] == report.failed
     assert "failed: refused" in report.table()
-    assert [event for event in events if event["event"] == "progress"][-1]["cost"] == report.cost
+    assert [event for event in events if isinstance(event, Progress)][-1].cost == report.cost
     again = label_with_teacher(lab, at_server(server))
     assert (again.asked, again.reused) == (2, 4)
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from qdl_engine.config.easydistill import write_system1_config
-from qdl_engine.core.events import Event
+from qdl_engine.core.events import Event, Metrics
 from qdl_engine.core.lab import Lab
 from qdl_engine.settings import LabSettings
 from tests.tiny import make_tiny_model
@@ -27,6 +27,9 @@ RECIPE = {
     "save_steps": 10,
     "logging_steps": 5,
 }
+
+
+Kind = TypeVar("Kind")
 
 
 @dataclass
@@ -45,11 +48,11 @@ class TinyLab:
     def checkpoints(self) -> Path:
         return self.output.with_name(f"{self.output.name}.checkpoints")
 
-    def of(self, kind: str) -> list[Event]:
-        return [event for event in self.events if event["event"] == kind]
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        return [event for event in self.events if isinstance(event, kind)]
 
     def losses(self) -> dict[int, float]:
-        return {event["step"]: event["loss"] for event in self.of("metrics")}
+        return {event.step: event.loss for event in self.of(Metrics)}
 
     def rewrite(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Edit the config as a person would."""

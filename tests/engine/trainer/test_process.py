@@ -13,7 +13,7 @@ from typing import Literal
 
 import pytest
 
-from qdl_engine.core.events import Event, parse_event
+from qdl_engine.core.events import Evaluated, Event, Metrics, Stopped, from_json
 from qdl_engine.runs.evidence import checkpoint_problem
 from qdl_engine.settings import RuntimeSettings
 from qdl_engine.training.command import build_command
@@ -26,7 +26,7 @@ MakeLab = Callable[..., TinyLab]
 
 def read_events(path: Path) -> list[Event]:
     lines = path.read_bytes().splitlines() if path.exists() else []
-    return [event for line in lines if (event := parse_event(line)) is not None]
+    return [event for line in lines if (event := from_json(line)) is not None]
 
 
 @pytest.mark.parametrize("launcher", ["python", "accelerate"])
@@ -39,14 +39,14 @@ def test_it_trains_stops_and_resumes(make_lab: MakeLab, launcher: Literal["pytho
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     process = subprocess.Popen(command.argv, env=environment, cwd=command.cwd, start_new_session=True)
     deadline = time.monotonic() + 180
-    while not any(event["event"] == "metrics" for event in read_events(events)):
+    while not any(isinstance(event, Metrics) for event in read_events(events)):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGTERM)
     # Whoever started it waits for the first process only: when that ends, the checkpoint must be there.
     assert process.wait(120) == 3
-    assert read_events(events)[-1]["event"] == "stopped"
-    step = read_events(events)[-1]["step"]
+    assert isinstance(read_events(events)[-1], Stopped)
+    step = read_events(events)[-1].step
 
     # The same steps, but an end in sight: a person would not wait for 1,000 epochs.
     checkpoint = tiny.checkpoints / f"checkpoint-{step}"
@@ -60,7 +60,7 @@ def test_it_trains_stops_and_resumes(make_lab: MakeLab, launcher: Literal["pytho
         argv = [sys.executable, *plain, *done.argv[done.argv.index("--module") + 1 :]]
     ended = subprocess.run(argv, env=environment | {"QDL_EVENTS": str(log)}, cwd=done.cwd, check=False)
     assert ended.returncode == 0
-    assert [event["event"] for event in read_events(log)].count("finished") == 1
+    assert [event.kind for event in read_events(log)].count("finished") == 1
     assert checkpoint_problem(short.output) == ""
 
 
@@ -72,8 +72,8 @@ def test_two_processes_train_as_one(make_lab: MakeLab) -> None:
     argv = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", *program]
     assert subprocess.run(argv, env=environment, check=False).returncode == 0
     seen = read_events(events)
-    assert [event["event"] for event in seen].count("finished") == 1, "only one process writes"
-    assert seen[-1]["metrics"]["steps"] == 2 * (48 // 8)
-    held_out = [event["held_out_loss"] for event in seen if event["event"] == "evaluated"]
+    assert [event.kind for event in seen].count("finished") == 1, "only one process writes"
+    assert seen[-1].metrics["steps"] == 2 * (48 // 8)
+    held_out = [event.held_out_loss for event in seen if isinstance(event, Evaluated)]
     assert held_out[-1] < held_out[0] - 0.1
     assert checkpoint_problem(tiny.output) == ""

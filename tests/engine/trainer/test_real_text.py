@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qdl_engine.config.easydistill import write_system1_config, write_system2_config
-from qdl_engine.core.events import Event
+from qdl_engine.core.events import Evaluated, Event
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.systems import System
 from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
@@ -76,7 +76,7 @@ def test_the_held_out_loss_falls(lab: Lab, system: System) -> None:
         assert first["output"].startswith("<think>\n") and "\n</think>\n" in first["output"]
     events: list[Event] = []
     assert train(config, sink=events.append) == 0
-    losses = [event["held_out_loss"] for event in events if event["event"] == "evaluated"]
+    losses = [event.held_out_loss for event in events if isinstance(event, Evaluated)]
     print(f"\n{system}: held-out loss {' -> '.join(f'{loss:.3f}' for loss in losses)}")
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < losses[0] - 0.7

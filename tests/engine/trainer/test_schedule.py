@@ -11,6 +11,7 @@ import pytest
 from transformers import SchedulerType
 
 from qdl_engine.core.errors import SettingsError
+from qdl_engine.core.events import Failed, Metrics
 from qdl_engine.trainer.__main__ import train
 from qdl_engine.trainer.arguments import check_schedule
 from tests.engine.trainer.conftest import TinyLab
@@ -79,7 +80,7 @@ def test_a_training_is_refused_before_the_student_is_looked_for(make_lab: MakeLa
 
     tiny.rewrite(change)
     assert train(tiny.config, sink=tiny.events.append) == 2
-    assert "lr_scheduler_type = cosine_with_min_lr" in tiny.of("failed")[0]["message"]
+    assert "lr_scheduler_type = cosine_with_min_lr" in tiny.of(Failed)[0].message
 
 
 @pytest.mark.parametrize(
@@ -97,5 +98,5 @@ def test_what_is_accepted_trains(make_lab: MakeLab, given: dict[str, Any]) -> No
     tiny = make_lab(max_steps=3, eval_steps=1, logging_steps=1, warmup_ratio=0.0)
     tiny.rewrite(lambda raw: raw["training"].update(given))
     assert train(tiny.config, sink=tiny.events.append) == 0
-    rates = [event["learning_rate"] for event in tiny.of("metrics")]
+    rates = [event.learning_rate for event in tiny.of(Metrics)]
     assert len(rates) == 3 and rates[0] == pytest.approx(1e-3)

@@ -17,7 +17,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from qdl_engine.core.events import Event
+from qdl_engine.core.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Metrics,
+    Note,
+    Progress,
+    Started,
+    Stopped,
+)
 from qdl_engine.core.prompts import format_prompt
 from qdl_engine.trainer.__main__ import train
 from qdl_engine.trainer.session import DONE, STOPPED
@@ -38,15 +49,16 @@ def run(tiny: TinyLab, *, resume: bool = False, on_event: Callable[[Event], None
 def test_a_training_ends_in_a_checkpoint_that_says_what_it_is(make_lab: MakeLab) -> None:
     tiny = make_lab(system_prompt="Be 'brief'.\n{{ x }}")
     assert run(tiny) == DONE
-    kinds = [event["event"] for event in tiny.events]
+    kinds = [event.kind for event in tiny.events]
     assert kinds[:2] == ["progress", "started"] and kinds[-1] == "finished"
-    started, metrics = tiny.of("started")[0], tiny.of("metrics")[-1]
-    assert (started["rows"], started["held_out_rows"], started["total_steps"]) == (54, 6, 28)
-    assert (started["device"], started["precision"]) == ("CPU", "fp32")
-    assert metrics["step"] == metrics["total_steps"] == 28
-    assert {"epoch", "learning_rate", "grad_norm", "tokens_per_second", "eta_seconds"} <= metrics.keys()
-    held_out = [event["held_out_loss"] for event in tiny.of("evaluated")]
-    assert [event["step"] for event in tiny.of("evaluated")] == [0, 10, 20, 28]
+    started, metrics = tiny.of(Started)[0], tiny.of(Metrics)[-1]
+    assert (started.rows, started.held_out_rows, started.total_steps) == (54, 6, 28)
+    assert (started.device, started.precision) == ("CPU", "fp32")
+    assert metrics.step == metrics.total_steps == 28
+    told = {key for key, value in vars(metrics).items() if value is not None}
+    assert {"epoch", "learning_rate", "grad_norm", "tokens_per_second", "eta_seconds"} <= told
+    held_out = [event.held_out_loss for event in tiny.of(Evaluated)]
+    assert [event.step for event in tiny.of(Evaluated)] == [0, 10, 20, 28]
     assert held_out[-1] < held_out[0] - 0.3
     record = json.loads((tiny.output / "qdl_checkpoint.json").read_text())
     assert record["system"] == "system1" and record["system_prompt"] == "Be 'brief'.\n{{ x }}"
@@ -75,10 +87,10 @@ def test_warm_up_never_takes_the_whole_of_a_training(
 ) -> None:
     tiny = make_lab(logging_steps=1, max_steps=steps, held_out=0.0, warmup_ratio=0.5)
     assert run(tiny) == DONE
-    learnt = [event["learning_rate"] for event in tiny.of("metrics")]
+    learnt = [event.learning_rate for event in tiny.of(Metrics)]
     assert rates is None or learnt == pytest.approx(rates)
     assert max(learnt) == pytest.approx(1e-3)
-    warned = [event["message"] for event in tiny.of("note") if "little can be learnt" in event["message"]]
+    warned = [event.message for event in tiny.of(Note) if "little can be learnt" in event.message]
     assert len(warned) == (1 if steps < 10 else 0)
     assert all("epochs" in text and "gradient_accumulation" in text for text in warned)
 
@@ -90,29 +102,29 @@ def test_stopped_and_resumed_it_trains_the_same_steps(make_lab: MakeLab) -> None
     parts = make_lab(name="parts", epochs=3.0)
 
     def stop(event: Event) -> None:
-        if event["event"] == "metrics" and event["step"] == 15:
+        if isinstance(event, Metrics) and event.step == 15:
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert run(parts, on_event=stop) == STOPPED
-    stopped = parts.of("stopped")[0]
-    assert stopped["step"] == 16 and Path(stopped["path"]).is_dir()
+    stopped = parts.of(Stopped)[0]
+    assert stopped.step == 16 and Path(stopped.path).is_dir()
     assert not parts.output.exists()
 
     def stop_at_once(event: Event) -> None:
-        if event["event"] == "progress":
+        if isinstance(event, Progress):
             os.kill(os.getpid(), signal.SIGTERM)
 
     parts.events.clear()
     assert run(parts, resume=True, on_event=stop_at_once) == STOPPED
-    assert parts.of("stopped")[0]["step"] == 16 and not parts.of("started")
+    assert parts.of(Stopped)[0].step == 16 and not parts.of(Started)
     # A kill in the middle of writing leaves one like this.
-    shutil.copytree(stopped["path"], parts.checkpoints / "checkpoint-17")
+    shutil.copytree(stopped.path, parts.checkpoints / "checkpoint-17")
     (parts.checkpoints / "checkpoint-17" / "trainer_state.json").write_text('{"cut')
 
     parts.events.clear()
     assert run(parts, resume=True) == DONE
-    assert parts.of("started")[0]["step"] == 16
-    assert parts.of("finished")[0]["metrics"]["steps"] == whole.of("finished")[0]["metrics"]["steps"] == 42
+    assert parts.of(Started)[0].step == 16
+    assert parts.of(Finished)[0].metrics["steps"] == whole.of(Finished)[0].metrics["steps"] == 42
     later = {step: loss for step, loss in parts.losses().items() if step > 20}
     assert len(later) >= 4
     assert later == pytest.approx({step: whole.losses()[step] for step in later}, abs=1e-4)
@@ -122,7 +134,7 @@ def test_stopped_and_resumed_it_trains_the_same_steps(make_lab: MakeLab) -> None
 
 def test_a_terminal_that_closes_asks_for_a_checkpoint_unless_told_to_go_on(make_lab: MakeLab) -> None:
     def hang_up(event: Event) -> None:
-        if event["event"] == "metrics" and event["step"] == 5:
+        if isinstance(event, Metrics) and event.step == 5:
             os.kill(os.getpid(), signal.SIGHUP)
 
     closed, kept = make_lab(name="closed"), make_lab(name="nohup", max_steps=6)
@@ -133,7 +145,7 @@ def test_a_terminal_that_closes_asks_for_a_checkpoint_unless_told_to_go_on(make_
         assert run(kept, on_event=hang_up) == DONE
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert Path(closed.of("stopped")[0]["path"]).is_dir()
+    assert Path(closed.of(Stopped)[0].path).is_dir()
 
 
 @pytest.mark.parametrize(
@@ -144,8 +156,8 @@ def test_settings_that_do_not_go_together_end_with_code_two(make_lab: MakeLab, t
     tiny = make_lab()
     tiny.rewrite(lambda raw: raw["training"].update(training))
     assert run(tiny) == 2
-    assert "training" in tiny.of("failed")[0]["message"]
-    assert not tiny.of("started") and not tiny.output.exists()
+    assert "training" in tiny.of(Failed)[0].message
+    assert not tiny.of(Started) and not tiny.output.exists()
 
 
 @pytest.mark.parametrize("save_steps", [2, 100000])
@@ -159,9 +171,9 @@ def test_a_full_disk_is_named_and_leaves_no_half_student(make_lab: MakeLab, save
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    failed = tiny.of("failed")[0]
-    assert failed["message"].startswith("The checkpoint could not be written:")
-    assert str(tiny.lab.root) in failed["hint"]
+    failed = tiny.of(Failed)[0]
+    assert failed.message.startswith("The checkpoint could not be written:")
+    assert str(tiny.lab.root) in failed.hint
     assert not tiny.output.exists() and not list(tiny.lab.root.glob(".*new*"))
 
 
@@ -182,9 +194,9 @@ def test_what_fails_beside_the_writing_of_a_checkpoint_is_not_called_that(
     monkeypatch.setattr(f"qdl_engine.trainer.session.{place}", fail)
     tiny = make_lab(max_steps=3, save_steps=2)
     assert run(tiny) == 1
-    failed = tiny.of("failed")[0]
-    assert failed["message"].startswith(words)
-    assert "checkpoint" not in failed["message"] and "room for it" not in failed["hint"]
+    failed = tiny.of(Failed)[0]
+    assert failed.message.startswith(words)
+    assert "checkpoint" not in failed.message and "room for it" not in failed.hint
     assert not tiny.output.exists()
 
 
@@ -193,7 +205,7 @@ def test_every_held_out_row_counts_when_training_drops_its_last_batch(make_lab: 
     dropping.rewrite(lambda raw: raw["training"].update(dataloader_drop_last=True))
     assert run(plain) == run(dropping) == DONE
     # Six held-out rows in batches of four; before the first step both are the same student.
-    before = [tiny.of("evaluated")[0]["held_out_loss"] for tiny in (plain, dropping)]
+    before = [tiny.of(Evaluated)[0].held_out_loss for tiny in (plain, dropping)]
     assert before[0] == pytest.approx(before[1], abs=1e-6)
 
 
@@ -201,19 +213,19 @@ def test_a_checkpoint_of_other_rows_is_not_resumed(make_lab: MakeLab) -> None:
     tiny = make_lab()
 
     def stop(event: Event) -> None:
-        if event["event"] == "metrics":
+        if isinstance(event, Metrics):
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert run(tiny, on_event=stop) == STOPPED
     tiny.lab.train_labeled.write_text(json.dumps([{"instruction": str(n), "output": "o"} for n in range(60)]))
     assert run(tiny, resume=True) == 1
-    assert "Cannot resume" in tiny.of("failed")[0]["message"]
+    assert "Cannot resume" in tiny.of(Failed)[0].message
 
 
 def test_resuming_without_a_checkpoint_begins_anew_and_says_so(make_lab: MakeLab) -> None:
     tiny = make_lab(max_steps=2)
     assert run(tiny, resume=True) == DONE
-    assert "begins anew" in tiny.of("note")[0]["message"]
+    assert "begins anew" in tiny.of(Note)[0].message
 
 
 def test_a_loss_that_is_no_number_fails_with_a_cure(make_lab: MakeLab, student: Path, tmp_path: Path) -> None:
@@ -225,9 +237,9 @@ def test_a_loss_that_is_no_number_fails_with_a_cure(make_lab: MakeLab, student: 
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     tiny = make_lab(student=str(broken), held_out=0.0)
     assert run(tiny) == 1
-    failed = tiny.of("failed")[0]
-    assert "loss became nan" in failed["message"] and "learning_rate" in failed["hint"]
-    assert not tiny.output.exists() and not tiny.of("checkpoint")
+    failed = tiny.of(Failed)[0]
+    assert "loss became nan" in failed.message and "learning_rate" in failed.hint
+    assert not tiny.output.exists() and not tiny.of(CheckpointSaved)
 
 
 def test_a_student_that_is_no_model_is_named(make_lab: MakeLab, tmp_path: Path) -> None:
@@ -235,23 +247,23 @@ def test_a_student_that_is_no_model_is_named(make_lab: MakeLab, tmp_path: Path) 
     for name in (str(tmp_path / "empty"), str(tmp_path / "nowhere")):
         tiny = make_lab(student=name)
         assert run(tiny) == 1
-        failed = tiny.of("failed")[0]
-        assert failed["message"] == f"Invalid student model: {name}"
-        assert "Qwen/Qwen2.5-0.5B-Instruct" in failed["hint"]
+        failed = tiny.of(Failed)[0]
+        assert failed.message == f"Invalid student model: {name}"
+        assert "Qwen/Qwen2.5-0.5B-Instruct" in failed.hint
 
 
 def test_nothing_to_train_on_is_an_error_with_the_counts(make_lab: MakeLab) -> None:
     tiny = make_lab(max_length=16)
     assert run(tiny) == 1
-    failed = tiny.of("failed")[0]
-    assert "No rows to train on" in failed["message"] and "60 over 16 tokens" in failed["hint"]
+    failed = tiny.of(Failed)[0]
+    assert "No rows to train on" in failed.message and "60 over 16 tokens" in failed.hint
 
 
 def test_settings_end_with_code_two_before_any_model(make_lab: MakeLab) -> None:
     tiny = make_lab()
     tiny.rewrite(lambda raw: raw["training"].update(learning_rte=1.0))
     assert run(tiny) == 2
-    assert tiny.of("failed")[0]["hint"] == "Did you mean learning_rate?"
+    assert tiny.of(Failed)[0].hint == "Did you mean learning_rate?"
 
 
 def test_out_of_memory_says_which_settings_fit(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,10 +274,10 @@ def test_out_of_memory_says_which_settings_fit(make_lab: MakeLab, monkeypatch: p
     monkeypatch.setattr("qdl_engine.trainer.session.load_student", full)
     tiny = make_lab()
     assert run(tiny) == 1
-    failed = tiny.of("failed")[0]
-    assert failed["message"] == "Out of memory on CPU"
-    assert failed["settings"] == {"batch_size": 2, "gradient_accumulation": 2}
-    assert "[system1]: batch_size = 2, gradient_accumulation = 2" in failed["hint"]
+    failed = tiny.of(Failed)[0]
+    assert failed.message == "Out of memory on CPU"
+    assert failed.settings == {"batch_size": 2, "gradient_accumulation": 2}
+    assert "[system1]: batch_size = 2, gradient_accumulation = 2" in failed.hint
 
 
 def test_what_nobody_foresaw_goes_to_a_file(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,19 +288,19 @@ def test_what_nobody_foresaw_goes_to_a_file(make_lab: MakeLab, monkeypatch: pyte
     tiny = make_lab()
     assert run(tiny) == 1
     log = tiny.config.parent / "traceback.log"
-    assert str(log) in tiny.of("failed")[0]["hint"] and "ZeroDivisionError" in log.read_text()
+    assert str(log) in tiny.of(Failed)[0].hint and "ZeroDivisionError" in log.read_text()
 
 
 def test_lora_ends_in_a_whole_model(make_lab: MakeLab, student: Path) -> None:
     tiny = make_lab(lora_rank=4, learning_rate=1e-2)
     assert run(tiny) == DONE
     assert not list(tiny.output.glob("adapter*"))
-    assert tiny.of("started")[0]["trained_parameters"] < tiny.of("started")[0]["parameters"] / 2
+    assert tiny.of(Started)[0].trained_parameters < tiny.of(Started)[0].parameters / 2
     before, after = load_file(student / "model.safetensors"), load_file(tiny.output / "model.safetensors")
     assert before.keys() == after.keys()
     changed = {name for name in after if not torch.equal(before[name], after[name])}
     assert any("q_proj" in name for name in changed) and not any("embed" in name for name in changed)
-    held_out = [event["held_out_loss"] for event in tiny.of("evaluated")]
+    held_out = [event.held_out_loss for event in tiny.of(Evaluated)]
     assert held_out[-1] < held_out[0] - 0.15
 
 
@@ -320,7 +332,7 @@ def test_what_is_no_checkpoint_is_not_moved_for_one(make_lab: MakeLab) -> None:
     tiny.output.mkdir()
     (tiny.output / "thesis.txt").write_text("precious")
     assert run(tiny) != DONE
-    assert "holds other things than a checkpoint" in tiny.of("failed")[0]["message"]
+    assert "holds other things than a checkpoint" in tiny.of(Failed)[0].message
     assert (tiny.output / "thesis.txt").read_text() == "precious"
 
 
@@ -341,7 +353,7 @@ def test_a_config_that_is_not_ours_trains_too(make_lab: MakeLab) -> None:
 
     tiny.rewrite(change)
     assert run(tiny) == DONE
-    notes = " ".join(event["message"] for event in tiny.of("note"))
+    notes = " ".join(event.message for event in tiny.of(Note))
     assert "bf16 is for a GPU" in notes and "asks in other words" in notes
     tokenizer = AutoTokenizer.from_pretrained(tiny.output)
     turns = [{"role": "user", "content": "Q"}]

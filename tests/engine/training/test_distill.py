@@ -64,7 +64,7 @@ def test_both_students_from_settings_to_checkpoint(tmp_path: Path) -> None:
     assert (one.state, two.state) == ("done", "done")
     assert one.output_dir == lab.system1_checkpoint and (one.output_dir / "model.safetensors").is_file()
     assert one.metrics["steps"] == 4
-    assert {"progress", "started", "metrics", "finished"} <= {event["event"] for event in events}
+    assert {"progress", "started", "metrics", "finished"} <= {event.kind for event in events}
     record = json.loads((two.output_dir / "qdl_checkpoint.json").read_text())
     assert record["system"] == "system2" and "<think>" in record["system_prompt"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from qdl_engine.core.errors import DataError, RunError
-from qdl_engine.core.events import Event
+from qdl_engine.core.events import Event, Progress
 from qdl_engine.core.lab import Lab
 from qdl_engine.data.schemas import chains_of, choose_schema
 from qdl_engine.settings.address import Secret
@@ -65,7 +65,7 @@ def test_progress_is_read_from_the_bar_and_ends_at_what_was_answered(lab: Lab, c
     behave(checkout, lose=["1"])
     events: list[Event] = []
     run(lab, checkout, events)
-    told = [(event["done"], event["total"]) for event in events if event["event"] == "progress"]
+    told = [(event.done, event.total) for event in events if isinstance(event, Progress)]
     assert told[-2:] == [(7, 7), (6, 7)]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from textual.pilot import Pilot
 
-from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.events import Evaluated, Metrics, Started, append_event
 from qdl_engine.core.lab import Lab
 from qdl_engine.runs.reader import RunSummary
 from qdl_engine.runs.store import Run, State, create_run, save_run
@@ -24,12 +24,11 @@ def told_run(
 ) -> Run:
     """A training of 40 steps that tells all that the built-in runtime tells on a CPU."""
     run = finished_run(lab, losses=0)
-    append_event(run.events_file, make_event("started", total_steps=40, device="CPU"))
+    append_event(run.events_file, Started(total_steps=40, device="CPU"))
     for step in range(1, 41):
         append_event(
             run.events_file,
-            make_event(
-                "metrics",
+            Metrics(
                 step=step,
                 total_steps=40,
                 epoch=step / 20,
@@ -42,9 +41,7 @@ def told_run(
             ),
         )
         if step % 10 == 0:
-            append_event(
-                run.events_file, make_event("evaluated", step=step, held_out_loss=factor * 3.5 / step)
-            )
+            append_event(run.events_file, Evaluated(step=step, held_out_loss=factor * 3.5 / step))
     run = replace(run, state=state, message=message, hint=hint)
     save_run(run)
     return run
@@ -80,7 +77,7 @@ async def test_new_events_are_seen_at_the_next_tick(lab: Lab) -> None:
     run = finished_run(lab, losses=3)
     async with opened(lab, "5") as (app, pilot):
         assert "step 3/3" in screen_text(app)
-        append_event(run.events_file, make_event("metrics", step=4, total_steps=8, loss=float("nan")))
+        append_event(run.events_file, Metrics(step=4, total_steps=8, loss=float("nan")))
         app.screen.tick()  # type: ignore[attr-defined]
         await settled(app, pilot)
         assert "step 4/8" in screen_text(app)
@@ -215,15 +212,15 @@ def test_figures_take_shorter_words_and_then_leave_out_the_last() -> None:
 
 async def test_a_held_out_loss_from_before_the_last_step_says_of_which_it_is(lab: Lab) -> None:
     run = finished_run(lab)
-    append_event(run.events_file, make_event("evaluated", step=0, held_out_loss=5.597))
-    append_event(run.events_file, make_event("metrics", step=400, total_steps=900, loss=1.388))
+    append_event(run.events_file, Evaluated(step=0, held_out_loss=5.597))
+    append_event(run.events_file, Metrics(step=400, total_steps=900, loss=1.388))
     told = "held out 5.597 at step 0"
     async with opened(lab, "5", size=(120, 30)) as (app, pilot):
         assert f"loss 1.388 · {told}" in screen_text(app)
         await pilot.press("4")
         await settled(app, pilot)
         assert told in screen_text(app)
-        append_event(run.events_file, make_event("evaluated", step=400, held_out_loss=1.5))
+        append_event(run.events_file, Evaluated(step=400, held_out_loss=1.5))
         await pilot.press("5")
         await settled(app, pilot)
         assert "held out 1.500 ·" in screen_text(app)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qdl_engine.core.errors import LabError
-from qdl_engine.core.events import append_event, make_event
+from qdl_engine.core.events import Note, append_event
 from qdl_engine.core.lab import Lab
 from qdl_tui.runs.screen import RunsScreen
 from qdl_tui.shared.telling import LONGEST
@@ -47,7 +47,7 @@ async def test_an_error_stays_until_esc_and_can_be_read_again(lab: Lab) -> None:
 async def test_a_full_disk_is_told_with_the_file_and_what_to_do(lab: Lab) -> None:
     async with opened(lab, notifications=True) as (app, pilot):
         with pytest.raises(OSError) as caught:
-            append_event(Path("/dev/full"), make_event("note", message="a"))
+            append_event(Path("/dev/full"), Note("a"))
         app.tell_error(caught.value)
         await settled(app, pilot)
         shown = " ".join(screen_text(app).split())

@@ -126,7 +126,7 @@ def test_answers_without_tags_are_counted_and_never_guessed(tmp_path: Path, lab:
         job = job_at(tmp_path, server.url, "instruction_refinement_api")
         report = make_rows(job, lab, LabSettings(), events.append)
     assert (report.written, report.untagged, report.examples) == (11, 1, ["No tags"])
-    assert "1 of 12 questions gave none (1 without the tags)" in events[-1]["message"]
+    assert "1 of 12 questions gave none (1 without the tags)" in events[-1].message
     with ChatServer(lambda messages: "none").serving() as server, pytest.raises(DataError, match="no rows"):
         run(job_at(tmp_path, server.url, "instruction_refinement_api"), lab)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from qdl_engine.core.events import Event
+from qdl_engine.core.events import Event, Metrics, Started
 from qdl_engine.upstream.version1.outcome import ConsoleParser, plain_line
 
 # As the unmodified 1.0 printed it, shortened: bars of other work, a bar again after each dict, \r everywhere.
@@ -29,7 +29,9 @@ OUTPUT = (
 
 
 def losses(events: list[Event]) -> list[tuple[int, float]]:
-    return [(event["step"], event["loss"]) for event in events if "loss" in event]
+    return [
+        (event.step, event.loss) for event in events if isinstance(event, Metrics) and event.loss is not None
+    ]
 
 
 def test_steps_and_losses() -> None:
@@ -40,10 +42,10 @@ def test_steps_and_losses() -> None:
     assert (
         found[0][1] == 5.6426 and math.isnan(found[1][1]) and found[2][1] == -math.inf and found[3][1] == 4.5
     )
-    assert [event["total_steps"] for event in events if event["event"] == "started"] == [20]
-    assert next(event for event in events if event.get("step") == 9)["eta_seconds"] == 3725
-    first = next(event for event in events if "loss" in event)
-    assert (first["grad_norm"], first["learning_rate"], first["num_tokens"]) == (2.78, 0.0, 208.0)
+    assert [event.total_steps for event in events if isinstance(event, Started)] == [20]
+    assert next(event.eta_seconds for event in events if event.step == 9) == 3725
+    first = next(event for event in events if isinstance(event, Metrics) and event.loss is not None)
+    assert (first.grad_norm, first.learning_rate, first.num_tokens) == (2.78, 0.0, 208.0)
     assert parser.step == 20 and parser.final["train_loss"] == 5.601
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from qdl_engine.config.easydistill import read_config, write_system1_config
 from qdl_engine.core.errors import DataError, ModelError, RunError, SettingsError
-from qdl_engine.core.events import Event
+from qdl_engine.core.events import Event, Finished, Metrics, Note, Started
 from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 from qdl_engine.core.prompts import format_completion, format_prompt
 from qdl_engine.demo.lab import BASE_STUDENT
@@ -118,20 +118,22 @@ def run(lab: Lab, python: str, body: str, config: Path | None = None) -> tuple[i
 def test_from_rows_to_a_checkpoint_of_the_lab(lab: Lab, python: str) -> None:
     code, events, work = run(lab, python, STAND_IN + SAVED + FINISHED, config_of(lab, held_out=0.05))
     assert code == 0
-    losses = [(event["step"], event["loss"]) for event in events if "loss" in event]
+    losses = [
+        (event.step, event.loss) for event in events if isinstance(event, Metrics) and event.loss is not None
+    ]
     assert losses == [(1, 3.0), (2, 1.5)]
-    started = next(event for event in events if event["event"] == "started")
-    assert (started["rows"], started["total_steps"], started["device"], started["precision"]) == (
+    started = next(event for event in events if isinstance(event, Started))
+    assert (started.rows, started.total_steps, started.device, started.precision) == (
         2,
         2,
         "CPU",
         "fp32",
     )
-    assert [event["event"] for event in events if event["event"] in ("note", "finished")] == [
+    assert [event.kind for event in events if isinstance(event, Note | Finished)] == [
         "note",
         "finished",
     ]
-    assert "held-out" in next(event["message"] for event in events if event["event"] == "note")
+    assert "held-out" in next(event.message for event in events if isinstance(event, Note))
     student = lab.system1_checkpoint
     record = read_json(student / "qdl_checkpoint.json")
     assert record["data"]["rows"] == 2 and record["metrics"]["loss"] == 1.5

@@ -15,7 +15,7 @@ import pytest
 
 from qdl_engine.config.easydistill import write_system1_config
 from qdl_engine.core.errors import RunError
-from qdl_engine.core.events import Event
+from qdl_engine.core.events import Event, Metrics, Note, from_json
 from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 from qdl_engine.demo.world import distilqwen_rows, system1_samples, write_jsonl
 from qdl_engine.models.load import infer_student
@@ -81,11 +81,13 @@ def test_in_a_lab_with_any_path_a_student_comes_out(lab: Lab) -> None:
     config = config_of(lab, lambda raw: None, held_out=0.05, group_by_length=True, epochs=1)
     result = run_easy_distill(config, lab=lab, runtime=UPSTREAM, on_event=events.append)
     assert result.state == "done"
-    kinds = [event["event"] for event in events]
+    kinds = [event.kind for event in events]
     assert kinds[-1] == "finished" and "started" in kinds
-    assert any("held-out" in event["message"] for event in events if event["event"] == "note")
+    assert any("held-out" in event.message for event in events if isinstance(event, Note))
     assert result.metrics["held_out_loss"] is None and result.metrics["steps"] == 12
-    rates = [event["tokens_per_second"] for event in events if event.get("tokens_per_second")]
+    rates = [
+        event.tokens_per_second for event in events if isinstance(event, Metrics) and event.tokens_per_second
+    ]
     assert rates and min(rates) > 0
     student = lab.system1_checkpoint
     assert read_json(student / "qdl_checkpoint.json")["versions"]["trl"] == "0.17.0"
@@ -129,7 +131,7 @@ def test_a_diverged_loss_is_shown_as_what_it_is(lab: Lab) -> None:
     events: list[Event] = []
     with pytest.raises(RunError, match="no numbers"):
         run_easy_distill(config, lab=lab, runtime=UPSTREAM, on_event=events.append)
-    assert "nan" in [event["loss"] for event in events if "loss" in event]
+    assert "nan" in [event.loss for event in events if isinstance(event, Metrics) and event.loss is not None]
 
 
 def test_a_stop_ends_all_of_its_processes(lab: Lab) -> None:
@@ -140,8 +142,8 @@ def test_a_stop_ends_all_of_its_processes(lab: Lab) -> None:
     ended = wait_for(stop_run(run, grace=30), timeout=120)
     assert ended.state == "stopped" and "Stopped on request" in ended.message
     assert ended.pid is not None and not run_alive(ended.pid, ended.directory)
-    notes = [json.loads(line) for line in run.events_file.read_text().splitlines()]
-    assert any("checkpoint-" in event["message"] for event in notes if event["event"] == "note")
+    notes = [from_json(line) for line in run.events_file.read_text().splitlines()]
+    assert any("checkpoint-" in event.message for event in notes if isinstance(event, Note))
 
 
 def test_an_interpreter_that_lacks_something_says_what_to_type(lab: Lab, tmp_path: Path) -> None:
