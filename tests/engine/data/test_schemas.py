@@ -50,6 +50,7 @@ def only(fields: str, row: Any, mapping: dict[str, str] | None = None) -> Chain 
     return chain
 
 
+SYSTEM = {"role": "system", "content": "Be kind."}
 USER, REPLY = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 PARTS = {"role": "assistant", "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]}
 
