@@ -172,8 +172,12 @@ def as_verdict(value: Any) -> bool | None:
 
 def _first(row: RawRow, paths: Iterable[str]) -> tuple[str, Any]:
     """The first of these columns that has a value, by path, and the value."""
-    values = ((path, at_path(row, path)) for path in paths)
-    return next((found for found in values if found[1] is not None), ("", None))
+    for path in paths:
+        # Walked only where there are dots: walking every name made mapping 200,000 rows six times slower.
+        value = row[path] if path in row else (at_path(row, path) if "." in path else None)
+        if value is not None:
+            return path, value
+    return "", None
 
 
 def _text(row: RawRow, *paths: str) -> str:
@@ -258,12 +262,15 @@ def _flat(columns: Columns, *, final_line: bool = False) -> Schema:
         final_line: Whether a last line `#### N` (GSM8K) is the answer and the text before it reasoning.
     """
 
-    def schema(row: RawRow) -> list[Chain | Drop]:
-        def text(*keys: str) -> str:
-            return _text(row, *(path for key in keys for path in columns.get(key, ())))
+    def paths(*keys: str) -> tuple[str, ...]:
+        return tuple(path for key in keys for path in columns.get(key, ()))
 
-        instruction = merge_input(text("instruction"), text("input"))
-        answer, thought = text("answer", "output"), text("thought")
+    instructions, inputs = paths("instruction"), paths("input")
+    answers, thoughts = paths("answer", "output"), paths("thought")
+
+    def schema(row: RawRow) -> list[Chain | Drop]:
+        instruction = merge_input(_text(row, *instructions), _text(row, *inputs))
+        answer, thought = _text(row, *answers), _text(row, *thoughts)
         return [_chain(row, instruction, answer, thought, levels=columns, final_line=final_line)]
 
     return schema

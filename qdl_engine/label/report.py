@@ -118,8 +118,8 @@ class LabelReport:
         doubtful = [f"{self.refused:,} refused"] if self.refused else []
         if self.duplicated:
             # At length: "duplicated" alone does not say that they are kept.
-            verb = "shares" if self.duplicated == 1 else "share"
-            doubtful.append(f"{self.duplicated:,} kept {verb} an answer with another row")
+            rows = "row shares its answer" if self.duplicated == 1 else "rows share their answers"
+            doubtful.append(f"{self.duplicated:,} kept {rows} with another")
         kept = f"Kept {self.kept:,} of {self.rows:,} rows" + (f": {dropped}" if dropped else "")
         return "; ".join([kept, *doubtful])
 

@@ -79,7 +79,7 @@ class ScoreReport:
     def sentence(self) -> str:
         """The report in a line."""
         wrong = f"; {self.found_wrong:,} found wrong" if self.found_wrong else ""
-        return f"Scored {self.scored:,} of {self.scored + self.unscored:,} chains without levels{wrong}"
+        return f"Scored {self.scored:,} of {self.scored + self.unscored:,} chains that lacked a level{wrong}"
 
     def table(self) -> str:
         """The report as lines for a terminal, with both histograms."""
@@ -147,7 +147,7 @@ def score_chains(
     examples: list[str] = []
     replies = Replies()
     if missing:
-        on_event(Note(f"{len(missing)} of {len(chains)} chains have no levels"))
+        on_event(Note(f"{len(missing)} of {len(chains)} chains lack a level"))
         asked = [
             (place, metric, _judge_question(chains[place], metric)) for place in missing for metric in METRICS
         ]

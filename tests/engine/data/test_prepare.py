@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from qdl_engine.core.errors import DataError, LabBusyError, ModelError
-from qdl_engine.core.events import Event
 from qdl_engine.core.lab import Lab
-from qdl_engine.data.files import load_rows, preview_rows
+from qdl_engine.data.files import array_file, load_rows, preview_rows
 from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
 from qdl_engine.data.report import PrepareReport, TokenLengths, differences, digest
-from qdl_engine.data.sampling import row_id
+from qdl_engine.data.sampling import row_id, token_counts
 from qdl_engine.settings import System2Settings
 from tests.engine.data.words import WordTokenizer, prompt_words, record, system1, system2, write_lines
 
@@ -24,7 +23,33 @@ WORDS = WordTokenizer()
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
-    return Lab.at(tmp_path / "lab")
+    lab = Lab.at(tmp_path / "lab")
+    lab.create_directories()
+    return lab
+
+
+def prepare1(lab: Lab, rows: list[Any], /, *, extra: str = "", **settings: Any) -> PrepareReport:
+    """Prepare System 1 from JSON Lines; `extra` is added to the file as it is."""
+    source = write_lines(lab.root.parent / "rows.jsonl", rows)
+    source.write_text(source.read_text() + extra)
+    return prepare_system1_dataset(lab, system1(source, **settings), tokenizer=WORDS)
+
+
+def prepare2(lab: Lab, rows: list[Any], /, **settings: Any) -> PrepareReport:
+    source = write_lines(lab.root.parent / "rows.jsonl", rows)
+    return prepare_system2_dataset(lab, system2(source, **settings), tokenizer=WORDS)
+
+
+def omni(*records: dict[str, Any]) -> list[Any]:
+    return [{"question": "Q?", "reasoning": list(records)}]
+
+
+def pairs(count: int) -> list[Any]:
+    return [{"instruction": f"q{i}", "output": f"a{i}"} for i in range(count)]
+
+
+def ids(lab: Lab) -> list[str]:
+    return [row["id"] for row in load_rows(lab.train_labeled)]
 
 
 def dropped(report: PrepareReport) -> dict[str, int]:
@@ -43,7 +68,7 @@ def check_sums(report: PrepareReport) -> None:
     assert remaining == report.kept
 
 
-def test_every_bad_row_is_counted_and_named(lab: Lab, tmp_path: Path) -> None:
+def test_every_bad_row_is_counted_and_named(lab: Lab) -> None:
     rows: list[Any] = [
         {"instruction": "one", "output": "1"},
         "no object",
@@ -56,9 +81,7 @@ def test_every_bad_row_is_counted_and_named(lab: Lab, tmp_path: Path) -> None:
         {"instruction": ["list"], "output": "x"},
         {"instruction": "two", "output": "2"},
     ]
-    source = write_lines(tmp_path / "rows.jsonl", rows)
-    source.write_text(source.read_text() + "{broken\n")
-    report = prepare_system1_dataset(lab, system1(source, max_length=prompt_words() + 50), tokenizer=WORDS)
+    report = prepare1(lab, rows, extra="{broken\n", max_length=prompt_words() + 50)
     assert dropped(report) == {"broken": 5, "empty": 2, "duplicate": 1, "over max_length": 1}
     assert lines(report, "broken") == [2, 7, 8, 9, 11]
     assert lines(report, "empty") == [3, 4]
@@ -74,50 +97,32 @@ def test_every_bad_row_is_counted_and_named(lab: Lab, tmp_path: Path) -> None:
     assert [path.name for path in lab.data.iterdir() if path.name.startswith(".")] == []
 
 
-def test_sampling_depends_on_the_seed_and_not_on_the_order_of_the_file(lab: Lab, tmp_path: Path) -> None:
-    rows = [{"instruction": f"q{i}", "output": f"a{i}"} for i in range(500)]
-    forward = write_lines(tmp_path / "forward.jsonl", rows)
-    backward = write_lines(tmp_path / "backward.jsonl", reversed(rows))
-
-    def ids(source: Path, seed: int) -> list[str]:
-        report = prepare_system1_dataset(lab, system1(source, rows=50, seed=seed), tokenizer=WORDS)
-        assert dropped(report) == {"not sampled": 450}
-        return [row["id"] for row in load_rows(lab.train_labeled)]
-
-    first = ids(forward, 1)
-    assert len(set(first)) == 50
-    assert ids(backward, 1) == first
-    assert ids(forward, 2) != first
+def test_sampling_depends_on_the_seed_and_not_on_the_order_of_the_file(lab: Lab) -> None:
+    samples = []
+    for rows, seed in ((pairs(500), 1), (pairs(500)[::-1], 1), (pairs(500), 2)):
+        assert dropped(prepare1(lab, rows, rows=50, seed=seed)) == {"not sampled": 450}
+        samples.append(ids(lab))
+    assert len(set(samples[0])) == 50 and samples[1] == samples[0] != samples[2]
 
 
-def test_rows_over_the_limit_are_replaced_by_others(lab: Lab, tmp_path: Path) -> None:
+def test_rows_over_the_limit_are_replaced_by_others(lab: Lab) -> None:
     rows = [{"instruction": f"q{i}", "output": "w " * (100 if i % 2 else 1)} for i in range(400)]
-    limits = {"rows": 150, "max_length": prompt_words() + 20}
-    report = prepare_system1_dataset(
-        lab, system1(write_lines(tmp_path / "r.jsonl", rows), **limits), tokenizer=WORDS
-    )
-    assert report.kept == 150
-    assert report.tokens.maximum <= limits["max_length"]
+    limit = prompt_words() + 20
+    report = prepare1(lab, rows, rows=150, max_length=limit)
+    assert report.kept == 150 and report.tokens.maximum <= limit
     check_sums(report)
 
 
-def test_the_token_lengths_are_those_of_prompt_answer_and_end(lab: Lab, tmp_path: Path) -> None:
-    source = write_lines(tmp_path / "r.jsonl", [{"instruction": "one two", "output": "three four"}])
-    report = prepare_system1_dataset(lab, system1(source), tokenizer=WORDS)
+def test_the_token_lengths_are_those_of_prompt_answer_and_end(lab: Lab) -> None:
+    report = prepare1(lab, [{"instruction": "one two", "output": "three four"}])
     # "two<|im_end|>" and "four<|im_end|>" stay one word each.
     assert report.tokens.minimum == report.tokens.maximum == prompt_words("one two") + 2
 
 
-def omni(tmp_path: Path, *records: dict[str, Any], question: str = "Q?") -> Path:
-    return write_lines(tmp_path / "omni.jsonl", [{"question": question, "reasoning": list(records)}])
-
-
-def test_each_chain_is_filtered_on_its_own_with_inclusive_bounds(lab: Lab, tmp_path: Path) -> None:
-    chains = [
-        record(f"t{rv}", "s", rv=rv, cd=cd) for rv, cd in [(2, 4), (3, 4), (5, 4), (6, 4), (4, 3), (4, 5)]
-    ]
-    settings = system2(omni(tmp_path, *chains), rv_min=3, rv_max=5, cd_min=4, cd_max=4)
-    report = prepare_system2_dataset(lab, settings, tokenizer=WORDS)
+def test_each_chain_is_filtered_on_its_own_with_inclusive_bounds(lab: Lab) -> None:
+    levels = [(2, 4), (3, 4), (5, 4), (6, 4), (4, 3), (4, 5)]
+    chains = omni(*(record(f"t{rv}", "s", rv=rv, cd=cd) for rv, cd in levels))
+    report = prepare2(lab, chains, rv_min=3, rv_max=5, cd_min=4, cd_max=4)
     assert dropped(report) == {"outside RV": 2, "outside CD": 2}
     kept = sorted(load_rows(lab.omnithought_cot), key=lambda row: row["rv"])
     assert [(row["rv"], row["cd"], row["output"]) for row in kept] == [
@@ -127,107 +132,84 @@ def test_each_chain_is_filtered_on_its_own_with_inclusive_bounds(lab: Lab, tmp_p
     check_sums(report)
 
 
-def test_no_chain_comes_back_when_all_fail(lab: Lab, tmp_path: Path) -> None:
-    source = omni(tmp_path, record("t", "s", rv=1), record("u", "s", rv=2))
-    lab.create_directories()
+def test_no_chain_comes_back_when_all_fail(lab: Lab) -> None:
     lab.omnithought_cot.write_text("[]")
     with pytest.raises(DataError) as error:
-        prepare_system2_dataset(lab, system2(source, rv_min=8), tokenizer=WORDS)
+        prepare2(lab, omni(record("t", "s", rv=1), record("u", "s", rv=2)), rv_min=8)
     assert error.value.message == "No data for System 2 distillation"
     assert "2 read" in error.value.hint and "outside RV: 2" in error.value.hint
     assert lab.omnithought_cot.read_text() == "[]"
     assert [path.name for path in lab.data.iterdir()] == [lab.omnithought_cot.name]
 
 
-def test_levels_are_needed_only_where_the_filter_is_narrow(lab: Lab, tmp_path: Path) -> None:
-    source = omni(tmp_path, record("t", "s", rv=None, cd=None), record("u", "s"))
-    assert prepare_system2_dataset(lab, system2(source), tokenizer=WORDS).kept == 2
-    report = prepare_system2_dataset(lab, system2(source, cd_max=8), tokenizer=WORDS)
-    assert dropped(report) == {"no level": 1}
+def test_levels_are_needed_only_where_the_filter_is_narrow(lab: Lab) -> None:
+    chains = omni(record("t", "s", rv=None, cd=None), record("u", "s"))
+    assert prepare2(lab, chains).kept == 2
+    assert dropped(prepare2(lab, chains, cd_max=8)) == {"no level": 1}
 
 
 @pytest.mark.parametrize(("require", "kept"), [(True, 2), (False, 3)])
-def test_chains_found_wrong_are_dropped_on_request(
-    lab: Lab, tmp_path: Path, require: bool, kept: int
-) -> None:
-    chains = [
-        record("t", "s", verified=True),
-        record("u", "s", verified=None),
-        record("v", "s", verified=False),
-    ]
-    settings = system2(omni(tmp_path, *chains), require_verified=require)
-    assert prepare_system2_dataset(lab, settings, tokenizer=WORDS).kept == kept
+def test_chains_found_wrong_are_dropped_on_request(lab: Lab, require: bool, kept: int) -> None:
+    chains = omni(*(record(f"t{mark}", "s", verified=mark) for mark in (True, None, False)))
+    assert prepare2(lab, chains, require_verified=require).kept == kept
 
 
-def test_system2_needs_reasoning_that_ends(lab: Lab, tmp_path: Path) -> None:
-    rows = [
-        {"instruction": "a", "output": "no reasoning"},
-        {"instruction": "b", "output": "<think>\nnever ends"},
-        {"instruction": "c", "output": "<think>\nwhy\n</think>\nbecause"},
-        {"instruction": "d", "output": "<think>\nwhy\n</think>\n"},
-    ]
-    report = prepare_system2_dataset(lab, system2(write_lines(tmp_path / "r.jsonl", rows)), tokenizer=WORDS)
+def test_system2_needs_reasoning_that_ends(lab: Lab) -> None:
+    outputs = ["no reasoning", "<think>\nno end", "<think>\nwhy\n</think>\nso", "<think>\nwhy\n</think>\n"]
+    report = prepare2(lab, [{"instruction": text, "output": text} for text in outputs])
     assert dropped(report) == {"no reasoning": 2, "empty": 1}
-    assert [row["output"] for row in load_rows(lab.omnithought_cot)] == ["<think>\nwhy\n</think>\nbecause"]
+    assert [row["output"] for row in load_rows(lab.omnithought_cot)] == [outputs[2]]
 
 
-def test_system1_leaves_reasoning_out(lab: Lab, tmp_path: Path) -> None:
-    rows = [
-        {"question": "q", "answer": "steps\n#### 7"},
-        {"question": "r", "answer": "<think>\nx\n</think>\n8"},
-    ]
-    prepare_system1_dataset(lab, system1(write_lines(tmp_path / "r.jsonl", rows)), tokenizer=WORDS)
+def test_system1_leaves_reasoning_out(lab: Lab) -> None:
+    answers = ["steps\n#### 7", "<think>\nx\n</think>\n8"]
+    prepare1(lab, [{"question": f"q{i}", "answer": answer} for i, answer in enumerate(answers)])
     assert sorted(row["output"] for row in load_rows(lab.train_labeled)) == ["7", "8"]
 
 
-def test_prompts_alone_will_do_when_the_teacher_labels(lab: Lab, tmp_path: Path) -> None:
+def test_prompts_alone_will_do_when_the_teacher_labels(lab: Lab) -> None:
     rows = [
         {"instruction": "a"},
         {"instruction": "b", "output": "w " * 500},
         {"instruction": "a", "output": "x"},
     ]
-    source = write_lines(tmp_path / "r.jsonl", rows)
-    lab.create_directories()
     lab.train_labeled.write_text("[]")
-    settings = system1(source, label=True, max_length=prompt_words() + 10)
-    report = prepare_system1_dataset(lab, settings, tokenizer=WORDS)
+    report = prepare1(lab, rows, label=True, max_length=prompt_words() + 10)
     assert dropped(report) == {"duplicate": 1}
-    assert "Tokens per row, before labelling (the prompt alone): " in report.table()
+    assert "before labelling" in report.table()
     assert not lab.train_labeled.exists()
-    assert [row["instruction"] for row in preview_rows(lab, "system1", 0, 9)] in (["a", "b"], ["b", "a"])
+    assert sorted(row["instruction"] for row in preview_rows(lab, "system1", 0, 9)) == ["a", "b"]
 
 
-def test_no_rows_for_system1_says_where_they_went(lab: Lab, tmp_path: Path) -> None:
-    source = write_lines(tmp_path / "r.jsonl", [{"instruction": "a"}] * 3)
-    with pytest.raises(DataError) as error:
-        prepare_system1_dataset(lab, system1(source), tokenizer=WORDS)
-    assert error.value.message == "No data for System 1 distillation"
-    assert "empty: 3" in error.value.hint
-
-
-def test_rows_that_are_all_broken_say_what_is_wrong_with_the_first(lab: Lab, tmp_path: Path) -> None:
-    source = write_lines(tmp_path / "r.jsonl", [{"instruction": ["a", "b"], "output": ["c", "d"]}])
-    with pytest.raises(DataError) as error:
-        prepare_system1_dataset(lab, system1(source), tokenizer=WORDS)
-    assert error.value.hint.endswith("broken: 1. Line 1: instruction is list, not text.")
-
-
-def test_a_wrapper_on_one_line_is_told_how_to_unwrap(lab: Lab, tmp_path: Path) -> None:
-    source = write_lines(tmp_path / "r.json", [{"version": 1, "data": [{"instruction": "a"}]}])
-    with pytest.raises(DataError, match="No named schema fits the columns") as error:
-        prepare_system1_dataset(lab, system1(source), tokenizer=WORDS)
-    assert f"'data' holds a list of objects. If that holds the rows, unwrap it: jq .data {source}" in str(
-        error.value
-    )
-
-
-@pytest.mark.parametrize("text", ["", "\n\n", "not json at all\nnor this\n", "[]", "[1, 2]"])
-def test_a_file_without_rows_is_no_data(lab: Lab, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('{"instruction": "a"}\n' * 3, "empty: 3."),
+        ('{"instruction": ["a"], "output": ["c"]}', "broken: 1. Line 1: instruction is list, not text."),
+        ("", "0 read; none dropped."),
+        ("\n\n", "0 read; none dropped."),
+        ("not json at all\nnor this\n", "broken: 2. Line 1: not valid JSON: "),
+        ("[]", "0 read; none dropped."),
+        ("[1, 2]", "broken: 2. Line 1, row 1: not an object."),
+    ],
+)
+def test_no_rows_say_where_they_went_and_what_is_wrong_with_the_first(
+    lab: Lab, tmp_path: Path, text: str, hint: str
+) -> None:
     source = tmp_path / "r.json"
     source.write_text(text)
     with pytest.raises(DataError) as error:
         prepare_system1_dataset(lab, system1(source), tokenizer=WORDS)
-    assert "No data for System 1 distillation" in error.value.message
+    assert error.value.message == "No data for System 1 distillation" and hint in error.value.hint
+
+
+def test_a_wrapper_on_one_line_is_told_how_to_unwrap(lab: Lab) -> None:
+    with pytest.raises(DataError, match="No named schema fits the columns") as error:
+        prepare1(lab, [{"version": 1, "data": [{"instruction": "a"}]}])
+    source = lab.root.parent / "rows.jsonl"
+    assert f"'data' holds a list of objects. If that holds the rows, unwrap it: jq .data {source}" in str(
+        error.value
+    )
 
 
 def test_a_directory_is_streamed_only_as_far_as_needed(lab: Lab, tmp_path: Path) -> None:
@@ -240,9 +222,9 @@ def test_a_directory_is_streamed_only_as_far_as_needed(lab: Lab, tmp_path: Path)
     report = prepare_system1_dataset(lab, settings, tokenizer=WORDS)
     assert report.kept == 100 and report.streamed and report.source_rows < 1000
     check_sums(report)
-    ids = [row["id"] for row in load_rows(lab.train_labeled)]
+    sample = ids(lab)
     prepare_system1_dataset(lab, settings, tokenizer=WORDS)
-    assert [row["id"] for row in load_rows(lab.train_labeled)] == ids
+    assert ids(lab) == sample
     whole = prepare_system1_dataset(lab, system1(tmp_path / "shards", rows=9999), tokenizer=WORDS)
     assert whole.kept == 3000 and dropped(whole) == {"duplicate": 3}
 
@@ -285,7 +267,6 @@ def test_a_student_without_a_tokenizer_is_named(lab: Lab, tmp_path: Path) -> Non
 def test_a_student_that_is_a_path_to_nowhere_is_not_looked_for_at_the_hub(
     lab: Lab, tmp_path: Path, student: str, reason: str
 ) -> None:
-    lab.create_directories()
     lab.settings_file.write_text("")
     source = write_lines(tmp_path / "r.jsonl", [{"instruction": "a", "output": "b"}])
     with pytest.raises(ModelError) as error:
@@ -317,10 +298,9 @@ def test_only_one_process_prepares_at_a_time(lab: Lab, tmp_path: Path) -> None:
     assert prepare_system1_dataset(lab, system1(source), tokenizer=WORDS).kept == 1
 
 
-def test_events_and_table_tell_the_story(lab: Lab, tmp_path: Path) -> None:
+def test_events_and_table_tell_the_story(lab: Lab) -> None:
     events: list[Event] = []
-    rows: list[Any] = [{"instruction": f"q{i}", "output": "a"} for i in range(300)] + ["\x1b[2J bad"]
-    source = write_lines(tmp_path / "r.jsonl", rows)
+    source = write_lines(lab.root.parent / "r.jsonl", [*pairs(300), "\x1b[2J bad"])
     report = prepare_system1_dataset(lab, system1(source), tokenizer=WORDS, on_event=events.append)
     assert {event.kind for event in events} == {"progress"}
     assert events[-1].done == report.kept == 300
@@ -328,12 +308,10 @@ def test_events_and_table_tell_the_story(lab: Lab, tmp_path: Path) -> None:
     assert json.loads(json.dumps(report.to_dict()))["steps"][0]["name"] == "read"
 
 
-def test_preview_of_nothing_is_empty_and_of_a_page_is_that_page(lab: Lab, tmp_path: Path) -> None:
+def test_preview_of_nothing_is_empty_and_of_a_page_is_that_page(lab: Lab) -> None:
     assert preview_rows(lab, "system2", 0, 5) == []
-    source = omni(tmp_path, *(record(f"t{i}", "s") for i in range(9)))
-    prepare_system2_dataset(lab, system2(source), tokenizer=WORDS)
-    rows = list(load_rows(lab.omnithought_cot))
-    assert preview_rows(lab, "system2", 3, 2) == rows[3:5]
+    prepare2(lab, omni(*(record(f"t{i}", "s") for i in range(9))))
+    assert preview_rows(lab, "system2", 3, 2) == list(load_rows(lab.omnithought_cot))[3:5]
 
 
 def test_load_rows_refuses_what_is_no_file_of_rows(lab: Lab, tmp_path: Path) -> None:
@@ -367,8 +345,8 @@ def test_rows_that_share_a_line_are_named_by_their_number(lab: Lab, tmp_path: Pa
     assert (example.line, example.row) == (1, 2) and "line 1, row 2: no answer" in report.table()
 
 
-def test_the_report_keeps_the_settings_and_the_digest_of_what_was_written(lab: Lab, tmp_path: Path) -> None:
-    source = write_lines(tmp_path / "rows.jsonl", [{"instruction": "one", "output": "1"}])
+def test_the_report_keeps_the_settings_and_the_digest_of_what_was_written(lab: Lab) -> None:
+    source = write_lines(lab.root.parent / "rows.jsonl", pairs(1))
     settings = system1(source, max_length=500)
     prepare_system1_dataset(lab, settings, tokenizer=WORDS)
     report = json.loads(lab.report_file("system1").read_text())
@@ -377,3 +355,39 @@ def test_the_report_keeps_the_settings_and_the_digest_of_what_was_written(lab: L
         "max_length was 500, is 600"
     ]
     assert report["digest"] == digest(lab.train_labeled)
+
+
+def test_the_next_writer_deletes_what_a_killed_one_left(tmp_path: Path) -> None:
+    path, other = tmp_path / "rows.json", tmp_path / ".labels.json.abc"
+    (tmp_path / ".rows.json.x1y2").write_text("[1,")
+    other.write_text("")
+    with array_file(path) as handle:
+        handle.write("1")
+    assert json.loads(path.read_text()) == [1]
+    assert sorted(tmp_path.iterdir()) == [other, path]
+
+
+class Letters:
+    """One token a letter; remembers the longest text it was given."""
+
+    longest = 0
+
+    def __call__(self, text: list[str], *, add_special_tokens: bool) -> Any:
+        self.longest = max(self.longest, *map(len, text))
+        return {"input_ids": [list(range(len(one.replace(" ", "")))) for one in text]}
+
+
+@pytest.mark.parametrize(
+    ("texts", "counts", "longest"),
+    [
+        (["x" * 3_000_000, "abc"], [(400_000, True), (3, False)], 400_000),
+        # A long row of few tokens is counted to its end.
+        ([" " * 500_000 + "abc"], [(3, False)], 500_003),
+    ],
+)
+def test_a_huge_row_is_not_tokenised_whole(
+    texts: list[str], counts: list[tuple[int, bool]], longest: int
+) -> None:
+    tokenizer = Letters()
+    assert token_counts(texts, tokenizer, 2048) == counts
+    assert tokenizer.longest == longest

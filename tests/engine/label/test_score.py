@@ -201,7 +201,7 @@ def test_a_run_says_at_its_end_how_many_were_scored(lab: Lab) -> None:
         assert main(["--lab", str(lab.root), "score", "--detach"]) == 0
         (run,) = list_runs(lab)
         run = wait_for(run, poll=0.02)
-    assert (run.state, run.message) == ("done", "Scored 6 of 6 chains without levels; 1 found wrong")
+    assert (run.state, run.message) == ("done", "Scored 6 of 6 chains that lacked a level; 1 found wrong")
 
 
 @pytest.mark.slow

@@ -10,9 +10,6 @@ import pytest
 from textual.pilot import Pilot
 
 from qdl_engine.core.lab import Lab
-from qdl_engine.data.json_rows import SourceRow
-from qdl_engine.data.preview import SourceHead
-from qdl_engine.data.schemas import SCHEMAS, chains_of, schema_columns
 from qdl_tui.app import QdlApp
 from tests.tui.conftest import opened
 from tests.tui.screen import check_golden, screen_text, settled
@@ -150,24 +147,3 @@ async def test_the_way_back_stays_in_the_footer_of_the_narrowest_terminal(lab: L
         await pilot.press("escape", "v")
         await settled(app, pilot)
         assert "esc Back" in screen_text(app).split("\n")[-1]
-
-
-SAMPLES: dict[str, dict[str, object]] = {
-    "distilqwen": {"instruction": "i", "output": "o", "rv": 3, "cd": 4},
-    "alpaca": {"instruction": "i", "input": "n", "output": "o"},
-    "qa": {"question": "q", "answer": "because\n#### 4", "verified": True},
-    "messages": {"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]},
-    "omnithought": {"question": "q", "reasoning": [{"thought": "t", "solution": "s", "rv": 3, "cd": 4}]},
-}
-
-
-@pytest.mark.parametrize("schema", SCHEMAS)
-def test_a_schema_reads_the_columns_that_are_marked_and_no_other(schema: str) -> None:
-    row = {**SAMPLES[schema], "id": 1, "source": "web", "context": "c"}
-    columns = SourceHead("rows", (SourceRow(1, row),)).columns
-    used = set(schema_columns(schema, columns).values())
-    marked = {name: row[name] for name in {column.partition(".")[0] for column in used}}
-    assert chains_of(marked, SCHEMAS[schema]) == chains_of(row, SCHEMAS[schema])
-    for column in used:
-        without = {name: value for name, value in row.items() if name != column.partition(".")[0]}
-        assert chains_of(without, SCHEMAS[schema]) != chains_of(row, SCHEMAS[schema]), column

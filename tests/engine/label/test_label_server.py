@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 from qdl_engine.label.label import label_with_teacher
 from qdl_engine.settings import LabSettings, TeacherSettings
 from qdl_engine.teachers.budget import BudgetError
-from tests.engine.teachers.fault_server import FAULTS, FaultServer, completion
+from tests.engine.teachers.fault_server import FAULTS, FaultServer, Handler, completion
 
 
 @pytest.fixture
@@ -69,6 +70,10 @@ def test_a_budget_stops_and_a_larger_one_goes_on(lab: Lab, server: FaultServer) 
     assert set(server.attempts.values()) == {1}
 
 
+def says(reply: dict[str, Any], handler: Handler, attempt: int) -> None:
+    handler.send(200, reply)
+
+
 def test_refusals_and_duplicates_are_counted(
     lab: Lab, server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,8 +84,7 @@ def test_refusals_and_duplicates_are_counted(
         "d": "Yes.",
     }
     for question, answer in sorry.items():
-        reply = completion(answer)
-        monkeypatch.setitem(FAULTS, question, lambda handler, _, reply=reply: handler.send(200, reply))
+        monkeypatch.setitem(FAULTS, question, partial(says, completion(answer)))
     write(lab, list(sorry))
     report = label_with_teacher(lab, at_server(server))
     assert (report.kept, report.refused, report.duplicated) == (4, 2, 1)

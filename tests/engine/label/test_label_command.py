@@ -43,7 +43,7 @@ def test_a_run_says_at_its_end_what_was_kept(server: FaultServer, tmp_path: Path
     run = wait_for(run, poll=0.02)
     told = (
         "Kept 4 of 7 rows: 1 empty, 1 cut at the limit, 1 failed: refused; 1 refused; "
-        "1 kept shares an answer with another row"
+        "1 kept row shares its answer with another"
     )
     assert (run.state, run.message) == ("done", told)
     summary = summarise(run)
