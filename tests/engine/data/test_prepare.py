@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from qdl_engine.core.errors import DataError, LabBusyError, ModelError
+from qdl_engine.core.events import Event
 from qdl_engine.core.lab import Lab
 from qdl_engine.data.files import array_file, load_rows, preview_rows
 from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
