@@ -6,9 +6,10 @@ The app starts it so that it never loads a model itself. Requests come in on std
      "temperature": ...}
     {"op": "cancel", "id": ...}    {"op": "quit"}
 
-Events go out on stdout: `ready` once, then for each `ask`, with its id and the model's name: `loading` unless
-the model is in memory, `loaded`, any number of `chunk`, and last exactly one of `answer`, `error` and
-`load_failed`. A model stays in memory until another one, or newer weights, are asked for under its name.
+Replies (`compare/replies.py`) go out on stdout: `Ready` once, then for each `ask`, with its id and the
+model's name: `Loading` unless the model is in memory, `Loaded`, any number of `Chunk`, and last exactly one
+of `Answered`, `AskFailed` and `LoadFailed`. A model stays in memory until another one, or newer weights, are
+asked for under its name.
 The end of stdin ends the process: an app that was killed frees its GPU.
 """
 
@@ -21,14 +22,23 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from typing import Any, BinaryIO
 
 from qdl_engine.compare.ask import ModelSpec, ReadyModel, load_model
 from qdl_engine.compare.comparison import Answer
+from qdl_engine.compare.replies import (
+    Answered,
+    AskFailed,
+    Chunk,
+    Loaded,
+    LoadFailed,
+    Loading,
+    Ready,
+    Reply,
+    to_line,
+)
 from qdl_engine.core.errors import LabError
-from qdl_engine.core.events import json_line
 from qdl_engine.models.load import free_memory
 from qdl_engine.teachers.base import Decoding
 
@@ -41,7 +51,7 @@ QUIT_SECONDS = 2.0
 class Worker:
     """Handles the requests in their order; a cancel overtakes them."""
 
-    def __init__(self, send: Callable[..., None]) -> None:
+    def __init__(self, send: Callable[[Reply], None]) -> None:
         self.send = send
         self.models: dict[str, tuple[tuple[object, ...], ReadyModel]] = {}
         """By name: which weights are in memory, and the model."""
@@ -57,7 +67,7 @@ class Worker:
                 request = json.loads(line)
                 operation = request["op"]
             except (ValueError, KeyError, TypeError):
-                self.send("error", message="Not a request", hint=repr(line[:200]))
+                self.send(AskFailed("Not a request", repr(line[:200])))
                 continue
             if operation == "quit":
                 break
@@ -72,7 +82,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until asked to stop."""
-        self.send("ready")
+        self.send(Ready())
         while not self.closing.is_set():
             request = self.requests.get()
             if request is None:
@@ -82,36 +92,36 @@ class Worker:
 
     def _do(self, request: Request) -> None:
         """Answer one request; whatever goes wrong is sent as its answer and leaves the worker running."""
-        about = {"id": request.get("id")}
-        failure = "error"
+        about = {"id": str(request.get("id", ""))}
+        failure: type[AskFailed | LoadFailed] = AskFailed
         try:
             spec, prompt, asking = _question(request)
             about["name"] = spec.name
             cancelled = partial(self._is_cancelled, about["id"])
             answer = Answer.of("", 0, 0.0, 0.0, "cancelled")
             if not cancelled():
-                failure = "load_failed"
+                failure = LoadFailed
                 model = self._ready(spec, about)
-                failure = "error"
+                failure = AskFailed
                 # Loading takes long enough for a cancel to arrive meanwhile.
                 if not cancelled():
                     on_text = partial(self._send_text, about)
                     answer = model.ask(prompt, spec, asking, on_text=on_text, cancelled=cancelled)
-            self.send("answer", **about, **asdict(answer))
+            self.send(Answered(answer, **about))
         except LabError as error:
-            self.send(failure, **about, message=error.message, hint=error.hint)
+            self.send(failure(error.message, error.hint, **about))
         except Exception as error:  # noqa: BLE001 - the traceback goes to stderr, which the app keeps as a log
             traceback.print_exc()
             message = f"The model worker failed: {type(error).__name__}: {str(error)[:200]}"
-            self.send(failure, **about, message=message, hint="The worker's log has the details.")
-        self.cancelled.discard(str(request.get("id")))
+            self.send(failure(message, "The worker's log has the details.", **about))
+        self.cancelled.discard(about["id"])
 
-    def _ready(self, spec: ModelSpec, about: dict[str, Any]) -> ReadyModel:
+    def _ready(self, spec: ModelSpec, about: dict[str, str]) -> ReadyModel:
         """The model, loaded unless its weights are in memory."""
         weights = spec.weights
         held = self.models.get(spec.name)
         if held is None or held[0] != weights:
-            self.send("loading", **about)
+            self.send(Loading(**about))
             if held is not None:
                 # Before the new weights are loaded: memory may not hold both.
                 del held, self.models[spec.name]
@@ -119,20 +129,14 @@ class Worker:
             held = self.models[spec.name] = weights, load_model(spec)
         model = held[1]
         speaker = model.speaker
-        self.send(
-            "loaded",
-            **about,
-            seconds=model.load_seconds,
-            parameters=speaker.parameters,
-            device=speaker.device,
-        )
+        self.send(Loaded(model.load_seconds, speaker.parameters, speaker.device, **about))
         return model
 
-    def _send_text(self, about: dict[str, Any], text: str) -> None:
-        self.send("chunk", **about, text=text)
+    def _send_text(self, about: dict[str, str], text: str) -> None:
+        self.send(Chunk(text, **about))
 
-    def _is_cancelled(self, number: Any) -> bool:
-        return self.closing.is_set() or str(number) in self.cancelled
+    def _is_cancelled(self, question: str) -> bool:
+        return self.closing.is_set() or question in self.cancelled
 
 
 def _question(request: Request) -> tuple[ModelSpec, str, Decoding]:
@@ -151,7 +155,7 @@ def _question(request: Request) -> tuple[ModelSpec, str, Decoding]:
 
 
 def private_stdout() -> BinaryIO:
-    """Take stdout for the events alone: what a library prints goes to stderr and cannot break a line."""
+    """Take stdout for the replies alone: what a library prints goes to stderr and cannot break a line."""
     private = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(private, "wb", buffering=0)
@@ -163,11 +167,10 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     output, lock = private_stdout(), threading.Lock()
 
-    def send(kind: str, **values: Any) -> None:
-        line = json_line({"event": kind, **values}).encode("utf-8", "replace") + b"\n"
+    def send(reply: Reply) -> None:
         with lock:
             try:
-                output.write(line)
+                output.write(to_line(reply))
             except BrokenPipeError:
                 os._exit(0)
 

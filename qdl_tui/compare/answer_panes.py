@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
 
 from qdl_engine.compare.comparison import MODELS
 from qdl_engine.compare.difference import Difference
+from qdl_engine.compare.replies import Chunk, Reply
 from qdl_tui.compare.answer_pane import AnswerPane, AnswerScroll
 from qdl_tui.compare.lineup import TITLES
 from qdl_tui.compare.live import LiveComparison, View
@@ -94,11 +94,11 @@ class AnswerPanes(SplitPanes):
         else:
             pane.begin(live.states.get(name, ""), live.texts.get(name, ""))
 
-    def show_event(self, live: LiveComparison, event: dict[str, Any], *, hidden: bool) -> None:
-        """Show what one event has changed, without drawing the rest again."""
-        pane = self.pane(str(event.get("name", "")))
-        if event.get("event") == "chunk" and not hidden:
-            pane.add_text(str(event.get("text", "")))
+    def show_reply(self, live: LiveComparison, reply: Reply, *, hidden: bool) -> None:
+        """Show what one reply of the worker has changed, without drawing the rest again."""
+        pane = self.pane(reply.name)
+        if isinstance(reply, Chunk) and not hidden:
+            pane.add_text(reply.text)
         else:
             self._show_live(pane, live, hidden)
 

@@ -1,12 +1,12 @@
 """A comparison while the models answer: the current prompt, who has yet to answer it, what has arrived.
 
-No widget and no process in here: the worker's events go in, requests and a growing comparison come out.
+No widget and no process in here: the worker's replies go in, requests and a growing comparison come out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,10 @@ from qdl_engine.compare.comparison import (
     new_comparison_path,
     now,
 )
+from qdl_engine.compare.replies import Answered, AskFailed, Chunk, Loaded, LoadFailed, Loading, Reply
 from qdl_engine.core.lab import Lab
 from qdl_tui.compare.lineup import Lineup
 from qdl_tui.compare.saved import Kept, Shown
-
-_ANSWER_FIELDS = {field.name for field in fields(Answer)}
 
 
 class LiveComparison:
@@ -33,7 +32,7 @@ class LiveComparison:
         lineup: The models, and how they are asked.
         names: The models that take part.
         prompts: What is asked.
-        first_question: The number of its first question: tells its events from those of earlier questions.
+        first_question: The number of its first question: tells its replies from those to earlier questions.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class LiveComparison:
         self.waiting: set[str] = set()
         """The models that have yet to answer the current prompt."""
         self.stopped = False
-        self._loaded: dict[str, dict[str, Any]] = {}
+        self._loaded: dict[str, Loaded] = {}
         """The worker's report on each model it has in memory."""
         self._first_question = first_question
         taking_part = [lineup.contestant(name) for name in names]
@@ -90,27 +89,27 @@ class LiveComparison:
             for item in asked
         ]
 
-    def hear(self, event: dict[str, Any]) -> bool:
-        """Take one event of the worker; False when it belongs to no model that has yet to answer."""
-        kind, name = event.get("event"), str(event.get("name", ""))
-        if name not in self.waiting or event.get("id") != self.question_id(name):
+    def hear(self, reply: Reply) -> bool:
+        """Take one reply of the worker; False when it belongs to no model that has yet to answer."""
+        name = reply.name
+        if name not in self.waiting or reply.id != self.question_id(name):
             return False
-        if kind == "loading":
-            self.states[name] = "loading"
-        elif kind == "loaded":
-            self._loaded[name] = event
-            self.states[name] = "waiting"
-        elif kind == "chunk":
-            self.texts[name] += str(event.get("text", ""))
-            self.states[name] = "answering"
-        elif kind == "answer":
-            values = {key: value for key, value in event.items() if key in _ANSWER_FIELDS}
-            self._answered(name, Answer(**values))
-        elif kind == "load_failed":
-            self.skipped[name] = _reason(event)
-            self.waiting.discard(name)
-        elif kind == "error":
-            self._answered(name, Answer.failure(_reason(event)))
+        match reply:
+            case Loading():
+                self.states[name] = "loading"
+            case Loaded():
+                self._loaded[name] = reply
+                self.states[name] = "waiting"
+            case Chunk():
+                self.texts[name] += reply.text
+                self.states[name] = "answering"
+            case Answered():
+                self._answered(name, reply.answer)
+            case LoadFailed():
+                self.skipped[name] = reply.reason
+                self.waiting.discard(name)
+            case AskFailed():
+                self._answered(name, Answer.failure(reply.reason))
         return True
 
     @property
@@ -153,12 +152,12 @@ class LiveComparison:
 
     def _compared(self, name: str) -> ComparedModel:
         contestant = self.lineup.contestant(name)
-        loaded = self._loaded.get(name, {})
+        loaded = self._loaded.get(name)
         return ComparedModel(
             path=str(contestant.spec.path),
             mode=contestant.spec.mode,
-            parameters=int(loaded.get("parameters") or 0),
-            load_seconds=float(loaded.get("seconds") or 0.0),
+            parameters=loaded.parameters if loaded else 0,
+            load_seconds=loaded.seconds if loaded else 0.0,
             written=contestant.written,
         )
 
@@ -168,10 +167,6 @@ class LiveComparison:
             return False
         self.position += 1
         return True
-
-
-def _reason(event: dict[str, Any]) -> str:
-    return f"{event.get('message', '')}\n\n{event.get('hint', '')}".strip()
 
 
 @dataclass(frozen=True)

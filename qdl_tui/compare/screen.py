@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from textual import on, work
 from textual.binding import Binding
@@ -28,7 +27,7 @@ from qdl_tui.compare.prompts import PromptInput, PromptWalk
 from qdl_tui.compare.saved import Kept, Shown, export_kept, read_recent, saved_options, shown_by_prompt
 from qdl_tui.compare.status import status_text
 from qdl_tui.compare.voting import Voting
-from qdl_tui.compare.worker import ModelWorker, WorkerSaid
+from qdl_tui.compare.worker import ModelWorker, WorkerEnded, WorkerSaid
 from qdl_tui.shared.base import BaseScreen
 from qdl_tui.shared.dialogs import ChooseScreen
 from qdl_tui.shared.keys_in_turn import DIALOG
@@ -282,25 +281,22 @@ class CompareScreen(BaseScreen):
 
     @on(WorkerSaid)
     def worker_said(self, message: WorkerSaid) -> None:
-        event, live = message.event, self.live
-        if live is None:
+        live, view = self.live, self.view
+        if live is None or not live.hear(message.reply):
             return
-        if event.get("event") == "gone":
-            log = self.worker.log if self.worker is not None else ""
-            live.lose_worker(f"The model process ended (exit code {event.get('exit_code')}). Its log: {log}")
-        elif live.hear(event):
-            self._show_event(event)
-        else:
-            return
+        if view.live is not None:
+            self.panes.show_reply(view.live, message.reply, hidden=self.voting.hides_names(view))
         if live.stopped and live.loading:
             self.cancel(live)  # again: when the key was pressed, no model was loading yet
         if not live.waiting:
             self._answered(live)
 
-    def _show_event(self, event: dict[str, Any]) -> None:
-        view = self.view
-        if view.live is not None:
-            self.panes.show_event(view.live, event, hidden=self.voting.hides_names(view))
+    @on(WorkerEnded)
+    def worker_ended(self, message: WorkerEnded) -> None:
+        if self.live is not None:
+            log = self.worker.log if self.worker is not None else ""
+            self.live.lose_worker(f"The model process ended (exit code {message.exit_code}). Its log: {log}")
+            self._answered(self.live)
 
     def _answered(self, live: LiveComparison) -> None:
         """Every model has answered the current prompt: keep that, save it, go to the next."""

@@ -15,6 +15,8 @@ from typing import Any
 from textual.message import Message
 from textual.message_pump import MessagePump
 
+from qdl_engine.compare.replies import Reply, from_line
+
 LINE_LIMIT = 16 * 1024 * 1024
 """A long answer is one line, longer than asyncio's own limit of 64 KiB."""
 END_SECONDS = 3.0
@@ -22,9 +24,16 @@ END_SECONDS = 3.0
 
 @dataclass
 class WorkerSaid(Message):
-    """One event of the worker process; `gone`, with its exit code, is the last unless it was killed."""
+    """One reply of the worker process."""
 
-    event: dict[str, Any]
+    reply: Reply
+
+
+@dataclass
+class WorkerEnded(Message):
+    """The worker process ended by itself, not by `kill`."""
+
+    exit_code: int
 
 
 class ModelWorker:
@@ -32,7 +41,7 @@ class ModelWorker:
 
     Args:
         log: The file for the worker's stderr.
-        screen: Gets a `WorkerSaid` for each event.
+        screen: Gets a `WorkerSaid` for each reply, and a `WorkerEnded`.
     """
 
     def __init__(self, log: Path, screen: MessagePump) -> None:
@@ -68,15 +77,12 @@ class ModelWorker:
         async for line in process.stdout:
             if process is not self._process:
                 return
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                self._screen.post_message(WorkerSaid(event))
+            reply = from_line(line)
+            if reply is not None:
+                self._screen.post_message(WorkerSaid(reply))
         code = await process.wait()
         if process is self._process:
-            self._screen.post_message(WorkerSaid({"event": "gone", "exit_code": code}))
+            self._screen.post_message(WorkerEnded(code))
 
     async def send(self, request: dict[str, Any]) -> None:
         """Write one request; starts the worker when it is not running."""
@@ -92,7 +98,7 @@ class ModelWorker:
             return  # it has just ended; the reader reports that
 
     async def kill(self) -> None:
-        """End the worker whatever it is doing, without an event; the next request starts another."""
+        """End the worker whatever it is doing, without a message; the next request starts another."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.kill()

@@ -12,6 +12,7 @@ import pytest
 from qdl_engine.cli import main
 from qdl_engine.compare.compare import compare_models
 from qdl_engine.compare.export import markdown
+from qdl_engine.compare.replies import Answered, AskFailed, Loaded, LoadFailed, Loading, Ready
 from qdl_engine.core.lab import Lab
 from qdl_engine.settings import LabSettings, TeacherSettings
 from qdl_engine.settings.toml import save_settings
@@ -37,7 +38,7 @@ def server() -> Iterator[FaultServer]:
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Process]:
     process = Process(tmp_path / "stderr")
-    assert process.receive()["event"] == "ready"
+    assert isinstance(process.receive(), Ready)
     yield process
     process.process.kill()
     process.process.wait()
@@ -105,10 +106,10 @@ def test_a_server_without_an_address_skips_the_teacher_and_the_students_answer(
 def test_the_worker_streams_from_a_server(server: FaultServer, worker: Process, tmp_path: Path) -> None:
     teacher = teacher_spec(at_server(server), tmp_path)
     worker.ask("1", teacher, prompt="one two", max_new_tokens=9, temperature=0.5)
-    loading, loaded, *pieces, answer = worker.until("answer")
-    assert (loading["event"], loaded["event"], loaded["parameters"]) == ("loading", "loaded", 0)
-    assert [piece["text"] for piece in pieces] == ["ONE ", "TWO "]
-    assert answer["answer"] == "ONE TWO"
+    loading, loaded, *pieces, answer = worker.until(Answered)
+    assert isinstance(loading, Loading) and isinstance(loaded, Loaded) and loaded.parameters == 0
+    assert [piece.text for piece in pieces] == ["ONE ", "TWO "]
+    assert answer.answer.answer == "ONE TWO"
     assert (server.payloads[-1]["max_tokens"], server.payloads[-1]["temperature"]) == (9, 0.5)
 
 
@@ -116,20 +117,20 @@ def test_a_cancel_does_not_wait_for_a_server_that_hangs(
     server: FaultServer, worker: Process, tmp_path: Path
 ) -> None:
     worker.ask("1", teacher_spec(at_server(server), tmp_path), prompt="silence")
-    assert worker.until("loaded")
+    assert worker.until(Loaded)
     worker.send(op="cancel", id="1")
-    assert worker.receive()["stopped"] == "cancelled"
+    assert worker.receive().answer.stopped == "cancelled"
 
 
 def test_the_worker_says_what_a_file_does_not_know(worker: Process, answers: Path, tmp_path: Path) -> None:
     teacher = teacher_spec(TeacherSettings(kind="file", answers=str(answers)), tmp_path)
     worker.ask("1", teacher, prompt="Three?")
-    assert "has no answer to this prompt" in worker.until("error")[-1]["message"]
+    assert "has no answer to this prompt" in worker.until(AskFailed)[-1].message
     worker.ask("2", teacher, prompt="Two?")
-    assert worker.until("answer")[-1]["answer"] == "2"
+    assert worker.until(Answered)[-1].answer.answer == "2"
 
 
 def test_a_teacher_whose_settings_do_not_suffice_does_not_load(worker: Process, tmp_path: Path) -> None:
     worker.ask("1", teacher_spec(TeacherSettings(kind="server", url=""), tmp_path), prompt="One?")
-    failed = worker.until("load_failed")[-1]
-    assert (failed["id"], failed["name"]) == ("1", "teacher") and "teacher.url is empty" in failed["message"]
+    failed = worker.until(LoadFailed)[-1]
+    assert (failed.id, failed.name) == ("1", "teacher") and "teacher.url is empty" in failed.message

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qdl_engine.compare.ask import ModelSpec
+from qdl_engine.compare.replies import Answered, AskFailed, Chunk, Loaded, LoadFailed, Loading, Ready
 from tests.engine.compare.worker_process import Process
 from tests.tiny import make_tiny_model
 
@@ -23,11 +24,11 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
 def worker(tmp_path_factory: pytest.TempPathFactory, student: ModelSpec) -> Iterator[Process]:
     """A worker that holds the student."""
     process = Process(tmp_path_factory.mktemp("worker") / "stderr")
-    assert process.receive()["event"] == "ready"
+    assert isinstance(process.receive(), Ready)
     process.ask("0", student, max_new_tokens=1)
-    loading, loaded, *_ = process.until("answer")
-    assert (loading["event"], loading["id"], loading["name"]) == ("loading", "0", "system1")
-    assert loaded["event"] == "loaded" and loaded["parameters"] > 0 and loaded["seconds"] > 0
+    loading, loaded, *_ = process.until(Answered)
+    assert loading == Loading(id="0", name="system1")
+    assert isinstance(loaded, Loaded) and loaded.parameters > 0 and loaded.seconds > 0
     yield process
     process.process.kill()
     process.process.wait()
@@ -35,40 +36,40 @@ def worker(tmp_path_factory: pytest.TempPathFactory, student: ModelSpec) -> Iter
 
 def test_an_answer_streams_in_from_a_model_in_memory(worker: Process, student: ModelSpec) -> None:
     worker.ask("1", student, max_new_tokens=30)
-    loaded, *chunks, answer = worker.until("answer")
-    assert loaded["event"] == "loaded", "it was not loaded again"
-    assert {chunk["event"] for chunk in chunks} == {"chunk"}
-    assert {(event["id"], event["name"]) for event in (loaded, *chunks, answer)} == {("1", "system1")}
-    assert "".join(chunk["text"] for chunk in chunks).strip() == answer["answer"]
-    assert (answer["tokens"], answer["stopped"], answer["reason"]) == (30, "length", "cut")
-    assert answer["seconds"] >= answer["first_token_seconds"] > 0
-    assert answer["tokens_per_second"] > 0
+    loaded, *chunks, answer = worker.until(Answered)
+    assert isinstance(loaded, Loaded), "it was not loaded again"
+    assert {type(chunk) for chunk in chunks} == {Chunk}
+    assert {(reply.id, reply.name) for reply in (loaded, *chunks, answer)} == {("1", "system1")}
+    assert "".join(chunk.text for chunk in chunks).strip() == answer.answer.answer
+    assert (answer.answer.tokens, answer.answer.stopped, answer.answer.reason) == (30, "length", "cut")
+    assert answer.answer.seconds >= answer.answer.first_token_seconds > 0
+    assert answer.answer.tokens_per_second > 0
 
 
 def test_a_cancel_stops_the_answer_and_those_that_wait(worker: Process, student: ModelSpec) -> None:
     worker.ask("2", student, max_new_tokens=4000)
     worker.ask("3", student, max_new_tokens=4000)
-    worker.until("chunk")
+    worker.until(Chunk)
     worker.send(op="cancel", id="3")
     worker.send(op="cancel", id="2")
-    answers = [worker.until("answer")[-1], worker.until("answer")[-1]]
-    assert [(answer["id"], answer["stopped"]) for answer in answers] == [
+    answers = [worker.until(Answered)[-1], worker.until(Answered)[-1]]
+    assert [(answer.id, answer.answer.stopped) for answer in answers] == [
         ("2", "cancelled"),
         ("3", "cancelled"),
     ]
-    assert 0 < answers[0]["tokens"] < 4000
-    assert answers[1]["tokens"] == 0
+    assert 0 < answers[0].answer.tokens < 4000
+    assert answers[1].answer.tokens == 0
 
 
 def test_a_question_cancelled_before_its_turn_loads_nothing(worker: Process, student: ModelSpec) -> None:
     worker.ask("busy", student, max_new_tokens=4000)
     worker.ask("later", ModelSpec("system2", student.path, "system2"))
-    worker.until("chunk")
+    worker.until(Chunk)
     worker.send(op="cancel", id="later")
     worker.send(op="cancel", id="busy")
-    assert worker.until("answer")[-1]["id"] == "busy"
+    assert worker.until(Answered)[-1].id == "busy"
     answer = worker.receive()
-    assert (answer["id"], answer["event"], answer["stopped"]) == ("later", "answer", "cancelled")
+    assert (answer.id, answer.answer.stopped) == ("later", "cancelled")
 
 
 def test_weights_that_were_written_again_are_loaded_again(worker: Process, tmp_path: Path) -> None:
@@ -77,18 +78,18 @@ def test_weights_that_were_written_again_are_loaded_again(worker: Process, tmp_p
     kinds = []
     for number in ("4", "5", "6"):
         worker.ask(number, spec, max_new_tokens=1)
-        kinds.append(worker.until("answer")[0]["event"])
+        kinds.append(type(worker.until(Answered)[0]))
         if number == "5":
             os.utime(path / "config.json", (1, 1))
-    assert kinds == ["loading", "loaded", "loading"]
+    assert kinds == [Loading, Loaded, Loading]
 
 
 def test_a_model_that_is_not_there(worker: Process, tmp_path: Path) -> None:
     worker.ask("7", ModelSpec("system2", str(tmp_path / "gone"), "system2"))
-    failed = worker.until("load_failed")[-1]
-    assert (failed["id"], failed["name"]) == ("7", "system2")
-    assert failed["message"] == f"Model not found at {tmp_path / 'gone'}"
-    assert failed["hint"]
+    failed = worker.until(LoadFailed)[-1]
+    assert (failed.id, failed.name) == ("7", "system2")
+    assert failed.message == f"Model not found at {tmp_path / 'gone'}"
+    assert failed.hint
 
 
 @pytest.mark.parametrize(
@@ -96,20 +97,20 @@ def test_a_model_that_is_not_there(worker: Process, tmp_path: Path) -> None:
 )
 def test_nonsense_is_answered_and_survived(worker: Process, line: bytes) -> None:
     worker.write(line + b"\n")
-    assert worker.receive()["event"] == "error"
+    assert isinstance(worker.receive(), AskFailed)
 
 
 def test_a_prompt_no_tokenizer_takes_is_survived(worker: Process, student: ModelSpec) -> None:
     worker.ask("8", student, prompt="\ud800", max_new_tokens=3)
-    assert worker.until("answer", "error")[-1]["id"] == "8"
+    assert worker.until(Answered, AskFailed)[-1].id == "8"
     worker.ask("9", student, max_new_tokens=3)
-    assert worker.until("answer")[-1]["id"] == "9"
+    assert worker.until(Answered)[-1].id == "9"
 
 
 def test_quit_and_the_end_of_stdin_end_it(tmp_path: Path) -> None:
     first, second = Process(tmp_path / "a"), Process(tmp_path / "b")
     for process in (first, second):
-        assert process.receive()["event"] == "ready"
+        assert isinstance(process.receive(), Ready)
     first.send(op="quit")
     assert first.process.wait(20) == 0
     assert second.end() == 0
@@ -118,5 +119,5 @@ def test_quit_and_the_end_of_stdin_end_it(tmp_path: Path) -> None:
 def test_the_end_of_stdin_ends_an_answer_too(worker: Process, student: ModelSpec) -> None:
     """Last of this module: it ends the shared worker in the middle of a long answer."""
     worker.ask("10", student, max_new_tokens=4000)
-    worker.until("chunk")
+    worker.until(Chunk)
     assert worker.end() == 0

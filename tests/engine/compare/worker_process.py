@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qdl_engine.compare.ask import ModelSpec
+from qdl_engine.compare.replies import Reply, from_line
 from qdl_engine.settings import TeacherSettings
 
 
@@ -42,18 +43,21 @@ class Process:
         self.process.stdin.write(line)
         self.process.stdin.flush()
 
-    def receive(self) -> dict[str, Any]:
+    def receive(self) -> Any:
+        """The next reply; Any, so that a test may read the fields of the kind that it expects."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"the worker ended: {self.log.read_text()}"
-        event: dict[str, Any] = json.loads(line)
-        return event
+        reply = from_line(line)
+        assert reply is not None, f"not a reply: {line!r}"
+        return reply
 
-    def until(self, *kinds: str) -> list[dict[str, Any]]:
-        events = [self.receive()]
-        while events[-1]["event"] not in kinds:
-            events.append(self.receive())
-        return events
+    def until(self, *kinds: type[Reply]) -> list[Any]:
+        """The replies up to the first of these kinds."""
+        replies = [self.receive()]
+        while not isinstance(replies[-1], kinds):
+            replies.append(self.receive())
+        return replies
 
     def end(self) -> int:
         assert self.process.stdin is not None

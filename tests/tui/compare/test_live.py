@@ -1,4 +1,4 @@
-"""A comparison while the models answer, without a process: the worker's events go in, a comparison grows."""
+"""A comparison while the models answer, without a process: the worker's replies go in, a comparison grows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from qdl_engine.compare.ask import ModelSpec
-from qdl_engine.compare.comparison import MODELS, UnsavedComparisonError, list_comparisons, load_comparison
+from qdl_engine.compare.comparison import (
+    MODELS,
+    Answer,
+    UnsavedComparisonError,
+    list_comparisons,
+    load_comparison,
+)
+from qdl_engine.compare.replies import Answered, AskFailed, Chunk, Loaded, LoadFailed, Loading, Ready
 from qdl_engine.core.lab import Lab
 from qdl_tui.compare.lineup import Contestant, Lineup
 from qdl_tui.compare.live import LiveComparison
@@ -29,15 +36,9 @@ def names(requests: list[dict[str, Any]]) -> list[str]:
     return [request["model"]["name"] for request in requests]
 
 
-def event(kind: str, question: str) -> dict[str, Any]:
-    return {"event": kind, "id": question, "name": question.split("-")[1]}
-
-
-def answer(live: LiveComparison, name: str, **values: Any) -> None:
-    about = {"event": "answer", "name": name, "id": live.question_id(name)}
-    figures = {"tokens": 3, "seconds": 1.0, "tokens_per_second": 3.0, "first_token_seconds": 0.1}
-    text = {"reasoning": "", "answer": f"of {name}", "stopped": "eos", "reason": ""}
-    live.hear({**about, **figures, **text, **values})
+def answer(live: LiveComparison, name: str) -> None:
+    given = Answer("", f"of {name}", 3, 1.0, 3.0, 0.1, "eos")
+    live.hear(Answered(given, id=live.question_id(name), name=name))
 
 
 def test_every_prompt_is_put_to_every_model_that_is_there(lab: Lab) -> None:
@@ -56,13 +57,13 @@ def test_every_prompt_is_put_to_every_model_that_is_there(lab: Lab) -> None:
     assert [len(model.answers) for model in comparison.models.values()] == [2, 2]
 
 
-def test_events_of_an_earlier_question_are_ignored(lab: Lab) -> None:
+def test_replies_to_an_earlier_question_are_ignored(lab: Lab) -> None:
     live = LiveComparison(lab, lineup(), MODELS, ["One?"], 7)
     (teacher, *_others) = live.begin()
     assert teacher["id"] == "7-teacher" and teacher["model"]["path"] == "/m/teacher"
-    assert live.hear({"event": "chunk", "id": "7-teacher", "name": "teacher", "text": "new"})
-    assert not live.hear({"event": "chunk", "id": "6-teacher", "name": "teacher", "text": "old"})
-    assert not live.hear({"event": "ready"})
+    assert live.hear(Chunk("new", id="7-teacher", name="teacher"))
+    assert not live.hear(Chunk("old", id="6-teacher", name="teacher"))
+    assert not live.hear(Ready())
     assert live.texts["teacher"] == "new"
 
 
@@ -70,9 +71,9 @@ def test_the_model_that_is_loading_is_known_until_it_answers(lab: Lab) -> None:
     live = LiveComparison(lab, lineup(), ("teacher", "system1"), ["One?"], 1)
     live.begin()
     assert live.loading == "" and live.states == {"teacher": "waiting", "system1": "waiting"}
-    live.hear({"event": "loading", "id": "1-teacher", "name": "teacher"})
+    live.hear(Loading(id="1-teacher", name="teacher"))
     assert live.loading == "teacher" and live.states["system1"] == "waiting"
-    live.hear({"event": "loaded", "id": "1-teacher", "name": "teacher", "seconds": 2.0, "parameters": 7})
+    live.hear(Loaded(2.0, 7, "CPU", id="1-teacher", name="teacher"))
     assert live.loading == ""
     answer(live, "teacher")
     answer(live, "system1")
@@ -85,7 +86,7 @@ def test_the_model_that_is_loading_is_known_until_it_answers(lab: Lab) -> None:
 def test_a_model_that_does_not_load_is_skipped_once_and_for_all(lab: Lab) -> None:
     live = LiveComparison(lab, lineup(), ("teacher", "system1"), ["One?", "Two?"], 1)
     live.begin()
-    live.hear({**event("load_failed", "1-teacher"), "message": "no model", "hint": "train"})
+    live.hear(LoadFailed("no model", "train", id="1-teacher", name="teacher"))
     answer(live, "system1")
     assert live.complete() is not None and live.advance()
     assert names(live.begin()) == ["system1"]
@@ -96,11 +97,11 @@ def test_one_failing_prompt_does_not_lose_the_rest(lab: Lab) -> None:
     live = LiveComparison(lab, lineup(), ("system1", "system2"), ["One?", "Two?", "Three?"], 1)
     live.begin()
     answer(live, "system1")
-    live.hear({"event": "error", "name": "system2", "id": "1-system2", "message": "too long", "hint": ""})
+    live.hear(AskFailed("too long", id="1-system2", name="system2"))
     assert live.complete() is not None and live.advance()
     live.begin()
     for name in ("system1", "system2"):
-        live.hear({"event": "error", "name": name, "id": f"2-{name}", "message": "too long", "hint": ""})
+        live.hear(AskFailed("too long", id=f"2-{name}", name=name))
     assert live.complete() is None and live.advance()
     live.begin()
     answer(live, "system1")
