@@ -31,7 +31,7 @@ def add_commands(group: Group) -> None:
 
 
 def preflight(context: Context, given: Namespace) -> int:
-    from qdl_engine.preflight import examine
+    from qdl_engine.preflight.examine import examine
 
     lab, settings = context.open_lab(), context.settings()
     found = examine(lab, settings, given.system, device=given.device, ask_hub=not given.offline)

@@ -92,6 +92,10 @@ class ModelShape:
         )
         return self.layers * rank * ins_and_outs
 
+    def trained_parameters(self, lora_rank: int) -> int:
+        """Parameters that a training changes: all of them, or with a rank over 0 the adapters only."""
+        return self.lora_parameters(lora_rank) if lora_rank else self.parameters
+
 
 def shape_of(config: Mapping[str, Any], name: str, origin: str = "local") -> ModelShape:
     """The sizes that a config names.

@@ -1,9 +1,4 @@
-"""Before a run: will it fit, how long will it take, what is trained. No model library is imported.
+"""Before a run: whether it fits, how long it takes, what it trains. Imports no model library.
 
-Everything follows from a model's `config.json`, the recipe and the prepared rows; `examine` puts it together.
+All of it follows from a model's `config.json`, the recipe and the prepared rows. `examine.py` is the way in.
 """
-
-from qdl_engine.preflight.examine import examine
-from qdl_engine.preflight.report import Preflight
-
-__all__ = ["Preflight", "examine"]

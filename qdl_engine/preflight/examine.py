@@ -1,7 +1,4 @@
-"""What a training meets in its lab: the student in its place, and the runs that work beside it.
-
-Put together all that can be known of a training before it starts.
-"""
+"""Everything that can be known of a training before it starts, put together."""
 
 from __future__ import annotations
 
@@ -34,28 +31,6 @@ from qdl_engine.runs.store import list_runs
 from qdl_engine.settings import LabSettings, RecipeSettings
 from qdl_engine.trainer.selection import few_steps
 
-
-def student_in_place(lab: Lab, system: str) -> str:
-    """Which student stands where the new one goes, and what becomes of it; empty when none does."""
-    place = lab.checkpoint(system)
-    if not checkpoint_ready(place):
-        return ""
-    maker = trained_by(place)
-    whose = f"The student of run {number_of(maker)}" if maker else "The student that is there"
-    previous = previous_place(place)
-    gone = " (the older one goes)" if previous.exists() else ""
-    return f"{whose} is kept as {previous.name}{gone}"
-
-
-def runs_beside(lab: Lab, system: str) -> Iterator[str]:
-    """The runs under way in this lab, on this machine; one that trains the same student is in the way."""
-    for run in list_runs(lab):
-        if run.active:
-            doing = f"run {number_of(run.id)} is {DOING.get(run.kind, f'under way ({run.kind})')}"
-            same = run.writes_to(lab.checkpoint(system))
-            yield f"{doing} this student: it ends first" if same else f"{doing}: both will be slower"
-
-
 MUCH_PADDING = 0.3
 MUCH_DROPPED = 0.1
 
@@ -66,14 +41,14 @@ def examine(
     """Predict memory, time and disk of training one student.
 
     Args:
-        lab: Where the data lies, or will.
+        lab: Where the data is, or will be.
         settings: The lab's settings.
         system: Which student.
         device: A device of the table instead of this machine's; see `hardware.DEVICES`.
         ask_hub: Whether the hub may be asked for a model's config.
 
     Raises:
-        LabError: when a model is none, the device is unknown, or no row is left to train on.
+        LabError: for an invalid model or an unknown device, or when no row is left to train on.
     """
     recipe = settings.recipe(system)
     student = student_reference(lab, recipe.student)
@@ -82,26 +57,25 @@ def examine(
     hardware = _hardware(settings, device)
     rows = load_rows(lab, settings, system)
     if not rows.kept:
-        name = SYSTEM_NAMES[system]
+        why = f"{len(rows.too_long):,} rows exceed {recipe.max_length:,} tokens"
         raise DataError(
-            f"No data for {name} distillation: {rows.too_long:,} rows are over {recipe.max_length:,} tokens",
+            f"No data for {SYSTEM_NAMES[system]} distillation: {why}",
             f"Raise {system}.max_length, or prepare other rows.",
         )
-    figures = row_figures(rows, settings, system, hardware.count)
+    figures = row_figures(rows, recipe, hardware.count)
     training = training_of(recipe, hardware)
     memory = recipe_memory(shape, recipe, rows, hardware)
     verdict = verdict_of(memory.total, hardware.free)
-    passes = rows.passes(recipe.batch_size, recipe.gradient_accumulation, hardware.count)
+    passes = rows.passes(recipe, hardware.count)
     measured = measured_speed(lab, student, recipe, hardware)
     teacher = look_at_teacher(lab, settings, system, rows, hardware, ask_hub=ask_hub)
-    disk = disk_use(lab, shape, training, recipe, figures, download_bytes(shape) + teacher.download)
-    lora = recipe.lora_rank
+    disk = disk_use(lab, shape, recipe, figures, download_bytes(shape) + teacher.download)
     return Preflight(
         lab=lab.word,
         system=system,
         student=recipe.student,
         parameters=shape.parameters,
-        trained_parameters=shape.lora_parameters(lora) if lora else shape.parameters,
+        trained_parameters=shape.trained_parameters(recipe.lora_rank),
         verdict=verdict,
         hardware=hardware,
         training=training,
@@ -112,15 +86,9 @@ def examine(
         disk=disk,
         labelling=teacher.labelling,
         cure=find_cure(shape, recipe, rows, hardware) if verdict != "fits" else None,
-        warnings=[*_warnings(recipe, shape, figures, disk), *teacher.notes, *_foreign(settings)],
+        warnings=[*_warnings(settings, recipe, shape, figures, disk), *teacher.notes],
         notes=_notes(lab, system, elsewhere=bool(device)),
     )
-
-
-def _notes(lab: Lab, system: System, *, elsewhere: bool) -> list[str]:
-    """What it meets in the lab; the runs of this machine cost nothing on another device."""
-    beside = [] if elsewhere else runs_beside(lab, system)
-    return [note for note in (student_in_place(lab, system), *beside) if note]
 
 
 def _hardware(settings: LabSettings, device: str) -> Hardware:
@@ -128,25 +96,52 @@ def _hardware(settings: LabSettings, device: str) -> Hardware:
     return found if found.is_gpu else cpu(settings.runtime.threads)
 
 
-def _warnings(recipe: RecipeSettings, shape: ModelShape, figures: RowFigures, disk: Disk) -> list[str]:
+def _warnings(
+    settings: LabSettings, recipe: RecipeSettings, shape: ModelShape, figures: RowFigures, disk: Disk
+) -> list[str]:
     found = [text for text in (figures.note, few_steps(figures.steps)) if text]
     if figures.too_long_rows > MUCH_DROPPED * figures.read:
-        found.append(f"{figures.too_long_rows:,} rows are over max_length and will be dropped.")
+        found.append(f"{figures.too_long_rows:,} rows exceed max_length and will be dropped.")
     if figures.padding > MUCH_PADDING:
-        cure = " group_by_length = true saves most of it." if not recipe.group_by_length else ""
-        found.append(f"{figures.padding:.0%} of what is computed is padding.{cure}")
+        cure = "" if recipe.group_by_length else " group_by_length = true saves most of it."
+        found.append(f"{100 * figures.padding:.0f} % of the computation is padding.{cure}")
     if recipe.max_length > shape.positions:
-        found.append(f"max_length is over the {shape.positions:,} tokens that the student was made for.")
+        found.append(f"max_length exceeds the student's context of {shape.positions:,} tokens.")
     if disk.needed > disk.free:
         lack = size_text(disk.needed - disk.free)
         found.append(f"The disk lacks {lack}: free it, or lower save_total_limit.")
     if disk.download > disk.download_free:
         lack = size_text(disk.download - disk.download_free)
         found.append(f"The hub's cache lacks {lack} for the download: set HF_HOME to a larger disk.")
+    if settings.runtime.kind != "builtin":
+        found.append(
+            "Predicted for the built-in runtime: EasyDistill 1.0 makes all logits at once and needs more."
+        )
     return found
 
 
-def _foreign(settings: LabSettings) -> list[str]:
-    if settings.runtime.kind == "builtin":
-        return []
-    return ["Predicted for the built-in runtime: EasyDistill 1.0 holds all logits at once and needs more."]
+def _notes(lab: Lab, system: System, *, elsewhere: bool) -> list[str]:
+    """What the training meets in the lab; this machine's runs do not slow another device down."""
+    beside = [] if elsewhere else runs_beside(lab, system)
+    return [note for note in (student_in_place(lab, system), *beside) if note]
+
+
+def student_in_place(lab: Lab, system: System) -> str:
+    """Where the current student moves to when the new one takes its place; empty without one."""
+    place = lab.checkpoint(system)
+    if not checkpoint_ready(place):
+        return ""
+    maker = trained_by(place)
+    student = f"The student of run {number_of(maker)}" if maker else "The current student"
+    previous = previous_place(place)
+    deleted = "; the older backup is deleted" if previous.exists() else ""
+    return f"{student} moves to {previous.name}{deleted}"
+
+
+def runs_beside(lab: Lab, system: System) -> Iterator[str]:
+    """The active runs of this lab; one that trains the same student has to end first."""
+    for run in list_runs(lab):
+        if run.active:
+            doing = f"run {number_of(run.id)} is {DOING.get(run.kind, f'active ({run.kind})')}"
+            same = run.writes_to(lab.checkpoint(system))
+            yield f"{doing} this student: it has to end first" if same else f"{doing}: both will be slower"

@@ -1,9 +1,9 @@
-"""What trains: this machine's GPU as `nvidia-smi` sees it, one from the table, or the CPU."""
+"""The device to predict for: this machine's GPU as `nvidia-smi` sees it, one from a table, or the CPU."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from qdl_engine.core.errors import SettingsError
@@ -14,14 +14,14 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Hardware:
-    """One device, and what can be expected of it."""
+    """One device, and what it can do."""
 
     name: str
     kind: Literal["cuda", "cpu"]
     memory: int
     """Bytes."""
     free: int
-    """Bytes that nobody else holds."""
+    """Bytes that no other process holds."""
     short_flops: float
     """Peak multiply-adds x 2 a second in 16 bits, fp32 sums."""
     long_flops: float
@@ -30,14 +30,14 @@ class Hardware:
     """Bytes a second between the device's memory and its cores."""
     has_bf16: bool
     utilisation: float
-    """Share of the peak that training reaches while the device is busy; see `speed.py`."""
+    """Share of the peak that training reaches while the device computes; see `speed.py`."""
     launch_seconds: float
-    """What one layer of one pass costs at least, however few its tokens; see `speed.py`."""
+    """Seconds that one layer of one pass takes at least, however few its tokens; see `speed.py`."""
     moves: float = 0.0
-    """How often what a layer keeps goes through memory; for GPUs `utilisation` has that in it."""
+    """How often what a layer keeps moves through memory; for GPUs `utilisation` includes that."""
     count: int = 1
     measured: bool = False
-    """Whether memory was asked of the machine, or taken from the table."""
+    """Whether the machine reported its memory; else the table did."""
 
     @property
     def is_gpu(self) -> bool:
@@ -51,8 +51,8 @@ def _gpu(
     return Hardware(name, "cuda", size, size, short * 1e12, long * 1e12, gigabytes * 1e9, bf16, share, 1.5e-3)
 
 
-# Peaks and bandwidths are those of the vendor's data sheets, dense. The shares are estimates: published
-# figures of full fine-tuning in Hugging Face's code lie between 0.13 and 0.4.
+# Peaks (dense) and bandwidths are from the vendor's data sheets. The shares are estimates: published figures
+# of full fine-tuning in Hugging Face's code lie between 0.13 and 0.4.
 GPUS: dict[str, Hardware] = {
     "T4": _gpu("T4", 15_360, 65, 8.1, 320, 0.35, bf16=False),
     "V100": _gpu("V100", 16_384, 125, 15.7, 900, 0.30, bf16=False),
@@ -71,14 +71,14 @@ DEVICES = (*GPUS, "cpu")
 
 
 def find_hardware(device: str = "", *, all_gpus: bool = False) -> Hardware:
-    """The device that training would use, or one by its name in the table.
+    """The device that training would use here, or one from the table.
 
     Args:
-        device: A name of `DEVICES`; empty asks the machine.
-        all_gpus: Whether every GPU trains, as `accelerate launch` has it, or one.
+        device: A name of `DEVICES`; empty for this machine's.
+        all_gpus: Whether every GPU trains, as with `accelerate launch`, or only the first.
 
     Raises:
-        SettingsError: when there is no such device.
+        SettingsError: for an unknown name.
     """
     if device.lower() == "cpu":
         return cpu()
@@ -92,7 +92,7 @@ def find_hardware(device: str = "", *, all_gpus: bool = False) -> Hardware:
 
 
 def _seen(gpus: list[Gpu], *, all_gpus: bool) -> Hardware | None:
-    """The first of them; with several at work, the one with the least room decides."""
+    """The first GPU; where several train, the one with the least room, which decides."""
     gpus = gpus if all_gpus else gpus[:1]
     rooms = [
         (gpu.memory_total - gpu.memory_used, gpu.memory_total, gpu.name)
@@ -102,25 +102,11 @@ def _seen(gpus: list[Gpu], *, all_gpus: bool) -> Hardware | None:
     if not rooms:
         return None
     free, total, name = min(rooms)
-    like = _like(name, total)
-    return Hardware(
-        name=name,
-        kind="cuda",
-        memory=total,
-        free=free,
-        short_flops=like.short_flops,
-        long_flops=like.long_flops,
-        bandwidth=like.bandwidth,
-        has_bf16=like.has_bf16,
-        utilisation=like.utilisation,
-        launch_seconds=like.launch_seconds,
-        count=len(gpus),
-        measured=True,
-    )
+    return replace(_like(name, total), name=name, memory=total, free=free, count=len(gpus), measured=True)
 
 
 def _like(name: str, memory: int) -> Hardware:
-    """The entry of the table that a GPU's name means; for an unknown one, that of the nearest memory."""
+    """The table's entry for a GPU's name; for an unknown name, the entry with the nearest memory."""
     words = name.replace("NVIDIA ", "").replace("GeForce ", "")
     for part, key in _SEEN_AS.items():
         if part in words:
@@ -133,8 +119,11 @@ def _like(name: str, memory: int) -> Hardware:
 def cpu(threads: int = 0) -> Hardware:
     """The CPU, by its cores, its clock and the width of its vectors.
 
-    Two fused multiply-adds a cycle on 8 (AVX2) or 16 (AVX-512) fp32 numbers: 32 or 64 operations. What is
-    reached of that, and what is moved beside it, is fitted to measured trainings; see `speed.py`.
+    Two fused multiply-adds a cycle on 8 (AVX2) or 16 (AVX-512) fp32 numbers: 32 or 64 operations. The share
+    of that which training reaches, and how much it moves, are fitted to measured trainings; see `speed.py`.
+
+    Args:
+        threads: Threads that train; 0 for all cores.
     """
     cores = threads or os.cpu_count() or 1
     flags, megahertz = _cpuinfo()
@@ -147,7 +136,7 @@ def cpu(threads: int = 0) -> Hardware:
 
 
 def _cpuinfo() -> tuple[frozenset[str], float]:
-    """Flags and MHz of the first core; cautious guesses where there is no `/proc`."""
+    """Flags and MHz of the first core; cautious guesses without `/proc`."""
     flags: frozenset[str] = frozenset({"avx2"})
     megahertz = 2500.0
     try:
@@ -164,7 +153,7 @@ def _cpuinfo() -> tuple[frozenset[str], float]:
 
 
 def _ram() -> tuple[int, int]:
-    """Bytes of memory, and how many a new process can have."""
+    """Bytes of memory: in all, and available to a new process."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         with open("/proc/meminfo", encoding="ascii") as handle:

@@ -1,11 +1,11 @@
 """Memory of a training, part by part, at its fullest moment.
 
-The way of counting is that of Korthikanti et al. 2022, "Reducing Activation Recomputation in Large
-Transformer Models" (arXiv 2205.05198): add up what the backward pass keeps of each layer. The sums are made
-anew for what this trainer runs: Qwen2's layer (grouped-query attention, SwiGLU, RMSNorm) in Hugging Face's
-code, fused attention that keeps no scores, no dropout, AdamW with fp32 moments. Tests hold them against the
-bytes that autograd really keeps, in fp32 and under autocast; `tests/bench/bench_preflight.py` holds the whole
-against measured trainings on a CPU. What is said of a GPU beyond that, context and gaps, is an estimate.
+The method is that of Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer
+Models" (arXiv 2205.05198): add up what each layer keeps for the backward pass. The sums here are for what
+this trainer runs: Qwen2's layer (grouped-query attention, SwiGLU, RMSNorm) in Hugging Face's code, fused
+attention that keeps no scores, no dropout, AdamW with fp32 moments. Tests compare them with the bytes that
+autograd really keeps, in fp32 and under autocast; `tests/bench/bench_preflight.py` compares the total with
+measured trainings on a CPU. For a GPU, the CUDA context and the allocator's gaps are estimates.
 """
 
 from __future__ import annotations
@@ -20,40 +20,46 @@ Precision = Literal["fp32", "fp16", "bf16"]
 MOST_DIRECT_LOGITS = 2**25
 """On a CPU the trainer makes all logits of a pass at once up to this many; see `trainer/loop.py`."""
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768
-"""The tile of TRL's fused output layer, which is used otherwise."""
+"""The tile of TRL's fused output layer, which makes the logits otherwise."""
 _TILE_COPIES = 8
-"""Tensors of the size of one tile that its plain torch version, on a CPU, holds at once on the way back."""
+"""Tensors as large as one tile that its plain torch version, on a CPU, holds at once in the backward pass."""
 CUDA_CONTEXT = 700 * 2**20
 """What CUDA, cuBLAS and the kernels take before the first tensor; an estimate."""
 CPU_LIBRARIES = 30 * 2**20
-"""What is loaded and pooled after the imports; measured."""
+"""What the libraries load and pool after they are imported; measured."""
 _GAPS_CUDA = 0.10
 _GAPS_CPU = {(False, False): 0.26, (False, True): 0.58, (True, False): 0.85, (True, True): 1.25}
-"""Share of the activations that the allocator holds and cannot use, by LoRA and by several passes a step. On
-a CPU it is measured, with glibc, whose heap keeps what is freed in the middle of it: more where adapters make
-short-lived values between those that stay, or gradients of earlier passes lie there."""
+"""Share of the activations that the allocator holds and cannot use, by LoRA and by several passes a step.
+Measured on a CPU with glibc, whose heap keeps what is freed in its middle: more where adapters make
+short-lived values between those that stay, or where gradients of earlier passes lie there."""
 _LARGEST_IN_HEAP = 32 * 2**20
-"""glibc gives larger blocks back at once."""
+"""glibc returns larger blocks to the system at once."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward and backward pass: the padded batch as it is formed."""
+    """One forward and backward pass: a padded batch."""
 
     rows: int
     length: int
     """Tokens of its longest row, to which the others are padded."""
     trained: int
-    """Answer tokens in it: the only ones that get logits."""
+    """Answer tokens in it: the only ones that need logits."""
 
     @property
     def tokens(self) -> int:
+        """Tokens, padding included."""
         return self.rows * self.length
+
+    @property
+    def squares(self) -> int:
+        """The sum of the rows' squared padded lengths, which attention costs."""
+        return self.rows * self.length**2
 
 
 @dataclass(frozen=True)
 class Training:
-    """What decides the memory beside the model and the rows."""
+    """What decides the memory, besides the model and the rows."""
 
     device: Literal["cuda", "cpu"]
     precision: Precision
@@ -61,6 +67,16 @@ class Training:
     checkpointing: bool = False
     accumulation: int = 1
     devices: int = 1
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of one value that a matrix product makes."""
+        return 4 if self.precision == "fp32" else 2
+
+    @property
+    def one_pass_a_step(self) -> bool:
+        """Whether no gradients of an earlier pass lie in memory during a backward pass."""
+        return self.accumulation == 1 and self.devices == 1
 
 
 @dataclass(frozen=True)
@@ -91,73 +107,63 @@ class Memory:
 def training_memory(shape: ModelShape, training: Training, batch: Pass) -> Memory:
     """The parts at the fullest of three moments: a backward pass, the optimizer's step, saving.
 
-    All weights are trained in fp32 (16 bytes a parameter with gradient and moments), under autocast in 16
-    bits where that is asked for; with LoRA the frozen weights are as short as the precision, see
-    `trainer/student.py`.
+    A full training keeps its weights in fp32 (16 bytes a parameter with gradient and moments), also when it
+    computes in 16 bits under autocast; LoRA keeps the frozen weights in the precision that it computes in,
+    see `trainer/student.py`.
     """
-    trained = shape.lora_parameters(training.lora_rank) if training.lora_rank else shape.parameters
-    weights = Part("weights", _weights(shape, training, trained), _weights_text(training))
-    moments = Part("optimizer", 8 * trained, "AdamW: two fp32 moments of each trained weight")
-    moving = _backward(shape, training, batch, trained), _step(trained), _saving(shape, training)
+    trained = shape.trained_parameters(training.lora_rank)
+    moving = _backward(shape, training, batch), _step(trained), _saving(shape, training)
     moment, parts = max(moving, key=lambda pair: sum(part.bytes for part in pair[1]))
-    whole = [weights, moments, *parts]
-    return Memory(moment, [*whole, _overhead(shape, training, batch, whole)])
+    moments = Part("optimizer", 8 * trained, "AdamW: two fp32 moments of each trained weight")
+    parts = [_weights(shape, training), moments, *parts]
+    return Memory(moment, [*parts, _overhead(shape, training, batch, parts)])
 
 
-def _weights(shape: ModelShape, training: Training, trained: int) -> int:
+def _weights(shape: ModelShape, training: Training) -> Part:
     if not training.lora_rank:
-        return 4 * shape.parameters
-    return (4 if training.precision == "fp32" else 2) * shape.parameters + 4 * trained
+        return Part("weights", 4 * shape.parameters, "fp32, all trained")
+    size = training.value_bytes * shape.parameters + 4 * shape.trained_parameters(training.lora_rank)
+    what = f"frozen in {training.precision}; LoRA of rank {training.lora_rank} in fp32"
+    return Part("weights", size, what)
 
 
-def _weights_text(training: Training) -> str:
-    if training.lora_rank:
-        return f"frozen in {training.precision}, and LoRA of rank {training.lora_rank} in fp32"
-    return "fp32, all trained"
+def _backward(shape: ModelShape, training: Training, batch: Pass) -> tuple[str, list[Part]]:
+    """The moment after the loss. From there on, each gradient takes the place of freed activations.
 
-
-def _backward(shape: ModelShape, training: Training, batch: Pass, trained: int) -> tuple[str, list[Part]]:
-    """The moment after the loss. Its gradients come in as activations go.
-
-    With one pass a step there are no gradients yet but that of the output layer; with several, those of the
-    passes before lie there in full.
+    With one pass a step the only gradient yet is that of the output layer; with several, all gradients of
+    the earlier passes are there.
     """
-    gradients = 4 * trained
-    if training.accumulation == 1 and training.devices == 1:
-        gradients = min(gradients, 4 * shape.embedding) if not training.lora_rank else 0
-    parts = [Part("gradients", gradients, _gradients_text(training))]
+    trained = shape.trained_parameters(training.lora_rank)
+    gradients, what = 4 * trained, "fp32, one for each trained weight"
+    if training.one_pass_a_step:
+        gradients = 0 if training.lora_rank else min(gradients, 4 * shape.embedding)
+        what = "fp32; freed as they are computed"
+    parts = [Part("gradients", gradients, what)]
     if training.devices > 1:
-        parts.append(Part("exchange", 4 * trained, "gradients on their way between the GPUs"))
+        parts.append(Part("exchange", 4 * trained, "gradients that the GPUs exchange"))
     if training.precision != "fp32" and not training.lora_rank:
         copies = 2 * shape.linear  # Those of the output layer are made tile by tile.
         parts.append(Part("autocast copies", copies, f"the weights in {training.precision} for one pass"))
     kept, what = _activations(shape, training, batch)
-    # The output layer's tensors go before the last layer's gradients come.
-    logits, working = _logits(shape, training, batch), _working(shape, training, batch)
-    parts.append(Part("activations", kept + max(0, working - logits), what))
-    parts.append(Part("logits", logits, _logits_text(shape, training, batch)))
-    return "a backward pass", parts
-
-
-def _gradients_text(training: Training) -> str:
-    if training.accumulation == 1 and training.devices == 1:
-        return "fp32; with one pass a step few are there while activations are"
-    return "fp32, one of each trained weight"
+    logits = _logits(shape, training, batch)
+    # The output layer's tensors are freed before the last layer's gradients are made.
+    working = max(0, _working(shape, training, batch) - logits.bytes)
+    return "a backward pass", [*parts, Part("activations", kept + working, what), logits]
 
 
 def _step(trained: int) -> tuple[str, list[Part]]:
-    return "the optimizer's step", [Part("gradients", 4 * trained, "fp32, one of each trained weight")]
+    return "the optimizer's step", [Part("gradients", 4 * trained, "fp32, one for each trained weight")]
 
 
 def _saving(shape: ModelShape, training: Training) -> tuple[str, list[Part]]:
-    """On a CPU the file is made in the memory that the training lies in."""
+    """On a CPU the file is put together in the memory that the training uses."""
     if training.device != "cpu":
         return "saving", []
-    return "saving", [Part("saving", 4 * shape.parameters, "the weights on their way to the file")]
+    return "saving", [Part("saving", 4 * shape.parameters, "the weights, copied for the file")]
 
 
 def layer_bytes(shape: ModelShape, training: Training, batch: Pass) -> int:
-    """What one layer keeps of one pass for its backward pass.
+    """Bytes that one layer keeps of one pass for its backward pass.
 
     In fp32, in numbers per token: both norms keep their input, the normed and the scaled value (6h);
     attention keeps query, key, value and result (2q + 2kv); the MLP keeps gate, its SiLU, up and their
@@ -167,7 +173,7 @@ def layer_bytes(shape: ModelShape, training: Training, batch: Pass) -> int:
     repeated for every head.
     """
     h, q, kv, i = shape.hidden, shape.query_width, shape.kv_width, shape.intermediate
-    size = 4 if training.precision == "fp32" else 2
+    size = training.value_bytes
     masked = training.device == "cuda" and batch.rows > 1
     kv = q if masked else kv
     if training.precision == "fp32":
@@ -177,28 +183,26 @@ def layer_bytes(shape: ModelShape, training: Training, batch: Pass) -> int:
     else:
         per_token = 26 * h + 4 * q + 4 * kv + 8 * i
     per_token += 4 * (shape.heads + 2) + 7 * size * training.lora_rank
-    mask = size * batch.rows * batch.length**2 if masked else 0
+    mask = size * batch.squares if masked else 0
     return batch.tokens * per_token + mask
 
 
 def _activations(shape: ModelShape, training: Training, batch: Pass) -> tuple[int, str]:
+    """Bytes that all layers and both ends of the model keep, and how that comes about."""
     of_layer = layer_bytes(shape, training, batch)
     ends = batch.tokens * 4 * 3 * shape.hidden
     form = f"{batch.rows:,} x {batch.length:,} tokens"
     if training.checkpointing:
-        inputs = batch.tokens * shape.layers * shape.hidden * (2 if _short_stream(training) else 4)
+        # LoRA's frozen model computes in one precision throughout; autocast keeps the stream in fp32.
+        stream = training.value_bytes if training.lora_rank else 4
+        inputs = batch.tokens * shape.layers * shape.hidden * stream
         return inputs + of_layer + ends, f"{form}: each layer's input, and one layer in full"
     return shape.layers * of_layer + ends, f"{form}, kept by every layer"
 
 
-def _short_stream(training: Training) -> bool:
-    return bool(training.lora_rank) and training.precision != "fp32"
-
-
 def _working(shape: ModelShape, training: Training, batch: Pass) -> int:
-    """Gradients of the values inside one layer while it is gone through backwards."""
-    size = 4 if training.precision == "fp32" else 2
-    return batch.tokens * size * (3 * shape.intermediate + 2 * shape.hidden)
+    """Gradients of the values inside one layer during its backward pass."""
+    return batch.tokens * training.value_bytes * (3 * shape.intermediate + 2 * shape.hidden)
 
 
 def direct_logits(shape: ModelShape, training: Training, batch: Pass) -> bool:
@@ -207,42 +211,36 @@ def direct_logits(shape: ModelShape, training: Training, batch: Pass) -> bool:
 
 
 def scored_tokens(shape: ModelShape, training: Training, batch: Pass) -> int:
-    """Tokens that get logits: in tiles, on a CPU, those of the prompt and the padding too."""
+    """Tokens that get logits: in tiles on a CPU, prompt and padding too."""
     everything = training.device == "cpu" and not direct_logits(shape, training, batch)
     return batch.tokens if everything else batch.trained
 
 
-def _logits(shape: ModelShape, training: Training, batch: Pass) -> int:
+def _logits(shape: ModelShape, training: Training, batch: Pass) -> Part:
     """The output layer's tensors: three of all logits, or the tiles of TRL's fused output layer.
 
-    Made at once: the log-softmax, the gradient of the loss and that of the logits are there together. In
-    tiles: the tile, and fp32 sums of the gradients of the weights and of the last hidden values.
+    Made at once: the log-softmax, the gradient of the loss and that of the logits exist together. In tiles:
+    the tile, and fp32 sums of the gradients of the weights and of the last hidden values.
     """
-    if direct_logits(shape, training, batch):
-        return 3 * 4 * batch.trained * shape.vocabulary
-    scored = scored_tokens(shape, training, batch)
-    tile = min(scored, TILE_TOKENS) * min(shape.vocabulary, TILE_VOCABULARY)
-    copies = _TILE_COPIES * 4 if training.device == "cpu" else (4 if training.precision == "fp32" else 2)
-    weight = 0 if training.lora_rank else 4 * shape.embedding
-    return tile * copies + weight + scored * shape.hidden * 4
-
-
-def _logits_text(shape: ModelShape, training: Training, batch: Pass) -> str:
     vocabulary = f"a vocabulary of {shape.vocabulary:,}"
     if direct_logits(shape, training, batch):
-        return f"{batch.trained:,} answer tokens x {vocabulary}, three times in fp32"
-    return f"{vocabulary} in tiles, and the output layer's gradient"
+        what = f"{batch.trained:,} answer tokens x {vocabulary}, three times in fp32"
+        return Part("logits", 3 * 4 * batch.trained * shape.vocabulary, what)
+    scored = scored_tokens(shape, training, batch)
+    tile = min(scored, TILE_TOKENS) * min(shape.vocabulary, TILE_VOCABULARY)
+    copies = _TILE_COPIES * 4 if training.device == "cpu" else training.value_bytes
+    weight = 0 if training.lora_rank else 4 * shape.embedding
+    size = tile * copies + weight + scored * shape.hidden * 4
+    return Part("logits", size, f"{vocabulary} in tiles, and the output layer's gradient")
 
 
 def _overhead(shape: ModelShape, training: Training, batch: Pass, parts: list[Part]) -> Part:
     loose = sum(part.bytes for part in parts if part.name == "activations")
     if training.device == "cuda":
         return Part("overhead", CUDA_CONTEXT + round(_GAPS_CUDA * loose), "CUDA, and the allocator's gaps")
-    share = _GAPS_CPU[bool(training.lora_rank), training.accumulation > 1]
     if 4 * batch.tokens * shape.intermediate > _LARGEST_IN_HEAP:
-        # The MLP's four values of each layer lie outside the heap.
+        # The four values that each layer's MLP keeps lie outside the heap.
         loose -= shape.layers * batch.tokens * 16 * shape.intermediate
+    share = _GAPS_CPU[bool(training.lora_rank), training.accumulation > 1]
     gaps = round(share * max(0, loose))
-    return Part(
-        "overhead", CPU_LIBRARIES + gaps, "what libraries pool, and the allocator's gaps; not the libraries"
-    )
+    return Part("overhead", CPU_LIBRARIES + gaps, "pools and the allocator's gaps; libraries not counted")

@@ -1,8 +1,7 @@
-"""Tokens of every prepared row: counted by the student's tokenizer, else estimated, and said so.
+"""The rows of a training: how long each is in tokens, which are kept, and the passes that they form.
 
-The rows of a training: which are kept, in which passes, and how many tokens that makes.
-
-Tokens of single rows, for a person who looks at them.
+The student's own tokenizer counts the tokens where it is on this machine; where it is not, or the data is not
+prepared yet, they are estimated, and every figure says so.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ import hashlib
 import math
 import random
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from statistics import NormalDist
@@ -28,25 +27,25 @@ from qdl_engine.data.sources import read_file
 from qdl_engine.models.checkpoint import student_reference
 from qdl_engine.models.shape import cached_file
 from qdl_engine.preflight.memory import Pass
-from qdl_engine.settings import LabSettings
+from qdl_engine.settings import LabSettings, RecipeSettings
 from qdl_engine.trainer.selection import RowCounts, held_out_places, training_order, usable_rows
 
 Origin = Literal["counted", "by characters", "guessed"]
 
 TOKENIZER = "tokenizer.json"
+CHARACTERS_PER_TOKEN = 3.6
+"""Of Qwen2.5's tokenizer on English with some mathematics; fewer on code and other scripts."""
+TYPICAL: dict[System, tuple[int, int]] = {"system1": (90, 460), "system2": (130, 1900)}
+"""Mean tokens of prompt and answer in the default sources: the guess for data that is not prepared."""
+_SPREAD = 0.7
+"""Standard deviation of the logarithm of a length."""
 _CHUNK = 1000
 _FORMAT = 1
-CHARACTERS_PER_TOKEN = 3.6
-"""Of Qwen2.5's tokenizer on English with some mathematics; less on code and other scripts."""
-TYPICAL: dict[System, tuple[int, int]] = {"system1": (90, 460), "system2": (130, 1900)}
-"""Tokens of prompt and answer of the default sources' rows, on average: what is said of unprepared data."""
-_SPREAD = 0.7
-"""Of the logarithm of a length around its mean."""
 
 
 @dataclass
 class RowLengths:
-    """Tokens of each row that the file holds, before any is dropped."""
+    """Tokens of each row in the file, before any is dropped."""
 
     origin: Origin
     ids: list[str] = field(default_factory=list)
@@ -55,17 +54,20 @@ class RowLengths:
     broken: int = 0
     note: str = ""
 
+    def total(self, place: int) -> int:
+        return self.prompts[place] + self.answers[place]
+
 
 def row_lengths(lab: Lab, settings: LabSettings, system: System) -> RowLengths:
-    """The rows that training would read now."""
+    """The lengths of the rows that training would read now."""
     recipe = settings.recipe(system)
     data = lab.training_data(system)
     unlabelled = system == "system1" and settings.system1.label and not data.is_file()
     if unlabelled and lab.train_instructions.is_file():
         data = lab.train_instructions
     if not data.is_file():
-        return _guessed(system, recipe.rows, recipe.max_length, recipe.seed)
-    tokenizer = cached_file(student_reference(lab, recipe.student), TOKENIZER)
+        return _guessed(system, recipe)
+    tokenizer = _tokenizer(lab, recipe.student)
     if tokenizer is None:
         return _by_characters(lab, data, system, recipe.system_prompt)
     lengths = _counted(lab, data, tokenizer, system, recipe.system_prompt, answered=not unlabelled)
@@ -76,42 +78,56 @@ def row_lengths(lab: Lab, settings: LabSettings, system: System) -> RowLengths:
         # A guess must not drop rows.
         room = (max(1, recipe.max_length - prompt) for prompt in lengths.prompts)
         lengths.answers = array("i", map(min, answers, room))
-        lengths.note = "The teacher has not answered yet: the answers' lengths are a guess."
+        lengths.note = "The teacher has not answered yet: the lengths of the answers are a guess."
         lengths.origin = "guessed"
     return lengths
+
+
+def _tokenizer(lab: Lab, student: str) -> Path | None:
+    return cached_file(student_reference(lab, student), TOKENIZER)
+
+
+def _counter(tokenizer: Path) -> Callable[[Sequence[str]], list[int]]:
+    """Counts the tokens of texts as training does: without special tokens beside those in the text."""
+    from tokenizers import Tokenizer
+
+    loaded = Tokenizer.from_file(str(tokenizer))
+    return lambda texts: [len(one) for one in loaded.encode_batch(list(texts), add_special_tokens=False)]
 
 
 def _counted(
     lab: Lab, data: Path, tokenizer: Path, system: System, system_prompt: str, *, answered: bool
 ) -> RowLengths:
-    """Counted by the student's own tokenizer; once, until data, tokenizer or system prompt change."""
+    """Counted by the student's tokenizer; once, until data, tokenizer or system prompt change."""
     key = _key(data, tokenizer, system_prompt)
     store = lab.token_counts_file(system)
     stored = _stored(store, key)
     if stored is not None:
         return stored
-    from tokenizers import Tokenizer
-
-    loaded = Tokenizer.from_file(str(tokenizer))
+    count = _counter(tokenizer)
     lengths, counts = RowLengths("counted"), RowCounts()
-    rows = _triples(data, counts, answered)
+    rows = usable_rows(read_file(data), counts) if answered else _unanswered(data, counts)
     while chunk := list(islice(rows, _CHUNK)):
-        prompts = [format_prompt(text, system, system_prompt=system_prompt) for _, text, _ in chunk]
-        answers = [format_completion(text) for _, _, text in chunk]
         lengths.ids += [identity for identity, _, _ in chunk]
-        lengths.prompts.extend(map(len, loaded.encode_batch(prompts, add_special_tokens=False)))
-        lengths.answers.extend(map(len, loaded.encode_batch(answers, add_special_tokens=False)))
+        lengths.prompts.extend(
+            count([format_prompt(text, system, system_prompt=system_prompt) for _, text, _ in chunk])
+        )
+        lengths.answers.extend(count([format_completion(text) for _, _, text in chunk]))
     lengths.broken = counts.broken
+    plain = {
+        "ids": lengths.ids,
+        "prompts": lengths.prompts.tolist(),
+        "answers": lengths.answers.tolist(),
+        "broken": lengths.broken,
+    }
     with suppress(OSError):
-        # A lab that cannot be written costs a second count, nothing more.
-        write_json_atomic(store, {"format": _FORMAT, "key": key, **_plain(lengths)})
+        # A lab that is read-only costs a second count, nothing more.
+        write_json_atomic(store, {"format": _FORMAT, "key": key, **plain})
     return lengths
 
 
-def _triples(data: Path, counts: RowCounts, answered: bool) -> Iterator[tuple[str, str, str]]:
-    if answered:
-        yield from usable_rows(read_file(data), counts)
-        return
+def _unanswered(data: Path, counts: RowCounts) -> Iterator[tuple[str, str, str]]:
+    """Id and instruction of each row that the teacher is going to answer."""
     for row in read_file(data):
         value: Any = row.value
         if isinstance(value, dict) and isinstance(value.get("instruction"), str):
@@ -128,15 +144,6 @@ def _key(data: Path, tokenizer: Path, system_prompt: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _plain(lengths: RowLengths) -> dict[str, Any]:
-    return {
-        "ids": lengths.ids,
-        "prompts": lengths.prompts.tolist(),
-        "answers": lengths.answers.tolist(),
-        "broken": lengths.broken,
-    }
-
-
 def _stored(store: Path, key: str) -> RowLengths | None:
     try:
         value = read_json(store)
@@ -149,7 +156,7 @@ def _stored(store: Path, key: str) -> RowLengths | None:
 
 
 def _by_characters(lab: Lab, data: Path, system: System, system_prompt: str) -> RowLengths:
-    """Without the student's tokenizer: by characters, to the sum that preparing counted where it did."""
+    """Estimated from characters, and scaled to the sum that preparing counted, where there is one."""
     counts = RowCounts()
     lengths = RowLengths("by characters")
     frame = len(format_prompt("", system, system_prompt=system_prompt)) / CHARACTERS_PER_TOKEN
@@ -167,28 +174,29 @@ def _by_characters(lab: Lab, data: Path, system: System, system_prompt: str) -> 
 
 
 def _reported_tokens(lab: Lab, system: System) -> float:
-    """Tokens in all, as preparing counted them; 0 when there is no report."""
+    """Tokens in all, as preparing counted them; 0 without a report."""
     try:
         return float(read_json(lab.report_file(system))["tokens"]["total"])
     except (LabError, OSError, KeyError, TypeError, ValueError):
         return 0.0
 
 
-def _guessed(system: System, count: int, max_length: int, seed: int) -> RowLengths:
-    """Lengths as the default sources have them, for data that is not prepared."""
+def _guessed(system: System, recipe: RecipeSettings) -> RowLengths:
+    """Lengths like those of the default sources, for data that is not prepared."""
     prompt, answer = TYPICAL[system]
-    prompt = min(prompt, max_length // 4)
+    prompt = min(prompt, recipe.max_length // 4)
+    mean = min(answer, recipe.max_length // 2)
     return RowLengths(
         "guessed",
-        [str(number) for number in range(count)],
-        array("i", [prompt] * count),
-        _spread(count, min(answer, max_length // 2), max_length - prompt, seed),
-        note="The data is not prepared: lengths are a guess from the default sources.",
+        [str(number) for number in range(recipe.rows)],
+        array("i", [prompt] * recipe.rows),
+        _spread(recipe.rows, mean, recipe.max_length - prompt, recipe.seed),
+        note="The data is not prepared: the lengths are a guess from the default sources.",
     )
 
 
 def _spread(count: int, mean: int, longest: int, seed: int) -> array[int]:
-    """So many lengths around a mean, log-normal as answers are, none over `longest`."""
+    """`count` lengths around a mean, log-normal as answers are, none over `longest`."""
     middle = NormalDist(math.log(max(1, mean)) - _SPREAD**2 / 2, _SPREAD)
     places = ((number + 0.5) / count for number in range(count))
     values = [max(1, min(longest, round(math.exp(middle.inv_cdf(place))))) for place in places]
@@ -197,8 +205,54 @@ def _spread(count: int, mean: int, longest: int, seed: int) -> array[int]:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """The rows that training keeps, by their places in `lengths`."""
+
+    lengths: RowLengths
+    kept: list[int]
+    """Those that are trained."""
+    too_long: list[int]
+    held_out: int
+
+    def within(self, max_length: int) -> Rows:
+        """Without the trained rows that a shorter `max_length` would drop."""
+        return replace(self, kept=[at for at in self.kept if self.lengths.total(at) <= max_length])
+
+    def passes(self, recipe: RecipeSettings, devices: int = 1) -> list[Pass]:
+        """The passes of the first epoch, formed as the trainer forms them, from another shuffle."""
+        chance = random.Random(recipe.seed)
+        size = recipe.batch_size
+        order = training_order(
+            [self.lengths.total(place) for place in self.kept],
+            size * recipe.gradient_accumulation * devices,
+            lambda count: chance.sample(range(count), count),
+            group_by_length=recipe.group_by_length,
+            longest_first=True,
+        )
+        return [self._pass(order[at : at + size]) for at in range(0, len(order), size)]
+
+    def _pass(self, rows: list[int]) -> Pass:
+        places = [self.kept[row] for row in rows]
+        longest = max(self.lengths.total(place) for place in places)
+        return Pass(len(places), longest, sum(self.lengths.answers[place] for place in places))
+
+
+def load_rows(lab: Lab, settings: LabSettings, system: System) -> Rows:
+    """The rows that training would take now."""
+    recipe = settings.recipe(system)
+    lengths = row_lengths(lab, settings, system)
+    fits: list[int] = []
+    too_long: list[int] = []
+    for place in range(len(lengths.ids)):
+        (fits if lengths.total(place) <= recipe.max_length else too_long).append(place)
+    held = held_out_places([lengths.ids[place] for place in fits], recipe.held_out, recipe.seed)
+    kept = [place for number, place in enumerate(fits) if number not in held]
+    return Rows(lengths, kept, too_long, len(held))
+
+
+@dataclass(frozen=True)
 class RowFigures:
-    """What will be trained on."""
+    """What will be trained on, in sums."""
 
     origin: Origin
     read: int
@@ -230,81 +284,12 @@ class RowFigures:
         """Real tokens in one epoch, prompts included."""
         return self.trained_tokens + self.masked_tokens
 
-    @property
-    def padded_tokens(self) -> float:
-        """Tokens in one epoch as the device sees them."""
-        return self.tokens / max(1e-9, 1 - self.padding)
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows that are kept, ready to be put into passes."""
-
-    lengths: RowLengths
-    kept: list[int]
-    """Places of the rows that are trained."""
-    held_out: int
-    too_long: int
-    dropped_tokens: int
-    seed: int
-    grouped: bool
-
-    def total(self, place: int) -> int:
-        return self.lengths.prompts[place] + self.lengths.answers[place]
-
-    def passes(self, batch_size: int, accumulation: int, devices: int) -> list[Pass]:
-        """The passes of the first epoch, formed as the trainer forms them, from another shuffle."""
-        totals = [self.total(place) for place in self.kept]
-        chance = random.Random(self.seed)
-        order = training_order(
-            totals,
-            batch_size * accumulation * devices,
-            lambda count: chance.sample(range(count), count),
-            group_by_length=self.grouped,
-            longest_first=True,
-        )
-        return [self._pass(order[at : at + batch_size]) for at in range(0, len(order), batch_size)]
-
-    def _pass(self, rows: list[int]) -> Pass:
-        places = [self.kept[row] for row in rows]
-        return Pass(
-            len(places),
-            max(self.total(place) for place in places),
-            sum(self.lengths.answers[place] for place in places),
-        )
-
-
-def load_rows(lab: Lab, settings: LabSettings, system: System) -> Rows:
-    """The rows that training would take now, with what would be dropped."""
-    recipe = settings.recipe(system)
-    lengths = row_lengths(lab, settings, system)
-    fits = [
-        place
-        for place in range(len(lengths.ids))
-        if lengths.prompts[place] + lengths.answers[place] <= recipe.max_length
-    ]
-    held = held_out_places([lengths.ids[place] for place in fits], recipe.held_out, recipe.seed)
-    inside = set(fits)
-    dropped = [place for place in range(len(lengths.ids)) if place not in inside]
-    return Rows(
-        lengths=lengths,
-        kept=[place for number, place in enumerate(fits) if number not in held],
-        held_out=len(held),
-        too_long=len(dropped),
-        dropped_tokens=sum(lengths.prompts[place] + lengths.answers[place] for place in dropped),
-        seed=recipe.seed,
-        grouped=recipe.group_by_length,
-    )
-
-
-def row_figures(rows: Rows, settings: LabSettings, system: System, devices: int = 1) -> RowFigures:
-    """Sums over the rows and the passes they are put into."""
-    recipe, lengths = settings.recipe(system), rows.lengths
-    passes = rows.passes(recipe.batch_size, recipe.gradient_accumulation, devices)
-    totals = sorted(rows.total(place) for place in rows.kept)
+def row_figures(rows: Rows, recipe: RecipeSettings, devices: int = 1) -> RowFigures:
+    """Sums over the rows and over the passes that they form."""
+    lengths = rows.lengths
+    passes = rows.passes(recipe, devices)
+    totals = sorted(lengths.total(place) for place in rows.kept)
     trained = sum(lengths.answers[place] for place in rows.kept)
     masked = sum(lengths.prompts[place] for place in rows.kept)
     padded = sum(batch.tokens for batch in passes)
@@ -317,10 +302,10 @@ def row_figures(rows: Rows, settings: LabSettings, system: System, devices: int 
         trained_rows=len(rows.kept),
         held_out_rows=rows.held_out,
         broken_rows=lengths.broken,
-        too_long_rows=rows.too_long,
+        too_long_rows=len(rows.too_long),
         trained_tokens=trained,
         masked_tokens=masked,
-        dropped_tokens=rows.dropped_tokens,
+        dropped_tokens=sum(map(lengths.total, rows.too_long)),
         longest=totals[-1] if totals else 0,
         median=totals[(len(totals) - 1) // 2] if totals else 0,
         padding=1 - (trained + masked) / padded if padded else 0.0,
@@ -332,22 +317,14 @@ def row_figures(rows: Rows, settings: LabSettings, system: System, devices: int 
     )
 
 
-def fullest(passes: Iterable[Pass]) -> list[Pass]:
-    """The passes that can need the most memory: the largest, and the one with the most answer tokens."""
-    listed = list(passes)
-    if not listed:
-        return []
-    return [max(listed, key=lambda batch: batch.tokens), max(listed, key=lambda batch: batch.trained)]
-
-
 @dataclass(frozen=True)
 class RowTokens:
-    """How long one row is.
+    """How long one row is, for a person who looks at it.
 
     Attributes:
-        prompt: Tokens that the student reads, those of the turns included.
-        trained: Tokens that the loss is taken of, the end token included; 0 while there is no answer.
-        origin: Counted by the student's own tokenizer, or estimated where it is not on this machine.
+        prompt: Tokens that the student reads, the marks of the turns included.
+        trained: Tokens that the loss counts, the end token included; 0 without an answer.
+        origin: Whether the student's tokenizer counted them.
     """
 
     prompt: int
@@ -369,24 +346,17 @@ class RowTokens:
         return cls(value["prompt"], value["trained"], value["origin"])
 
     def to_dict(self) -> dict[str, Any]:
-        return {"prompt": self.prompt, "trained": self.trained, "total": self.total, "origin": self.origin}
+        return asdict(self) | {"total": self.total}
 
 
 def row_tokens(lab: Lab, student: str, rows: Sequence[RenderedRow]) -> list[RowTokens]:
-    """The tokens of each row, by the student's tokenizer as training counts them."""
-    tokenizer = cached_file(student_reference(lab, student), TOKENIZER)
-    if tokenizer is None:
-        return [
-            RowTokens(_row_by_characters(row.prompt), _row_by_characters(row.trained), "by characters")
-            for row in rows
-        ]
-    from tokenizers import Tokenizer
-
-    loaded = Tokenizer.from_file(str(tokenizer))
-    prompts = loaded.encode_batch([row.prompt for row in rows], add_special_tokens=False)
-    trained = loaded.encode_batch([row.trained for row in rows], add_special_tokens=False)
-    return [RowTokens(len(one), len(other), "counted") for one, other in zip(prompts, trained, strict=True)]
+    """The tokens of each row, counted as training counts them, or estimated from characters."""
+    tokenizer = _tokenizer(lab, student)
+    count = _estimate if tokenizer is None else _counter(tokenizer)
+    origin: Literal["counted", "by characters"] = "by characters" if tokenizer is None else "counted"
+    prompts, trained = count([row.prompt for row in rows]), count([row.trained for row in rows])
+    return [RowTokens(one, other, origin) for one, other in zip(prompts, trained, strict=True)]
 
 
-def _row_by_characters(text: str) -> int:
-    return round(len(text) / CHARACTERS_PER_TOKEN)
+def _estimate(texts: Sequence[str]) -> list[int]:
+    return [round(len(text) / CHARACTERS_PER_TOKEN) for text in texts]

@@ -75,7 +75,7 @@ async def test_the_student_that_a_training_replaces_is_named(prepared: Lab, star
     async with opened(prepared) as (app, pilot):
         app.start_job(("train", "system1"))
         await settled(app, pilot)
-        assert "The student of run 0003 is kept as distilled-qwen2.5-0.5b.previous" in dialog_words(app)
+        assert "The student of run 0003 moves to distilled-qwen2.5-0.5b.previous" in dialog_words(app)
 
 
 async def test_at_60_columns_every_part_has_its_size_beside_its_bar(prepared: Lab, started: Started) -> None:
