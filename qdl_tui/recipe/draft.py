@@ -209,7 +209,7 @@ class Draft:
         return ConfigView(tuple(now), changed, *self._command_of(system))
 
     def _config_lines(self, settings: LabSettings, system: System) -> list[str]:
-        from qdl_engine.config.easydistill import build_config
+        from qdl_engine.config.write import build_config
 
         config = build_config(self.lab, settings, system)
         return json.dumps(config, ensure_ascii=False, indent=2).splitlines()

@@ -167,7 +167,7 @@ def error(predicted: float, measured: float) -> str:
 
 @pytest.mark.bench
 def test_predicted_against_measured(tmp_path: Path) -> None:
-    from qdl_engine.config.easydistill import write_system1_config
+    from qdl_engine.config.write import write_system1_config
     from qdl_engine.preflight import examine
     from qdl_engine.runs.store import create_run, save_run
 
