@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qdl_engine.compare.compare import compare_models
-    from qdl_engine.config.easydistill import write_system1_config, write_system2_config
+    from qdl_engine.config.write import write_system1_config, write_system2_config
     from qdl_engine.core.errors import LabError
     from qdl_engine.core.lab import Lab
     from qdl_engine.core.prompts import format_prompt
@@ -28,8 +28,8 @@ _HOMES = {
     "prepare_system1_dataset": "qdl_engine.data.prepare",
     "prepare_system2_dataset": "qdl_engine.data.prepare",
     "label_with_teacher": "qdl_engine.label.label",
-    "write_system1_config": "qdl_engine.config.easydistill",
-    "write_system2_config": "qdl_engine.config.easydistill",
+    "write_system1_config": "qdl_engine.config.write",
+    "write_system2_config": "qdl_engine.config.write",
     "run_easy_distill": "qdl_engine.training.command",
     "distill_system1": "qdl_engine.training.distill",
     "distill_system2": "qdl_engine.training.distill",

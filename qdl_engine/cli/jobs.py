@@ -154,7 +154,7 @@ def train_here(
 
     So the run has one process that can be stopped, one log, and no memory held by what came before.
     """
-    from qdl_engine.config.easydistill import write_system1_config, write_system2_config
+    from qdl_engine.config.write import write_system1_config, write_system2_config
     from qdl_engine.training.command import build_command
 
     with in_run_sink() as sink:

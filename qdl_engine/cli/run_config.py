@@ -20,7 +20,7 @@ from qdl_engine.core.systems import SYSTEMS
 if TYPE_CHECKING:
     from qdl_engine.runs.store import Run
     from qdl_engine.settings import LabSettings
-    from qdl_engine.upstream.foreign.config import Imported
+    from qdl_engine.upstream.foreign.job import ForeignJob
 
 RUNTIMES = ("builtin", "easydistill")
 _DESCRIPTION = """\
@@ -59,8 +59,8 @@ def add_import(group: Group) -> None:
 
 def import_config(context: Context, given: Namespace) -> int:
     from qdl_engine.settings.toml import save_settings
-    from qdl_engine.upstream.foreign.config import read_foreign
-    from qdl_engine.upstream.foreign.recipe import import_recipe
+    from qdl_engine.upstream.foreign.convert import import_recipe
+    from qdl_engine.upstream.foreign.job import read_foreign
 
     lab = context.open_lab()
     job = read_foreign(given.config)
@@ -92,8 +92,8 @@ def import_config(context: Context, given: Namespace) -> int:
 def run(context: Context, given: Namespace) -> int:
     from qdl_engine.cli.watching import follow
     from qdl_engine.settings.toml import make_lab
-    from qdl_engine.upstream.foreign.config import read_foreign
-    from qdl_engine.upstream.foreign.run import check_teacher
+    from qdl_engine.upstream.foreign.job import read_foreign
+    from qdl_engine.upstream.foreign.make import check_teacher
 
     job = read_foreign(given.config)
     if given.in_run:
@@ -128,11 +128,12 @@ def _lab_for(context: Context, config: Path) -> Lab:
     return next((place for place in around if place.settings_file.is_file()), beside)
 
 
-def _show(context: Context, job: Imported, lab: Lab, runtime: str) -> int:
+def _show(context: Context, job: ForeignJob, lab: Lab, runtime: str) -> int:
     """What a run would do; refused is what a run would be refused for."""
     from qdl_engine.settings import LabSettings
     from qdl_engine.settings.toml import apply_overrides
-    from qdl_engine.upstream.foreign.run import check_teacher, teacher_settings
+    from qdl_engine.upstream.foreign.convert import teacher_settings
+    from qdl_engine.upstream.foreign.make import check_teacher
 
     there = lab.settings_file.is_file()
     settings = (
@@ -158,11 +159,13 @@ def _show(context: Context, job: Imported, lab: Lab, runtime: str) -> int:
     return 0
 
 
-def _check_trainer(job: Imported, settings: LabSettings, runtime: str) -> None:
-    """Refuse at once an EasyDistill 1.0 that is not there, or that the job has no use for."""
+def _check_trainer(job: ForeignJob, settings: LabSettings, runtime: str) -> None:
+    """Refuse at once what the runtime cannot train: before a teacher is paid for labels."""
+    from qdl_engine.config.model import check_builtin
     from qdl_engine.training.command import locate
 
     if runtime == "builtin":
+        check_builtin(job.config.training, job.path)
         return
     if not job.trains:
         raise SettingsError(
@@ -172,7 +175,7 @@ def _check_trainer(job: Imported, settings: LabSettings, runtime: str) -> None:
     locate(settings.runtime)
 
 
-def _start(context: Context, job: Imported, given: Namespace) -> Run:
+def _start(context: Context, job: ForeignJob, given: Namespace) -> Run:
     from qdl_engine.runs import delete_run
     from qdl_engine.runs.launch import python_command, start_run
     from qdl_engine.runs.store import create_run, save_run
@@ -184,7 +187,7 @@ def _start(context: Context, job: Imported, given: Namespace) -> Run:
     created = create_run(
         lab,
         "train" if job.trains else job.kind,
-        system=job.extras.get("system"),
+        system=job.config.qdl.system,
         argv=python_command("qdl_engine.cli", *words, "--in-run"),
         # Where the config's relative paths may start from.
         cwd=Path.cwd(),
@@ -200,9 +203,9 @@ def _start(context: Context, job: Imported, given: Namespace) -> Run:
         raise
 
 
-def _inside(context: Context, job: Imported, runtime: str, *, resume: bool) -> int:
+def _inside(context: Context, job: ForeignJob, runtime: str, *, resume: bool) -> int:
     """What the run's own process does."""
-    from qdl_engine.upstream.foreign.run import judge_rows, make_rows
+    from qdl_engine.upstream.foreign.make import judge_rows, make_rows
 
     lab, settings = context.lab, context.settings()
     if job.trains:
@@ -217,10 +220,10 @@ def _inside(context: Context, job: Imported, runtime: str, *, resume: bool) -> i
     return 0
 
 
-def _train(lab: Lab, settings: LabSettings, job: Imported, workspace: Path, *, resume: bool) -> NoReturn:
+def _train(lab: Lab, settings: LabSettings, job: ForeignJob, workspace: Path, *, resume: bool) -> NoReturn:
     """The run's process makes the config and then becomes the trainer: one process, one log."""
     from qdl_engine.training.command import build_command
-    from qdl_engine.upstream.foreign.run import make_ready
+    from qdl_engine.upstream.foreign.make import make_ready
 
     with in_run_sink() as sink:
         config = config_of_this_run() or workspace / "config.json"

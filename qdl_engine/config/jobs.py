@@ -1,42 +1,58 @@
-"""EasyDistill 1.x job types: the one we train, and why each of the others is refused at once."""
+"""EasyDistill 1.x job types: what each is here, and why the lab refuses the others at once."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Final, Literal
 
 from qdl_engine.core.errors import SettingsError
 
-TRAIN_ONLY = "kd_black_box_train_only"
+TRAIN_ONLY: Final = "kd_black_box_train_only"
 
-_WHOLE = "It makes data and trains nothing. qdl run CONFIG.json does it here."
+JobKind = Literal["train", "label", "generate", "judge"]
+
+_LABEL: Final = ("kd_black_box_api", "kd_black_box_local")
+GENERATING: Final = tuple(
+    f"{job}_{way}"
+    for job in (
+        "cot_generation", "cot_long2short", "cot_short2long",
+        "instruction_expansion", "instruction_refinement", "instruction_response_extraction",
+    )
+    for way in ("api", "batch")
+)  # fmt: skip
+KINDS: Final[dict[str, JobKind]] = {
+    TRAIN_ONLY: "train",
+    **dict.fromkeys(_LABEL, "label"),
+    **dict.fromkeys(GENERATING, "generate"),
+    "cot_eval_api": "judge",
+}
+"""The jobs that `qdl run` takes."""
+
 _LABELS = (
     "EasyDistill 1.x writes its answers only at the end, so that a fault loses them all, and needs vllm. "
-    "qdl run CONFIG.json labels and trains here, and resumes at the row."
+    "qdl run CONFIG.json labels and trains here, and resumes at the row where it stopped."
 )
-_WHITE_BOX = (
-    "White-box training of EasyDistill 1.x reads the wrong teacher rows after the first batch and none after "
-    f'the first epoch. Here: the teacher\'s answers, with "{TRAIN_ONLY}".'
-)
-_UNKNOWN = "EasyDistill 1.x answers it with 'Unknown job type'."
-_PAIRS = (
-    "EasyDistill 1.x starts a script for it that is not in its repository, and exits with 0. Preference "
-    "pairs are made by EasyDistill 2.x (dpo_data_build); training on them is not done here."
-)
-_REINFORCEMENT = (
-    "EasyDistill 1.x starts a script for it that is not in its repository, and exits with 0. Reinforcement "
-    f'learning is not done here; "{TRAIN_ONLY}" distils.'
-)
+_MAKES_DATA = "It makes data and trains nothing. qdl run CONFIG.json does it here."
 _MIXED_UP = (
     "EasyDistill 1.x writes the last question of each batch beside every answer. "
     "qdl run CONFIG.json asks the same and keeps each answer with its question."
 )
+_WHITE_BOX = (
+    "White-box training of EasyDistill 1.x reads the wrong teacher rows after the first batch and none after "
+    "the first epoch. This lab has no white-box distillation until it can store the teacher's logits: "
+    f'label with "kd_black_box_local", or train on labelled rows with "{TRAIN_ONLY}".'
+)
+_UNKNOWN = "EasyDistill 1.x answers it with 'Unknown job type'."
+_NO_SCRIPT = "EasyDistill 1.x starts a script for it that is not in its repository, and exits with 0."
+_PAIRS = (
+    f"{_NO_SCRIPT} EasyDistill 2.x makes preference pairs (dpo_data_build); this lab does not train on them."
+)
+_REINFORCEMENT = f'{_NO_SCRIPT} This lab has no reinforcement learning; "{TRAIN_ONLY}" distils.'
 _IMAGES = f'It is for images and text. This lab distils text: "{TRAIN_ONLY}".'
 _AGENTS = f'It is for agents that call tools. This lab distils text: "{TRAIN_ONLY}".'
 
-_REFUSED: dict[str, str] = {
-    "kd_black_box_api": _LABELS,
-    "kd_black_box_local": _LABELS,
+_NOT_HERE: Final = {
     "kd_white_box": _WHITE_BOX,
     "kd_white_box_train_only": _WHITE_BOX,
     "kd_white_box_train_only_multi": f"{_UNKNOWN} {_WHITE_BOX}",
@@ -48,19 +64,6 @@ _REFUSED: dict[str, str] = {
     "rl_reward_local": _REINFORCEMENT,
     "instruct_eval_api": f"{_UNKNOWN} EasyDistill 2.x has instruct_eval; qdl compare asks the student here.",
     "instruct_sample_api": f"{_UNKNOWN} qdl prepare draws a sample here, by system1.rows and seed.",
-    "cot_generation_batch": _MIXED_UP,
-    "cot_long2short_batch": _MIXED_UP,
-    "cot_short2long_batch": _MIXED_UP,
-    "cot_generation_api": _WHOLE,
-    "cot_long2short_api": _WHOLE,
-    "cot_short2long_api": _WHOLE,
-    "cot_eval_api": _WHOLE,
-    "instruction_expansion_api": _WHOLE,
-    "instruction_expansion_batch": _WHOLE,
-    "instruction_refinement_api": _WHOLE,
-    "instruction_refinement_batch": _WHOLE,
-    "instruction_response_extraction_api": _WHOLE,
-    "instruction_response_extraction_batch": _WHOLE,
     "mmkd_black_box_api": _IMAGES,
     "mmkd_black_box_local": _IMAGES,
     "mmkd_white_box": _IMAGES,
@@ -71,7 +74,7 @@ _REFUSED: dict[str, str] = {
     "agentkd_rubrics_filter": _AGENTS,
     "agentkd_distill": _AGENTS,
     "speckd_local": (
-        "It trains a draft model for speculative decoding, by deepspeed. "
+        "It trains a draft model for speculative decoding, with deepspeed. "
         f'This lab trains students that answer by themselves: "{TRAIN_ONLY}".'
     ),
 }
@@ -83,23 +86,46 @@ def nearest(key: str, known: Iterable[str]) -> str:
     return f"Did you mean {found[0]}?" if found else ""
 
 
-def check_job_type(job_type: object, where: str, refusal: str = "is not something that trains here") -> None:
-    """Refuse every job type but the one that trains.
+def job_kind(job_type: object, where: str) -> JobKind:
+    """What a job type is here.
 
     Args:
         job_type: As the config has it.
         where: The config's name, for the message.
-        refusal: What the message says of a known job that is refused.
 
     Raises:
-        SettingsError: naming the job type, the reason, and what to use.
+        SettingsError: for a job that does not run here: the job type, the reason, and what to use.
     """
-    if job_type == TRAIN_ONLY:
-        return
+    kind = KINDS.get(job_type) if isinstance(job_type, str) else None
+    if kind is None:
+        raise _refusal(job_type, where, "does not run here")
+    return kind
+
+
+def check_trains(job_type: object, where: str) -> None:
+    """Refuse every job type but the one that only trains.
+
+    Raises:
+        SettingsError: see `job_kind`.
+    """
+    if job_type != TRAIN_ONLY:
+        raise _refusal(job_type, where, "is not a training")
+
+
+def _refusal(job_type: object, where: str, what: str) -> SettingsError:
     if not isinstance(job_type, str) or not job_type:
-        raise SettingsError(f"{where}: job_type is missing", f'Set it to "{TRAIN_ONLY}".')
-    reason = _REFUSED.get(job_type)
-    if reason is None:
-        hint = nearest(job_type, [TRAIN_ONLY]) or nearest(job_type, _REFUSED) or f'Use "{TRAIN_ONLY}".'
-        raise SettingsError(f"{where}: unknown job_type {job_type!r}", hint)
-    raise SettingsError(f"{where}: job_type {job_type!r} {refusal}", reason)
+        return SettingsError(f"{where}: job_type is missing", f'Set it to "{TRAIN_ONLY}".')
+    reason = _NOT_HERE.get(job_type) or _elsewhere(job_type)
+    if not reason:
+        hint = nearest(job_type, [TRAIN_ONLY]) or nearest(job_type, [*KINDS, *_NOT_HERE])
+        return SettingsError(f"{where}: unknown job_type {job_type!r}", hint or f'Use "{TRAIN_ONLY}".')
+    return SettingsError(f"{where}: job_type {job_type!r} {what}", reason)
+
+
+def _elsewhere(job_type: str) -> str:
+    """Why a job that `qdl run` takes is no training."""
+    if job_type in _LABEL:
+        return _LABELS
+    if job_type.startswith("cot_") and job_type.endswith("_batch"):
+        return _MIXED_UP
+    return _MAKES_DATA if job_type in KINDS else ""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qdl_engine.core.errors import ModelError
 from qdl_engine.core.events import EventSink, Note, Progress, no_sink
+from qdl_engine.models.device import is_out_of_memory
 
 if TYPE_CHECKING:
     from qdl_engine.models.load import LoadedModel
@@ -57,17 +58,6 @@ class Row:
             short = self.run == len(self.tokens) >= SHORT_REPEAT
             return "repeated" if short or self.run >= REPEAT_LIMIT else "cut"
         return "" if text.strip() else "empty"
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch ran out of memory; on some paths it says so only in the message."""
-    import torch
-
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(mark in text for mark in ("out of memory", "ALLOC_FAILED", "can't allocate memory"))
-    )
 
 
 def make_rows(

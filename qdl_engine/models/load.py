@@ -1,4 +1,4 @@
-"""Loading teacher and students: the one place that knows device, precision and quantisation.
+"""Loading teacher and students, quantised where wanted; `device.py` decides device and precision.
 
 Safetensors only and no remote code: a checkpoint is data, never a program. Importing this module costs
 nothing; torch and transformers are imported when a model is loaded.
@@ -28,6 +28,7 @@ from qdl_engine.models.checkpoint import (
     looks_like_path,
     not_found,
 )
+from qdl_engine.models.device import is_out_of_memory, pick_device, pick_dtype
 from qdl_engine.models.generate import Generation, StreamChunk, generate, generate_each, stream
 
 __all__ = [
@@ -43,8 +44,6 @@ __all__ = [
     "infer_student",
     "load_student",
     "load_teacher",
-    "pick_device",
-    "pick_dtype",
     "stream",
 ]
 
@@ -177,24 +176,6 @@ def infer_student(
     return answers[0].text
 
 
-def pick_device(device: str = "auto") -> str:
-    """`auto` made definite."""
-    import torch
-
-    if device != "auto":
-        return device
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
-
-
-def pick_dtype(device: str) -> Any:
-    """fp32 on a CPU (bf16 is many times slower there), bf16 since Ampere, fp16 on older cards."""
-    import torch
-
-    if not device.startswith("cuda"):
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
-
-
 def free_memory() -> None:
     """Give back what dropped models and caches held, on the GPU too."""
     import torch
@@ -235,13 +216,15 @@ def _load(path: str | Path, role: Role, quantization: Quantization, device: str)
             **source,
             **options,
         )
-    except torch.OutOfMemoryError as full:
-        raise _does_not_fit(name, role) from full
     except ImportError as missing:
         raise ModelError(
             f"Cannot load the {role} {name}: {first_line(missing)}", "Run: qdl doctor"
         ) from missing
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as broken:
+    except (
+        OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError, SafetensorError,
+    ) as broken:  # fmt: skip
+        if is_out_of_memory(broken):
+            raise _does_not_fit(name, role, device) from broken
         if looks_like_path(name):
             raise not_found(name, role) from broken
         raise load_error(name, role, broken, reachable=reachable) from broken
@@ -275,9 +258,13 @@ def _prepare_tokenizer(name: str, role: Role, model: Any, tokenizer: Any) -> Non
         tokenizer.pad_token = tokenizer.eos_token
 
 
-def _does_not_fit(name: str, role: Role) -> ModelError:
+def _does_not_fit(name: str, role: Role, device: str) -> ModelError:
+    on_gpu = device.startswith("cuda")
     if role == "teacher":
         cure = 'Set teacher.quantization to "8bit" or "4bit", or choose a smaller teacher.model.'
-    else:
+    elif on_gpu:
         cure = "Free the GPU (nvidia-smi shows who holds it), or choose a smaller student."
-    return ModelError(f"Out of GPU memory while loading the {role} {name}", cure)
+    else:
+        cure = "Close other programs, or choose a smaller student."
+    place = "GPU memory" if on_gpu else "memory"
+    return ModelError(f"Out of {place} while loading the {role} {name}", cure)

@@ -11,13 +11,23 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qdl_engine.config.easydistill import read_config
+from qdl_engine.config.keys import RECIPE
+from qdl_engine.config.model import TrainConfig, read_config
 from qdl_engine.core.errors import LabError, from_system
 from qdl_engine.core.events import Event, EventSink, Failed, Note, Progress, append_event, no_sink
 from qdl_engine.core.stop import StopRequest
+from qdl_engine.models.device import (
+    LORA,
+    Device,
+    cure_of_a_full_memory,
+    find_device,
+    is_out_of_memory,
+    keep_one_gpu,
+)
 
 FAILED = 1
 
@@ -29,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--config", required=True, type=Path, help="EasyDistill 1.x JSON (kd_black_box_train_only)"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint")
     parser.add_argument(
         "--events", type=Path, default=os.environ.get("QDL_EVENTS"), help="append events to this file"
     )
@@ -64,19 +74,17 @@ def train(config_path: Path, *, resume: bool = False, sink: EventSink = no_sink)
             log = _write_traceback(config_path)
             cause = (str(error).strip().splitlines() or [""])[0]
             message = f"Training failed: {type(error).__name__}: {cause}"
-            return _fail(sink, message, f"The whole of it is in {log}", FAILED)
+            return _fail(sink, message, f"The traceback is in {log}", FAILED)
 
 
 def _train(config_path: Path, resume: bool, sink: EventSink, stop: StopRequest) -> int:
     config = read_config(config_path)
     if os.environ.get("RANK", "0") == "0":
         sink(Progress(stage="load", done=0, unit="rows"))
-    # Only now the model libraries: a config that is refused must not cost their ten seconds.
-    from qdl_engine.trainer.device import find_device, is_out_of_memory, keep_one_gpu, out_of_memory_cure
-
     note = keep_one_gpu(os.environ)
     if note:
         sink(Note(note))
+    # Only now the model libraries: a config that is refused must not cost their ten seconds.
     from qdl_engine.trainer.session import run_session
 
     try:
@@ -85,9 +93,40 @@ def _train(config_path: Path, resume: bool, sink: EventSink, stop: StopRequest) 
         if not is_out_of_memory(error):
             raise
         device = find_device()
-        hint, settings = out_of_memory_cure(config, device)
+        hint, settings = _more_room(config, device)
         place = "GPU memory" if device.is_gpu else "memory"
         return _fail(sink, f"Out of {place} on {device.name}", hint, FAILED, settings=settings)
+
+
+@dataclass(frozen=True)
+class _Needs:
+    """What of a config decides how much memory it needs."""
+
+    batch_size: int
+    gradient_accumulation: int
+    gradient_checkpointing: bool
+    lora_rank: int
+    max_length: int
+
+
+def _more_room(config: TrainConfig, device: Device) -> tuple[str, dict[str, Any]]:
+    """What a person should change, as a sentence and as settings."""
+    needs = _Needs(
+        config.setting("batch_size"),
+        config.setting("gradient_accumulation"),
+        bool(config.setting("gradient_checkpointing")),
+        config.extras.lora.rank,
+        config.max_length or RECIPE["max_length"].default,
+    )
+    changes = cure_of_a_full_memory(needs, on_gpu=device.is_gpu)
+    hint = f"Set in [{config.extras.system or 'qdl.toml'}]: {_as_settings(changes, ', ')}."
+    if not ("lora_rank" in changes or needs.lora_rank):
+        hint += f" If that is not enough: {_as_settings(LORA, ' with ')}, which trains a small part."
+    return hint, changes
+
+
+def _as_settings(changes: dict[str, Any], between: str) -> str:
+    return between.join(f"{key} = {str(value).lower()}" for key, value in changes.items())
 
 
 def _fail(sink: EventSink, message: str, hint: str, exit_code: int, **more: Any) -> int:

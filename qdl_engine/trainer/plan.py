@@ -10,15 +10,14 @@ from typing import Any
 
 from trl import SFTConfig
 
-from qdl_engine.config.easydistill import TrainConfig
+from qdl_engine.config.model import TrainConfig, check_builtin
 from qdl_engine.core.errors import DataError, SettingsError
 from qdl_engine.core.events import EventSink, Note
-from qdl_engine.data.sources import read_file
+from qdl_engine.models.device import Device, Precision, choose_precision, find_device
 from qdl_engine.models.outputs import check_checkpoint_place
-from qdl_engine.trainer.arguments import Translation, check_schedule, translate
-from qdl_engine.trainer.device import Device, Precision, choose_precision, find_device
+from qdl_engine.trainer.arguments import check_schedule, translate
 from qdl_engine.trainer.rows import TokenRow, split_held_out, tokenise_rows
-from qdl_engine.trainer.selection import RowCounts
+from qdl_engine.trainer.selection import RowCounts, labelled_rows
 from qdl_engine.trainer.student import load_tokenizer
 
 _STEP_KEYS = (
@@ -36,7 +35,8 @@ class Plan:
     """What will be trained, on what, and how."""
 
     config: TrainConfig
-    translation: Translation
+    arguments: dict[str, Any]
+    """Of SFTConfig, as the config's own keys translate."""
     device: Device
     precision: Precision
     checkpoints: Path
@@ -51,7 +51,7 @@ class Plan:
         digest = hashlib.sha256(self.config.template.sha256.encode())
         for row in (*self.rows, *self.held_out):
             digest.update(f"{row.id} {len(row.input_ids)}\n".encode())
-        steps = [self.translation.arguments.get(key) for key in _STEP_KEYS]
+        steps = [self.arguments.get(key) for key in _STEP_KEYS]
         extras = self.config.extras
         digest.update(
             repr((steps, extras.lora.rank, extras.longest_first, extras.order, len(self.held_out))).encode()
@@ -60,27 +60,26 @@ class Plan:
 
 
 def make_plan(config: TrainConfig, sink: EventSink) -> Plan:
-    """Read the rows and decide everything that needs no model.
+    """Read and tokenise the rows, once, and decide everything that needs no model.
 
     Raises:
         LabError: when the settings, the student's tokenizer or the rows do not serve.
     """
-    translation = translate(config.training)
-    check_schedule(translation.arguments, held_out=bool(config.extras.held_out))
+    check_builtin(config.training, config.path)
+    arguments, notes = translate(config.training)
+    check_schedule(arguments, held_out=bool(config.extras.held_out))
     _check_order(config)
     kept = [config.path, config.labeled_path, Path(config.student)]
     check_checkpoint_place(config.output_dir, f"{config.path}: training.output_dir", kept=kept)
     device = find_device(wants_cpu(config))
-    precision, note = choose_precision(config.extras.precision or translation.precision, device)
+    precision, note = choose_precision(config.precision, device)
     tokenizer = load_tokenizer(config.student, config.template)
-    rows, counts = tokenise_rows(
-        read_file(config.labeled_path), tokenizer, config.template, config.max_length
-    )
+    rows, counts = tokenise_rows(labelled_rows(config), tokenizer, config.template, config.max_length)
     dropped = counts.dropped_in_words(config.max_length)
     if not rows:
         raise DataError(f"No rows to train on in {config.labeled_path}", dropped or "The file is empty.")
     trained, held_out = split_held_out(rows, config.extras.held_out, config.seed)
-    notes = [*translation.notes, note, dropped]
+    notes += [note, dropped]
     if not config.template.same_in_training:
         notes.append(
             "dataset.template asks in other words in training than in use; this trains on those of use."
@@ -89,7 +88,7 @@ def make_plan(config: TrainConfig, sink: EventSink) -> Plan:
         sink(Note(text))
         print(text, flush=True)
     return Plan(
-        config, translation, device, precision, checkpoints_of(config), trained, held_out, counts, tokenizer
+        config, arguments, device, precision, checkpoints_of(config), trained, held_out, counts, tokenizer
     )
 
 
@@ -127,7 +126,7 @@ def trainer_arguments(plan: Plan) -> SFTConfig:
         SettingsError: for a value the libraries do not accept.
     """
     own: dict[str, Any] = {"seed": plan.config.seed, "logging_nan_inf_filter": False, "report_to": "none"}
-    own |= plan.translation.arguments
+    own |= plan.arguments
     # Every weight that is trained has a part in every loss.
     own.setdefault("ddp_find_unused_parameters", False)
     own.setdefault("per_device_eval_batch_size", own.get("per_device_train_batch_size", 8))

@@ -1,7 +1,4 @@
-"""One training from a config to a checkpoint.
-
-A checkpoint that another runtime trained, made one of the lab's.
-"""
+"""One training from a config to a checkpoint; and a checkpoint that EasyDistill 1.0 trained, adopted."""
 
 from __future__ import annotations
 
@@ -21,18 +18,18 @@ from transformers import AutoConfig, AutoModelForCausalLM, PrinterCallback
 from transformers.utils import logging as transformers_logging
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from qdl_engine.config.easydistill import TrainConfig
+from qdl_engine.config.model import TrainConfig
 from qdl_engine.core.errors import RunError, SettingsError
 from qdl_engine.core.events import Event, EventSink, Finished, Note, Progress, Stopped
 from qdl_engine.core.lab import read_json, write_json_atomic
 from qdl_engine.core.stop import StopRequest
+from qdl_engine.models.device import find_device
 from qdl_engine.trainer.checkpoint import (
     SESSION_FILE,
     clear_checkpoints,
     last_checkpoint,
     publish,
 )
-from qdl_engine.trainer.device import find_device
 from qdl_engine.trainer.loop import LabTrainer, ProgressCallback
 from qdl_engine.trainer.plan import Plan, make_plan, trainer_arguments, wants_cpu
 from qdl_engine.trainer.rows import RowCollator, to_dataset
@@ -134,7 +131,7 @@ def make_trainer(plan: Plan, student: Student, progress: ProgressCallback) -> La
 
 
 def _prepare_checkpoints(plan: Plan, resume: bool, main: bool, sink: EventSink) -> Path | None:
-    """The checkpoint to go on from, or None for a fresh start with an empty directory.
+    """The checkpoint to resume from, or None for a fresh start with an empty directory.
 
     Raises:
         RunError: when rows or batches changed since that checkpoint: its step would mean something else.
@@ -144,13 +141,13 @@ def _prepare_checkpoints(plan: Plan, resume: bool, main: bool, sink: EventSink) 
     if checkpoint is not None:
         if session.is_file() and read_json(session).get("fingerprint") != plan.fingerprint:
             raise RunError(
-                f"Cannot resume from {checkpoint.name}: the rows or the batches are other ones",
+                f"Cannot resume from {checkpoint.name}: the rows or the batches have changed",
                 "Train again without resuming.",
             )
         return checkpoint
     if main:
         if resume:
-            sink(Note("There is no checkpoint to resume from; training begins anew."))
+            sink(Note("No checkpoint to resume from: training starts from step 0."))
         clear_checkpoints(plan.checkpoints)
         write_json_atomic(session, {"fingerprint": plan.fingerprint})
     return None
@@ -159,7 +156,7 @@ def _prepare_checkpoints(plan: Plan, resume: bool, main: bool, sink: EventSink) 
 def _started(plan: Plan, student: Student) -> dict[str, Any]:
     parameters = [(weights.numel(), weights.requires_grad) for weights in student.model.parameters()]
     return {
-        "epochs": plan.translation.arguments.get("num_train_epochs", 3.0),
+        "epochs": plan.arguments.get("num_train_epochs", 3.0),
         "rows": len(plan.rows),
         "held_out_rows": len(plan.held_out),
         "dropped_rows": plan.counts.read - plan.counts.kept,
@@ -178,7 +175,7 @@ def _stopped(sink: EventSink, step: int, path: Path | None) -> int:
 
 
 def _stopped_before(sink: EventSink, checkpoint: Path | None) -> int:
-    """Stopped before its first step: what it would have gone on from is as good as before."""
+    """Stopped before its first step: the checkpoint to resume from is as good as before."""
     step = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
     return _stopped(sink, step, checkpoint)
 

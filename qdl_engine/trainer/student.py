@@ -10,14 +10,13 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from qdl_engine.config.easydistill import LoraExtras
+from qdl_engine.config.model import LoraExtras
 from qdl_engine.config.template import PromptTemplate
 from qdl_engine.core.errors import ModelError
 from qdl_engine.core.prompts import END_OF_TURN
 from qdl_engine.models.checkpoint import find_checkpoint, hub_reachable, invalid_model, load_error
-from qdl_engine.trainer.device import Precision
+from qdl_engine.models.device import Precision, is_out_of_memory, torch_dtype
 
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _PADDING = "<|endoftext|>"
 
 
@@ -68,17 +67,17 @@ def load_student(name: str, tokenizer: Any, precision: Precision, lora: LoraExtr
         config = AutoConfig.from_pretrained(place, **source)
         model, report = AutoModelForCausalLM.from_pretrained(
             place,
-            dtype=_DTYPES[precision] if lora.rank else torch.float32,
+            dtype=torch_dtype(precision if lora.rank else "fp32"),
             use_safetensors=True,
             output_loading_info=True,
             **source,
         )
-    except torch.OutOfMemoryError:
-        raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         raise load_error(name, "student", error, reachable=Path(place).is_dir() or not local) from error
     if report["missing_keys"]:
-        # The library would go on with random numbers in their place.
+        # The library would train random numbers in their place.
         raise invalid_model(name, "student", f"its weights lack {sorted(report['missing_keys'])[0]}")
     embeddings = model.get_input_embeddings().num_embeddings
     if max(tokenizer.get_vocab().values()) >= embeddings:

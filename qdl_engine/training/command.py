@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qdl_engine.config.easydistill import TrainConfig, check_config, new_config_id, read_config
+from qdl_engine.config.model import TrainConfig, check_config, read_config
+from qdl_engine.config.write import new_config_id
 from qdl_engine.core.errors import RunError, SettingsError
 from qdl_engine.core.events import Event, EventSink, Finished, no_sink
 from qdl_engine.core.lab import Lab, write_json_atomic

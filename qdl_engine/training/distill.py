@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qdl_engine.config.easydistill import write_system1_config, write_system2_config
+from qdl_engine.config.write import write_system1_config, write_system2_config
 from qdl_engine.core.events import EventSink, no_sink
 from qdl_engine.core.lab import Lab
 from qdl_engine.settings.arguments import Config, LabLike, as_lab, lab_settings

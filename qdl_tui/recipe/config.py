@@ -82,7 +82,7 @@ class ConfigPreview:
         return ConfigView(tuple(lines), changed, *self._command(draft.lab, draft.current.runtime))
 
     def _lines(self, lab: Lab, settings: LabSettings) -> list[str]:
-        from qdl_engine.config.easydistill import build_config
+        from qdl_engine.config.write import build_config
 
         config = build_config(lab, settings, self.system)
         return json.dumps(config, ensure_ascii=False, indent=2).splitlines()

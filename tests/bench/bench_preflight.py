@@ -168,8 +168,8 @@ def error(predicted: float, measured: float) -> str:
 
 @pytest.mark.bench
 def test_predicted_against_measured(tmp_path: Path) -> None:
-    from qdl_engine.config.easydistill import write_system1_config
-    from qdl_engine.preflight.examine import examine
+    from qdl_engine.config.write import write_system1_config
+    from qdl_engine.preflight import examine
     from qdl_engine.runs.store import create_run, save_run
 
     print(f"\n{'case':18}{'parameters':>11}{'predicted':>11}{'measured':>10}{'error':>7}  tokens/CPU s")

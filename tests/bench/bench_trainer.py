@@ -71,7 +71,8 @@ def train_plain(student: str, rows_file: str, tuned: bool) -> dict[str, float]:
 
 
 def train_built_in(student: str, rows_file: str) -> dict[str, float]:
-    from qdl_engine.config.easydistill import read_config, write_system1_config
+    from qdl_engine.config.model import read_config
+    from qdl_engine.config.write import write_system1_config
     from qdl_engine.core.events import Event
     from qdl_engine.core.lab import Lab
     from qdl_engine.settings import LabSettings

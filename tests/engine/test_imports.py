@@ -73,7 +73,7 @@ def test_the_version_costs_no_grammar_of_commands(code: str) -> None:
 def test_settings_and_doctor_need_no_model_library() -> None:
     code = (
         "import qdl_engine.settings.toml, qdl_engine.lab_state.doctor\n"
-        "import qdl_engine.config.easydistill, qdl_engine.compare.comparison"
+        "import qdl_engine.config.write, qdl_engine.compare.comparison"
     )
     assert not loaded_after(code) & MODELS
 

@@ -1,1 +1,1 @@
-"""EasyDistill 1.x configs that other people wrote: run here, or turned into a recipe."""
+"""EasyDistill 1.x configs that other people wrote: turned into a recipe, or run here as they are."""

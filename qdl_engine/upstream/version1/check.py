@@ -89,7 +89,7 @@ def run_trial(checkout: Path, interpreter: Interpreter, *, on_event: EventSink =
 
 
 def _write_config(directory: Path) -> Path:
-    from qdl_engine.config.easydistill import write_system1_config
+    from qdl_engine.config.write import write_system1_config
     from qdl_engine.core.lab import Lab
     from qdl_engine.demo.lab import BASE_STUDENT
     from qdl_engine.demo.world import distilqwen_rows, system1_samples, write_jsonl

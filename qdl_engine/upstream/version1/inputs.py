@@ -23,8 +23,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdl_engine.config.easydistill import TrainConfig
 from qdl_engine.config.jobs import nearest
+from qdl_engine.config.model import TrainConfig
 from qdl_engine.core.errors import DataError, SettingsError
 from qdl_engine.core.lab import read_json, write_json_atomic, write_text_atomic
 from qdl_engine.core.prompts import format_completion
@@ -153,7 +153,7 @@ def write_inputs(config: TrainConfig, interpreter: Interpreter, work: Path) -> I
     Raises:
         LabError: when the config asks for what 1.0 cannot do, the student is no model, or no rows are left.
     """
-    from qdl_engine.trainer.device import Device, choose_precision
+    from qdl_engine.models.device import Device, choose_precision
     from qdl_engine.trainer.student import load_tokenizer
 
     check_for_1_0(config, interpreter)
@@ -161,7 +161,7 @@ def write_inputs(config: TrainConfig, interpreter: Interpreter, work: Path) -> I
     device = Device(
         "cuda" if on_gpu else "cpu", (interpreter.gpus or ("CPU",))[0], interpreter.bf16 or not on_gpu
     )
-    precision, note = choose_precision(config.extras.precision or _precision(config.training), device)
+    precision, note = choose_precision(config.precision, device)
     student = student_directory(config.student)
     tokenizer = load_tokenizer(str(student), config.template)
     rows_file = work / "rows.jsonl"
@@ -231,10 +231,6 @@ def check_for_1_0(config: TrainConfig, interpreter: Interpreter) -> None:
                 f"training.{key} is unknown to EasyDistill 1.0's trl {interpreter.versions.get('trl', '')}",
                 nearest(key, known) or builtin,
             )
-
-
-def _precision(training: dict[str, Any]) -> str:
-    return "bf16" if training.get("bf16") else "fp16" if training.get("fp16") else "fp32"
 
 
 def _training(config: TrainConfig, precision: str, on_gpu: bool) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from qdl_engine.config.easydistill import TrainConfig, read_config
+from qdl_engine.config.model import TrainConfig, read_config
 from qdl_engine.core.errors import LabError, RunError, SettingsError
 from qdl_engine.core.events import (
     Event,

@@ -10,13 +10,8 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.config.easydistill import (
-    build_config,
-    check_config,
-    read_config,
-    write_system1_config,
-    write_system2_config,
-)
+from qdl_engine.config.model import check_config, read_config
+from qdl_engine.config.write import build_config, write_system1_config, write_system2_config
 from qdl_engine.core.errors import SettingsError
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.prompts import format_prompt
@@ -113,6 +108,11 @@ def test_a_bad_config_is_refused_by_its_key(lab: Lab) -> None:
         (raw | {"trainings": {}}, "Did you mean training?"),
         (raw | {"qdl": {"held_outt": 0.1}}, "Did you mean held_out?"),
         (raw | {"qdl": {"held_out": 0.9}}, "qdl.held_out"),
+        (raw | {"qdl": {"lora": {"rnk": 8}}}, "qdl.lora.rnk: unknown key\nDid you mean rank?"),
+        (raw | {"qdl": {"precision": "bf61"}}, "qdl.precision must be auto, fp32, fp16 or bf16"),
+        (raw | {"dataset": 7}, "dataset must be an object"),
+        (raw | {"dataset": raw["dataset"] | {"template": None}}, "dataset.template is missing"),
+        (raw | {"dataset": raw["dataset"] | {"template": 7}}, "dataset.template must be a text, not 7"),
         (raw | {"models": {}}, "models.student is missing"),
         (raw | {"dataset": raw["dataset"] | {"seed": "7"}}, "dataset.seed must be a whole number"),
         (
@@ -127,9 +127,37 @@ def test_a_bad_config_is_refused_by_its_key(lab: Lab) -> None:
         assert words in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("training", "qdl", "precision"),
+    [
+        ({}, {}, "fp32"),
+        ({"bf16": True}, {}, "bf16"),
+        ({"fp16": True, "bf16": False}, {}, "fp16"),
+        ({"torch_dtype": "torch.bfloat16"}, {}, "bf16"),
+        ({"bf16": True}, {"precision": "auto"}, "auto"),
+    ],
+)
+def test_precision_is_read_from_any_of_its_keys(
+    lab: Lab, training: dict[str, Any], qdl: dict[str, Any], precision: str
+) -> None:
+    raw = raw_config(lab)
+    raw |= {"training": {"output_dir": "x"} | training, "qdl": qdl}
+    assert check_config(raw, Path("x.json")).precision == precision
+
+
+def test_only_the_labs_own_array_is_read_without_a_guess(lab: Lab) -> None:
+    assert raw_config(lab)["qdl"]["data"]["prepared"] is True
+    lab.train_labeled.write_text('{"instruction": "a", "output": "b"}\n')
+    assert raw_config(lab)["qdl"]["data"]["prepared"] is False
+    other = lab.data / "other.json"
+    other.write_text('[{"instruction": "a", "output": "b"}]')
+    path = write_system1_config(lab, LabSettings(), labeled_path=other)
+    assert json.loads(path.read_text())["qdl"]["data"]["prepared"] is False
+
+
 def test_configs_cost_no_model_library() -> None:
     code = (
-        "import sys, qdl_engine.config.easydistill, qdl_engine.training.command\n"
+        "import sys, qdl_engine.config.write, qdl_engine.training.command\n"
         "import qdl_engine.training.distill\n"
         "print([name for name in ('torch', 'transformers', 'trl', 'datasets') if name in sys.modules])"
     )

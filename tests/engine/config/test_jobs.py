@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.config.jobs import TRAIN_ONLY, check_job_type
+from qdl_engine.config.jobs import KINDS, TRAIN_ONLY, check_trains, job_kind
 from qdl_engine.core.errors import SettingsError
-from qdl_engine.upstream.foreign.config import RUNNABLE
 from qdl_engine.upstream.version2 import JOBS as JOBS_2
 
 JOBS = [
@@ -57,15 +56,16 @@ JOBS = [
 @pytest.mark.parametrize("job", [job for job in JOBS if job != TRAIN_ONLY])
 def test_all_but_one_are_no_training(job: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        check_job_type(job, "x.json")
-    assert f"job_type {job!r} is not something that trains here" in refused.value.message
+        check_trains(job, "x.json")
+    assert f"job_type {job!r} is not a training" in refused.value.message
     assert refused.value.hint
-    assert ("qdl run" in refused.value.hint) is (job in RUNNABLE)
+    assert ("qdl run" in refused.value.hint) is (job in KINDS)
 
 
 def test_the_one_that_trains() -> None:
-    check_job_type(TRAIN_ONLY, "x.json")
-    assert set(RUNNABLE) <= set(JOBS)
+    check_trains(TRAIN_ONLY, "x.json")
+    assert job_kind(TRAIN_ONLY, "x.json") == "train"
+    assert set(KINDS) <= set(JOBS)
 
 
 def table() -> list[tuple[list[str], str, str, str]]:
@@ -88,8 +88,8 @@ def test_the_documents_say_where_each_job_runs(job: str) -> None:
     exact = [row for row in found if job in row[0]] or found
     assert len(exact) == 1, "each job has one row"
     _, here, by_1, _ = exact[0]
-    assert ("`qdl run`" in here) is (job in RUNNABLE)
-    assert here.startswith("no: ") is (job not in RUNNABLE), "and why not"
+    assert ("`qdl run`" in here) is (job in KINDS)
+    assert here.startswith("no: ") is (job not in KINDS), "and why not"
     # 1.0 trains from labelled rows and does nothing else for the lab.
     assert by_1.startswith(("no: ", "outside")) is not job.startswith("kd_black_box")
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from qdl_engine.core.errors import ModelError
 from qdl_engine.core.events import Event, Note, Progress
 from qdl_engine.core.prompts import format_prompt
+from qdl_engine.models.device import pick_dtype
 from qdl_engine.models.load import (
     LoadedModel,
     fingerprint,
@@ -24,7 +25,6 @@ from qdl_engine.models.load import (
     infer_student,
     load_student,
     load_teacher,
-    pick_dtype,
     stream,
 )
 from tests.tiny import make_tiny_model

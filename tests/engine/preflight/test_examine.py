@@ -140,7 +140,7 @@ def test_adapters_and_tiles_cost_what_their_weights_do_not(lab: Lab) -> None:
 def test_measured_runs_of_the_same_student_decide_the_time(lab: Lab, settings: LabSettings) -> None:
     write_rows(lab)
     guess = examine(lab, settings, "system1", ask_hub=False, device="cpu")
-    from qdl_engine.config.easydistill import write_system1_config
+    from qdl_engine.config.write import write_system1_config
 
     for rate, device in ((50.0, "Tesla T4"), (1000.0, "CPU")):
         run = create_run(

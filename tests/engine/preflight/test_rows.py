@@ -14,7 +14,8 @@ from tests.engine.preflight.conftest import write_rows
 
 
 def test_counts_are_those_of_the_trainer(lab: Lab, settings: LabSettings) -> None:
-    from qdl_engine.config.easydistill import read_config, write_system1_config
+    from qdl_engine.config.model import read_config
+    from qdl_engine.config.write import write_system1_config
     from qdl_engine.core.events import no_sink
     from qdl_engine.trainer.plan import make_plan
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from qdl_engine.config.easydistill import write_system1_config
+from qdl_engine.config.write import write_system1_config
 from qdl_engine.core.events import Event, Metrics
 from qdl_engine.core.lab import Lab
 from qdl_engine.settings import LabSettings

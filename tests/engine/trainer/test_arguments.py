@@ -1,17 +1,25 @@
-"""Old keys on today's SFTConfig."""
+"""Old keys on today's SFTConfig: `config.keys` checked and translated."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 from trl import SFTConfig
 
+from qdl_engine.config.model import check_builtin, check_training
 from qdl_engine.core.errors import SettingsError
 from qdl_engine.trainer.arguments import translate
 
 CPU = {"use_cpu": True, "bf16": False, "output_dir": "unused"}
+
+
+def translated(training: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    check_training(training, Path("x.json"))
+    check_builtin(training, Path("x.json"))
+    return translate(training)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +27,12 @@ CPU = {"use_cpu": True, "bf16": False, "output_dir": "unused"}
     [
         ({"warmup_ratio": 0.1}, {"warmup_steps": 0.1}),
         ({"warmup_ratio": 0.1, "warmup_steps": 5}, {"warmup_steps": 5}),
+        ({"warmup_ratio": 0.1, "warmup_steps": 0}, {"warmup_steps": 0.1}),
+        ({"adafactor": True, "optim": "adamw_torch"}, {"optim": "adafactor"}),
+        (
+            {"per_device_train_batch_size": 4, "per_gpu_train_batch_size": 2},
+            {"per_device_train_batch_size": 4},
+        ),
         ({"warmup_ratio": 0.0}, {}),
         ({"group_by_length": True}, {"train_sampling_strategy": "group_by_length"}),
         ({"group_by_length": False}, {}),
@@ -40,10 +54,10 @@ CPU = {"use_cpu": True, "bf16": False, "output_dir": "unused"}
     ],
 )
 def test_a_key_is_translated(old: dict[str, Any], new: dict[str, Any]) -> None:
-    result = translate(old)
-    assert result.arguments == new
-    assert result.notes == []
-    SFTConfig(**(CPU | result.arguments))
+    arguments, notes = translated(old)
+    assert arguments == new
+    assert notes == []
+    SFTConfig(**(CPU | arguments))
 
 
 @pytest.mark.parametrize(
@@ -105,25 +119,12 @@ def test_a_key_is_translated(old: dict[str, Any], new: dict[str, Any]) -> None:
 )
 def test_what_cannot_be_met_is_refused(training: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        translate(training)
+        translated(training)
     assert words in str(refused.value)
 
 
 def test_what_has_no_effect_is_said() -> None:
-    result = translate({"logging_dir": "logs", "completion_only_loss": False, "trust_remote_code": True})
-    assert len(result.notes) == 3
-    assert "the loss is always on the answer only" in result.notes[1]
-    assert "code from a hub is never run" in result.notes[2]
-
-
-@pytest.mark.parametrize(
-    ("training", "precision"),
-    [
-        ({}, "fp32"),
-        ({"bf16": True}, "bf16"),
-        ({"fp16": True, "bf16": False}, "fp16"),
-        ({"torch_dtype": "torch.bfloat16"}, "bf16"),
-    ],
-)
-def test_precision_is_read_from_any_of_its_keys(training: dict[str, Any], precision: str) -> None:
-    assert translate(training).precision == precision
+    _, notes = translated({"logging_dir": "logs", "completion_only_loss": False, "trust_remote_code": True})
+    assert len(notes) == 3
+    assert "the loss is always on the answer only" in notes[1]
+    assert "code from a hub is never run" in notes[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.config.easydistill import write_system1_config, write_system2_config
+from qdl_engine.config.write import write_system1_config, write_system2_config
 from qdl_engine.core.events import Evaluated, Event
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.systems import System

@@ -11,7 +11,7 @@ import pytest
 import torch
 from trl import SFTTrainer
 
-from qdl_engine.config.easydistill import read_config
+from qdl_engine.config.model import read_config
 from qdl_engine.config.template import parse_template
 from qdl_engine.core.events import no_sink
 from qdl_engine.core.prompts import format_prompt, training_template

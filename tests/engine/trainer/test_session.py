@@ -225,7 +225,7 @@ def test_a_checkpoint_of_other_rows_is_not_resumed(make_lab: MakeLab) -> None:
 def test_resuming_without_a_checkpoint_begins_anew_and_says_so(make_lab: MakeLab) -> None:
     tiny = make_lab(max_steps=2)
     assert run(tiny, resume=True) == DONE
-    assert "begins anew" in tiny.of(Note)[0].message
+    assert "No checkpoint to resume from" in tiny.of(Note)[0].message
 
 
 def test_a_loss_that_is_no_number_fails_with_a_cure(make_lab: MakeLab, student: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.config.easydistill import write_system1_config
+from qdl_engine.config.write import write_system1_config
 from qdl_engine.core.errors import ModelError, SettingsError
 from qdl_engine.core.lab import Lab
 from qdl_engine.settings import LabSettings, RuntimeSettings

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.config.easydistill import read_config
+from qdl_engine.config.jobs import KINDS
+from qdl_engine.config.model import read_config
 from qdl_engine.core.errors import DataError, LabError, ModelError, SettingsError
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.prompts import format_prompt
-from qdl_engine.upstream.foreign.config import RUNNABLE, STOCK_SYSTEM_PROMPT, read_foreign
-from qdl_engine.upstream.foreign.run import rows_to_label, rows_to_train, write_training_config
+from qdl_engine.upstream.foreign.convert import write_training_config
+from qdl_engine.upstream.foreign.job import STOCK_SYSTEM_PROMPT, read_foreign
+from qdl_engine.upstream.foreign.make import rows_to_label, rows_to_train
 from tests.engine.upstream.foreign.samples import sample, write_sample
 
 # What 1.0's sample renders, written here in another way than its own file does.
@@ -25,15 +27,15 @@ STOCK = (
 )
 
 
-@pytest.mark.parametrize("job_type", RUNNABLE)
+@pytest.mark.parametrize("job_type", KINDS)
 def test_every_job_is_read_by_the_keys_of_its_sample(tmp_path: Path, job_type: str) -> None:
     job = read_foreign(write_sample(tmp_path, sample(job_type)))
-    assert job.job_type == job_type and job.rows.is_file() and job.base == tmp_path
+    assert job.job_type == job_type and job.rows.parent == tmp_path / "data"
     if job.trains:
         assert job.student == str(tmp_path / "student") and job.output_dir == tmp_path / "result"
     if job.kind != "train":
         assert job.written is not None and job.written.parent == tmp_path / "data"
-    if "template" in job.dataset:
+    if job.config.dataset.template:
         assert job.template is not None and job.template.system_prompt == STOCK_SYSTEM_PROMPT
         assert any("stands in" in note for note in job.notes)
 
@@ -52,9 +54,15 @@ def test_every_job_is_read_by_the_keys_of_its_sample(tmp_path: Path, job_type: s
         ({"dataset": {}}, "dataset.labeled_path is missing"),
         ({"backend": {}, "generation": {}}, "qdl easydistill run"),
         ({"training": []}, "training must be an object"),
-        ({"training": {"output_dir": "x", "per_device_train_batch_size": 0}}, "greater than or equal to 1"),
-        ({"training": {"output_dir": "x", "learning_rate": -1}}, "greater than 0"),
-        ({"training": {"output_dir": "x", "learning_rate": "1e-4"}}, "must be a number, not '1e-4'"),
+        (
+            {"training": {"output_dir": "x", "per_device_train_batch_size": 0}},
+            "whole number of at least 1, not 0",
+        ),
+        ({"training": {"output_dir": "x", "learning_rate": -1}}, "must be a number of at least 0"),
+        (
+            {"training": {"output_dir": "x", "learning_rate": "1e-4"}},
+            "of at least 0, not '1e-4'",
+        ),
         ({"training": {"output_dir": "x", "save_steps": "often"}}, "must be a number, not 'often'"),
     ],
 )
@@ -92,7 +100,7 @@ def test_leftover_keys_of_an_older_trainer_are_read(tmp_path: Path) -> None:
     config = sample("kd_black_box_train_only")
     left = {"tp_size": 0, "torchdynamo": None, "fsdp_min_num_params": 0, "use_legacy_prediction_loop": False}
     config["training"] |= left
-    assert read_foreign(write_sample(tmp_path, config)).training.items() >= left.items()
+    assert read_foreign(write_sample(tmp_path, config)).config.training.items() >= left.items()
     config["training"]["tp_sise"] = 0
     with pytest.raises(SettingsError, match=r"training\.tp_sise: unknown key\nDid you mean tp_size"):
         read_foreign(write_sample(tmp_path, config))

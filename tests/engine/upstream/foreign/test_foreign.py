@@ -9,23 +9,17 @@ from typing import Any
 import pytest
 
 from qdl_engine.cli import main
-from qdl_engine.config.easydistill import read_config
+from qdl_engine.config.jobs import GENERATING
+from qdl_engine.config.model import read_config
 from qdl_engine.core.errors import DataError, LabError, SettingsError
 from qdl_engine.core.events import Event, no_sink
 from qdl_engine.core.lab import Lab
 from qdl_engine.data.schemas import chains_of, choose_schema
 from qdl_engine.runs.store import list_runs
 from qdl_engine.settings import LabSettings
-from qdl_engine.upstream.foreign.config import GENERATING, STOCK_SYSTEM_PROMPT, Imported, read_foreign
-from qdl_engine.upstream.foreign.run import (
-    KEY_VARIABLE,
-    asks_of,
-    check_teacher,
-    judge_rows,
-    make_ready,
-    make_rows,
-    teacher_settings,
-)
+from qdl_engine.upstream.foreign.convert import KEY_VARIABLE, teacher_settings
+from qdl_engine.upstream.foreign.job import STOCK_SYSTEM_PROMPT, ForeignJob, read_foreign
+from qdl_engine.upstream.foreign.make import asks_of, check_teacher, judge_rows, make_ready, make_rows
 from tests.engine.upstream.chat_server import ChatServer, question_of
 from tests.engine.upstream.foreign.samples import sample, write_sample
 from tests.engine.upstream.version1.upstream import CHECKOUT, PYTHON, needs_upstream
@@ -50,11 +44,11 @@ def lab(tmp_path: Path) -> Lab:
     return lab
 
 
-def job_at(folder: Path, url: str, job_type: str) -> Imported:
+def job_at(folder: Path, url: str, job_type: str) -> ForeignJob:
     return read_foreign(write_sample(folder, sample(job_type, base_url=url)))
 
 
-def written(job: Imported) -> list[dict[str, Any]]:
+def written(job: ForeignJob) -> list[dict[str, Any]]:
     assert job.written is not None
     text = job.written.read_text(encoding="utf-8")
     rows: list[dict[str, Any]] = (
@@ -63,7 +57,7 @@ def written(job: Imported) -> list[dict[str, Any]]:
     return rows
 
 
-def run(job: Imported, lab: Lab) -> Any:
+def run(job: ForeignJob, lab: Lab) -> Any:
     return make_rows(job, lab, LabSettings(), no_sink)
 
 
@@ -75,7 +69,7 @@ def test_chains_keep_the_bare_question(tmp_path: Path, lab: Lab) -> None:
         assert server.asked[0][0] == {"role": "system", "content": ""}
     rows = written(job)
     assert [row["instruction"] for row in rows] == [f"{number} and 1?" for number in range(12)]
-    assert set(rows[0]) == {"instruction", "output"} and report.written == 12
+    assert set(rows[0]) == {"instruction", "output"} and report.counts["written"] == 12
     _, schema = choose_schema("auto", {}, rows, source="x")
     (chain,) = chains_of(rows[3], schema)
     assert (chain.thought, chain.answer) == ("On 3 and 1?", "It is 3 and 1?")  # type: ignore[union-attr]
@@ -109,10 +103,11 @@ def test_expansion_draws_its_examples_by_the_seed(tmp_path: Path, lab: Lab) -> N
         report = run(job, lab)
         first = written(job)
         again = run(job, lab)
-    assert report.questions == 10 and report.written + report.repeated == 10
-    assert (again.asked, written(job)) == (0, first)
+    assert report.counts["questions"] == 10 and report.counts["written"] + report.counts["repeated"] == 10
+    assert (again.counts["asked now"], written(job)) == (0, first)
     assert asks_of(job)[0][0].prompt.count("and 1?") == 3
-    crowded = sample("instruction_expansion_api") | {"dataset": job.dataset | {"num_in_context_samples": 99}}
+    crowded = sample("instruction_expansion_api")
+    crowded["dataset"]["num_in_context_samples"] = 99
     with pytest.raises(SettingsError, match="num_in_context_samples is 99"):
         asks_of(read_foreign(write_sample(tmp_path, crowded)))
 
@@ -125,7 +120,8 @@ def test_answers_without_tags_are_counted_and_never_guessed(tmp_path: Path, lab:
         events: list[Event] = []
         job = job_at(tmp_path, server.url, "instruction_refinement_api")
         report = make_rows(job, lab, LabSettings(), events.append)
-    assert (report.written, report.untagged, report.examples) == (11, 1, ["No tags"])
+    assert (report.counts["written"], report.counts["without the tags"]) == (11, 1)
+    assert report.examples == ["No tags"]
     assert "1 of 12 questions gave none (1 without the tags)" in events[-1].message
     with ChatServer(lambda messages: "none").serving() as server, pytest.raises(DataError, match="no rows"):
         run(job_at(tmp_path, server.url, "instruction_refinement_api"), lab)
@@ -137,7 +133,8 @@ def test_rows_that_cannot_be_asked_about_are_counted(tmp_path: Path, lab: Lab) -
         rows = [{"instruction": "a", "output": "b"}, {"instruction": "c"}, {"output": "d"}, 7]
         job.rows.write_text(json.dumps(rows), encoding="utf-8")
         report = run(job, lab)
-    assert report.unusable == {"without output": 1, "without instruction": 1, "broken": 1}
+    counts = [report.counts[f"row {name}"] for name in ("without output", "without instruction", "broken")]
+    assert counts == [1, 1, 1]
 
 
 def test_cot_eval_scores_by_our_judge(tmp_path: Path, lab: Lab) -> None:
@@ -235,7 +232,7 @@ def test_the_report_shows_its_cost_at_the_end(tmp_path: Path, lab: Lab) -> None:
         report = make_rows(job, lab, priced, no_sink)
         again = make_rows(job, lab, priced, no_sink)
         unpriced = run(job, lab)
-    assert report.cost and again.asked == 0 and again.cost == report.cost
+    assert report.cost and again.counts["asked now"] == 0 and again.cost == report.cost
     cost, output = report.table().splitlines()[-2:]
     assert cost.split() == ["cost", f"{report.cost:,.2f}"] and output == str(job.written)
     assert unpriced.cost is None and "\ncost" not in unpriced.table()

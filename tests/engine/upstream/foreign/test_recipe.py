@@ -11,7 +11,7 @@ import pytest
 from qdl_engine.cli import main
 from qdl_engine.core.lab import Lab
 from qdl_engine.settings.toml import load_settings
-from qdl_engine.upstream.foreign.config import STOCK_SYSTEM_PROMPT
+from qdl_engine.upstream.foreign.job import STOCK_SYSTEM_PROMPT
 from tests.engine.upstream.foreign.samples import sample, write_sample
 
 Capture = pytest.CaptureFixture[str]

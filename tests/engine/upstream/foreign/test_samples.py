@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.config.jobs import TRAIN_ONLY
+from qdl_engine.config.jobs import KINDS, TRAIN_ONLY
 from qdl_engine.core.errors import SettingsError
 from qdl_engine.settings import LabSettings
-from qdl_engine.upstream.foreign.config import RUNNABLE, read_foreign
-from qdl_engine.upstream.foreign.run import check_teacher
+from qdl_engine.upstream.foreign.job import read_foreign
+from qdl_engine.upstream.foreign.make import check_teacher
 from tests.engine.upstream.version1.upstream import CHECKOUT, STEPS
 
 SAMPLES = Path(CHECKOUT) / "configs"
@@ -45,7 +45,7 @@ def test_every_sample_is_read_or_refused_with_the_reason(place: Path) -> None:
     passed = set()
     for path in sorted(place.glob("*.json")):
         job_type = json.loads(path.read_text(encoding="utf-8"))["job_type"]
-        if job_type in RUNNABLE:
+        if job_type in KINDS:
             check_teacher(read_foreign(path), lab)
             passed.add(job_type)
         else:
@@ -53,4 +53,4 @@ def test_every_sample_is_read_or_refused_with_the_reason(place: Path) -> None:
                 read_foreign(path)
             assert refused.value.hint
     # There is no sample of the job that only trains.
-    assert passed == set(RUNNABLE) - {TRAIN_ONLY}
+    assert passed == set(KINDS) - {TRAIN_ONLY}

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.config.easydistill import read_config, write_system1_config
+from qdl_engine.config.model import read_config
+from qdl_engine.config.write import write_system1_config
 from qdl_engine.core.errors import DataError, ModelError, RunError, SettingsError
 from qdl_engine.core.events import Event, Finished, Metrics, Note, Started
 from qdl_engine.core.lab import Lab, read_json, write_json_atomic

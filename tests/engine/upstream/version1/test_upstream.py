@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from qdl_engine.config.easydistill import write_system1_config
+from qdl_engine.config.write import write_system1_config
 from qdl_engine.core.errors import RunError
 from qdl_engine.core.events import Event, Metrics, Note, from_json
 from qdl_engine.core.lab import Lab, read_json, write_json_atomic
