@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -243,13 +243,18 @@ _READERS: dict[object, Callable[[Any], Any]] = {
     tuple[str, ...]: lambda value: tuple(str(item) for item in _items(value)),
     tuple[dict[str, Any], ...]: lambda value: tuple(item for item in _items(value) if isinstance(item, dict)),
 }
-_FIELDS = {kind.kind: (kind, fields(kind)) for kind in get_args(Event)}
-
-
-def _read(spec: Field[Any], value: object) -> Any:
-    found = _READERS[spec.type](value)
-    most = spec.metadata.get("most")
-    return None if most is not None and found is not None and not 0 <= found <= most else found
+_READER_OF = {
+    kind.kind: (kind, {spec.name: (_READERS[spec.type], spec.metadata.get("most")) for spec in fields(kind)})
+    for kind in get_args(Event)
+}
+# `time` has a default, which is the moment of reading and not of the event.
+_NEEDED = {
+    kind.kind: [
+        "time",
+        *(spec.name for spec in fields(kind) if MISSING is spec.default is spec.default_factory),
+    ]
+    for kind in get_args(Event)
+}
 
 
 def from_json(line: str | bytes) -> Event | None:
@@ -258,10 +263,17 @@ def from_json(line: str | bytes) -> Event | None:
         values = json.loads(line)
     except (ValueError, RecursionError):  # cut short by a crash, no UTF-8, a number or a nesting without end
         return None
-    if not isinstance(values, dict) or str(values.get("event")) not in _FIELDS:
+    name = str(values.get("event")) if isinstance(values, dict) else ""
+    if name not in _READER_OF:
         return None
-    kind, specs = _FIELDS[str(values["event"])]
-    event: Event = kind(**{spec.name: _read(spec, values.get(spec.name)) for spec in specs})
+    kind, readers = _READER_OF[name]
+    found: dict[str, Any] = {}
+    # Only the fields that are there: a run has thousands of lines, and most leave half of theirs out.
+    for key in (values.keys() & readers.keys()).union(_NEEDED[name]):
+        read, most = readers[key]
+        value = read(values.get(key))
+        found[key] = None if most is not None and value is not None and not 0 <= value <= most else value
+    event: Event = kind(**found)
     return event
 
 
