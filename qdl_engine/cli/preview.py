@@ -125,10 +125,11 @@ def _text_of(row: RenderedRow) -> str:
 
 def _source(context: Context, given: Namespace) -> int:
     """The raw rows go into the document as well: the app lays other mappings over them."""
-    from qdl_engine.data.preview import HEAD_ROWS, map_head, read_head
+    from qdl_engine.data.preview import map_head, read_head
+    from qdl_engine.data.schemas import ROWS_TO_DETECT
 
     recipe = context.settings().recipe(given.system)
-    head = read_head(context.open_lab(), recipe, given.count or HEAD_ROWS)
+    head = read_head(context.open_lab(), recipe, given.count or ROWS_TO_DETECT)
     fields, problem = "", ""
     rows: list[MappedRow] = []
     try:

@@ -35,12 +35,19 @@ from qdl_engine.data.sampling import (
     sampled_from_stream,
     token_counts,
 )
-from qdl_engine.data.schemas import Drop, RawRow, Schema, check_mapping, choose_schema, has_path
+from qdl_engine.data.schemas import (
+    ROWS_TO_DETECT,
+    Drop,
+    RawRow,
+    Schema,
+    check_mapping,
+    choose_schema,
+    has_path,
+)
 from qdl_engine.data.sources import Source, open_source
 from qdl_engine.settings import System2Settings
 from qdl_engine.settings.arguments import Config, LabLike, as_lab, settings_of
 
-_ROWS_TO_DETECT = 20
 _ROWS_TO_FIND_COLUMNS = 1_000
 _CHARACTERS_TO_FIND_COLUMNS = 1 << 25
 _ROWS_TO_SEARCH = 10_000
@@ -177,7 +184,7 @@ class _Preparation:
             # They stay in memory, so their size is bounded too.
             size += len(str(row.value))
             search = unseen and size < _CHARACTERS_TO_FIND_COLUMNS
-            if len(with_columns) >= (_ROWS_TO_FIND_COLUMNS if search else _ROWS_TO_DETECT):
+            if len(with_columns) >= (_ROWS_TO_FIND_COLUMNS if search else ROWS_TO_DETECT):
                 break
         return first, with_columns
 

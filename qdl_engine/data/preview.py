@@ -17,12 +17,10 @@ from qdl_engine.core.words import one_line
 from qdl_engine.data.files import load_rows, prepared_file
 from qdl_engine.data.json_rows import RowPlace, SourceRow
 from qdl_engine.data.sampling import Recipe, filter_row
-from qdl_engine.data.schemas import LEVEL_COLUMNS, Drop, choose_schema, columns_of
+from qdl_engine.data.schemas import LEVEL_COLUMNS, ROWS_TO_DETECT, Drop, choose_schema, columns_of
 from qdl_engine.data.sources import open_source
 from qdl_engine.settings import MAPPING_KEYS, System2Settings
 
-HEAD_ROWS = 20
-"""Rows of a source that are read to recognise its columns; preparing reads as many."""
 _RANGE = re.compile(r"(?P<low>\d(?:\.\d+)?)?(?P<to>-|\.\.)?(?P<high>\d(?:\.\d+)?)?")
 
 
@@ -169,7 +167,7 @@ def _dump(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def read_head(lab: Lab, recipe: Recipe, count: int = HEAD_ROWS) -> SourceHead:
+def read_head(lab: Lab, recipe: Recipe, count: int = ROWS_TO_DETECT) -> SourceHead:
     """The first rows of a recipe's source. A hub data set costs network requests: call it on demand.
 
     Raises:

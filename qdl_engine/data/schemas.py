@@ -380,6 +380,10 @@ def _encodable(chain: Chain | Drop) -> Chain | Drop:
 # Choosing a schema -------------------------------------------------------------------------------
 
 
+ROWS_TO_DETECT = 20
+"""Rows with columns that are read to recognise a source's schema."""
+
+
 def choose_schema(
     fields: str, mapping: Mapping[str, str], first_rows: Sequence[RawRow], *, source: str
 ) -> tuple[str, Schema]:

@@ -31,7 +31,7 @@ from qdl_engine.core.prompts import (
 from qdl_engine.core.words import money_text, one_line, two_columns
 from qdl_engine.data.files import whole_file
 from qdl_engine.data.sampling import row_id, whole
-from qdl_engine.data.schemas import Chain, chains_of, choose_schema
+from qdl_engine.data.schemas import ROWS_TO_DETECT, Chain, chains_of, choose_schema
 from qdl_engine.data.sources import read_file
 from qdl_engine.settings import LabSettings
 from qdl_engine.teachers.answers import Replies, ask_all
@@ -42,7 +42,6 @@ JudgeQuestion = tuple[int, Metric, Question]
 """The place of a chain, and one question about it."""
 
 _SCORE = re.compile(r"<score>(.*?)</score>", re.DOTALL | re.IGNORECASE)
-_ROWS_TO_DETECT = 20
 
 
 @dataclass(frozen=True)
@@ -194,7 +193,7 @@ def _read(lab: Lab, path: Path, settings: LabSettings, reasoning_only: bool) -> 
             f"Name a file, or prepare them: qdl --lab {lab.word} prepare system2",
         )
     rows = read_file(path)
-    first = list(islice(rows, _ROWS_TO_DETECT))
+    first = list(islice(rows, ROWS_TO_DETECT))
     known = [row.value for row in first if isinstance(row.value, dict)]
     recipe = settings.system2
     own = Path(recipe.source).expanduser().absolute() == path.absolute()

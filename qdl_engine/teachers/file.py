@@ -26,7 +26,7 @@ from qdl_engine.teachers.base import (
 )
 from qdl_engine.teachers.budget import Budget
 
-ROWS_TO_DETECT = 50
+_ROWS_TO_DETECT = 50
 
 
 class FileTeacher:
@@ -51,7 +51,7 @@ class FileTeacher:
     @cached_property
     def _answers(self) -> dict[str, TeacherAnswer]:
         rows = read_file(self.path)
-        head = list(itertools.islice(rows, ROWS_TO_DETECT))
+        head = list(itertools.islice(rows, _ROWS_TO_DETECT))
         with_columns = [row.value for row in head if isinstance(row.value, Mapping)]
         fields, schema = choose_schema(self.fields, self.mapping, with_columns, source=str(self.path))
         answers: dict[str, TeacherAnswer] = {}
