@@ -16,7 +16,7 @@ from qdl_tui.compare.answer_pane import AnswerPane, AnswerScroll
 from qdl_tui.compare.models import CHOICES, Kept, read_setting, saved_options
 from qdl_tui.compare.votes import VotingScreen
 from qdl_tui.shared.dialogs import ChooseScreen
-from qdl_tui.shared.keys_in_turn import DIALOG
+from qdl_tui.shared.held_keys import DIALOG
 from qdl_tui.shared.messages import Said
 
 

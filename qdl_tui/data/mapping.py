@@ -23,8 +23,7 @@ from qdl_tui.data.view import needs_network, read_source
 from qdl_tui.recipe.draft import value_text
 from qdl_tui.recipe.saving import SavingScreen
 from qdl_tui.shared.dialogs import ChooseScreen
-from qdl_tui.shared.fitting import middle_cut
-from qdl_tui.shared.nav_list import NavList
+from qdl_tui.shared.lists import NavList, middle_cut
 
 if TYPE_CHECKING:
     from qdl_engine.data.preview import MappedRow, SourceHead

@@ -16,7 +16,7 @@ from qdl_engine.core.errors import LabError
 from qdl_engine.core.words import printable
 from qdl_tui.data.view import Found, PreparedRows
 from qdl_tui.recipe.saving import SystemScreen
-from qdl_tui.shared.engine_call import ask_engine
+from qdl_tui.shared.host import ask_engine
 
 if TYPE_CHECKING:
     from qdl_engine.preflight.rows import RowTokens

@@ -28,8 +28,7 @@ from qdl_tui.lab.view import (
 )
 from qdl_tui.recipe.draft import file_stamp
 from qdl_tui.shared.base import AFTER_FIRST_PAINT, BaseScreen
-from qdl_tui.shared.messages import LabCreated, MachineRead, StatusRead
-from qdl_tui.shared.nav_list import NavList
+from qdl_tui.shared.lists import NavList
 
 ANOTHER = "another directory…"
 MACHINE_TICKS = 5
@@ -38,6 +37,24 @@ OTHER_ROWS = 16
 """Rows of a crowded lab screen beside its troubles: bars, stages, three steps and what heads them."""
 ALL_ROWS = 21
 """The same with where it is, what a step does, the last comparison and the machine."""
+
+
+@dataclass
+class StatusRead(Message):
+    """Where the lab stands."""
+
+    lab: Lab
+    status: LabStatus
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, StatusRead)
+
+
+@dataclass
+class MachineRead(Message):
+    """GPU and disk of this machine."""
+
+    machine: MachineStatus
 
 
 @dataclass
@@ -260,10 +277,6 @@ class LabHomeScreen(BaseScreen):
                 self.lab_app.open_lab(Lab.at(Path(answer)))
 
         self.app.push_screen(AskScreen("Directory of the lab", f"{self.lab.root.parent}/"), open_it)
-
-    @on(LabCreated)
-    def lab_created(self, message: LabCreated) -> None:
-        self.lab_app.open_lab(message.lab)
 
 
 def machine_text(machine: MachineStatus) -> str:

@@ -14,7 +14,7 @@ from qdl_engine.core.systems import SYSTEM_NAMES
 from qdl_tui.recipe.draft import ConfigView
 from qdl_tui.recipe.saving import UNREADABLE, SavingScreen
 from qdl_tui.shared.dialogs import ChooseScreen
-from qdl_tui.shared.keys_in_turn import DIALOG
+from qdl_tui.shared.held_keys import DIALOG
 
 ConfigUse = Literal["panel", "dialog", "copy", "copy command"]
 

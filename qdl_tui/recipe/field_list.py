@@ -13,8 +13,7 @@ from textual.widgets.option_list import Option
 from qdl_engine.core.words import printable
 from qdl_tui.recipe.draft import Draft, Field
 from qdl_tui.shared.dialogs import LineInput
-from qdl_tui.shared.fitting import middle_cut
-from qdl_tui.shared.nav_list import NavList
+from qdl_tui.shared.lists import NavList, middle_cut
 
 UNUSED = " (unused)"
 NO_MATCH = "Nothing matches"

@@ -24,8 +24,8 @@ from qdl_tui.runs.feed import RunsFeed, RunView, what_it_is
 from qdl_tui.runs.table import RunsTable
 from qdl_tui.runs.text import figures, paragraphs, told_of
 from qdl_tui.shared.dialogs import ConfirmScreen, LineInput
-from qdl_tui.shared.fitting import middle_cut
-from qdl_tui.shared.keys_in_turn import DIALOG
+from qdl_tui.shared.held_keys import DIALOG
+from qdl_tui.shared.lists import middle_cut
 
 SIDE_FROM, SIDE_WIDTH = 120, 40
 """Columns from which a run's figures stand beside the table, and how many they take."""

@@ -21,7 +21,7 @@ from qdl_tui.runs.actions import RunActionsScreen
 from qdl_tui.runs.feed import TrainingFeed, TrainingView, number_text, runs_with_curves
 from qdl_tui.runs.text import figures, fit, head, paragraphs, told_of
 from qdl_tui.shared.dialogs import ChooseScreen
-from qdl_tui.shared.keys_in_turn import DIALOG
+from qdl_tui.shared.held_keys import DIALOG
 from qdl_tui.shared.split_panes import SplitPanes
 
 STATE_LOOKS = {
