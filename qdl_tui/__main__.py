@@ -76,8 +76,7 @@ def _print_keys(as_json: bool) -> int:
     from qdl_engine.core.errors import LabError
     from qdl_engine.core.lab import user_settings_file
     from qdl_engine.core.words import printable
-    from qdl_tui.shared.key_table import user_keymap
-    from qdl_tui.shared.keymap import keymap_json, keymap_text
+    from qdl_tui.shared.keymap import keymap_json, keymap_text, user_keymap
 
     try:
         keymap = user_keymap()

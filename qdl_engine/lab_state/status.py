@@ -208,10 +208,10 @@ def _needed(status: SystemStatus) -> list[Step]:
     name, system = SYSTEM_NAMES[status.system], status.system
     data = status.stage("data")
     if data.state not in ("ready", "stale"):
-        return [Step(f"Prepare the data of {name}", ("prepare", system))]
+        return [Step(f"Prepare {name} data", ("prepare", system))]
     anew = [_prepare_anew(name, system, data)] if data.state == "stale" else []
     if status.stage("labels").state in {"missing", *UNFINISHED}:
-        return [*anew, Step(f"Let the teacher label the data of {name}", ("label",))]
+        return [*anew, Step(f"Generate {name} answers with the teacher", ("label",))]
     if status.stage("checkpoint").state != "ready" or status.stage("run").state in UNFINISHED:
         return [*anew, Step(f"Train {name}{' on the data as it is' if anew else ''}", ("train", system))]
     return anew
@@ -220,7 +220,7 @@ def _needed(status: SystemStatus) -> list[Step]:
 def _prepare_anew(name: str, system: str, data: Stage) -> Step:
     first, more = data.changed[0], len(data.changed) - 1
     why = f"{one_line(str(first), 40)}{f' and {more} more' if more else ''}"
-    return Step(f"Prepare the data of {name} anew: {why}", ("prepare", system))
+    return Step(f"Prepare {name} data again: {why}", ("prepare", system))
 
 
 def _again(status: SystemStatus) -> list[Step]:
@@ -229,9 +229,9 @@ def _again(status: SystemStatus) -> list[Step]:
     name, system = SYSTEM_NAMES[status.system], status.system
     again = []
     if status.stage("data").state == "ready":
-        again.append(Step(f"Prepare the data of {name} again", ("prepare", system)))
+        again.append(Step(f"Prepare {name} data again", ("prepare", system)))
     if status.stage("labels").state == "ready":
-        again.append(Step(f"Let the teacher label the data of {name} again", ("label",)))
+        again.append(Step(f"Generate {name} answers with the teacher again", ("label",)))
     if status.stage("checkpoint").state == "ready" and status.stage("run").state not in UNFINISHED:
         again.append(Step(f"Train {name} again", ("train", system)))
     return again

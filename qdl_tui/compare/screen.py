@@ -30,7 +30,7 @@ from qdl_tui.compare.voting import Voting
 from qdl_tui.compare.worker import ModelWorker, WorkerEnded, WorkerSaid
 from qdl_tui.shared.base import BaseScreen
 from qdl_tui.shared.dialogs import ChooseScreen
-from qdl_tui.shared.keys_in_turn import DIALOG
+from qdl_tui.shared.held_keys import DIALOG
 from qdl_tui.shared.state import CompareTaste
 
 LOOK_AGAIN = 2.0

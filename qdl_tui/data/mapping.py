@@ -27,8 +27,7 @@ from qdl_tui.data.rows import RowView
 from qdl_tui.shared.base import BaseScreen
 from qdl_tui.shared.dialogs import ChooseScreen
 from qdl_tui.shared.draft import SAVE_KEYS, DraftSaver, draft_of, value_text
-from qdl_tui.shared.fitting import middle_cut
-from qdl_tui.shared.nav_list import NavList
+from qdl_tui.shared.lists import NavList, middle_cut
 
 if TYPE_CHECKING:
     from qdl_engine.core.systems import System

@@ -22,7 +22,7 @@ from qdl_tui.data.rows import Place, PreparedRows, Row, RowView, Stamp
 from qdl_tui.shared.base import BaseScreen
 from qdl_tui.shared.dialogs import LineInput
 from qdl_tui.shared.draft import draft_of
-from qdl_tui.shared.engine_call import ask_engine
+from qdl_tui.shared.host import ask_engine
 
 if TYPE_CHECKING:
     from qdl_engine.core.systems import System

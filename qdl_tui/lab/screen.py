@@ -14,12 +14,14 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
 from qdl_engine.core.lab import Lab
-from qdl_engine.core.words import printable, size_text
+from qdl_engine.core.words import printable
 from qdl_engine.lab_state.status import LabStatus, MachineStatus, Step, lab_status, machine_status
-from qdl_tui.lab.stage_table import StageTable
 from qdl_tui.lab.view import (
+    ABOUT,
+    StageTable,
     command_of,
     last_comparison,
+    machine_text,
     step_lines,
     steps_title,
     trouble_lines,
@@ -28,16 +30,33 @@ from qdl_tui.lab.view import (
 )
 from qdl_tui.shared.base import AFTER_FIRST_PAINT, BaseScreen
 from qdl_tui.shared.draft import file_stamp
-from qdl_tui.shared.messages import LabCreated, MachineRead, StatusRead
-from qdl_tui.shared.nav_list import NavList
+from qdl_tui.shared.lists import NavList
 
 ANOTHER = "another directory…"
 MACHINE_TICKS = 5
-"""GPU and disk are looked at each time the lab has been looked at so often: nvidia-smi costs a process."""
+"""Reads of the lab for one of GPU and disk: nvidia-smi costs a process."""
 OTHER_ROWS = 16
 """Rows of a crowded lab screen beside its troubles: bars, stages, three steps and what heads them."""
 ALL_ROWS = 21
 """The same with where it is, what a step does, the last comparison and the machine."""
+
+
+@dataclass
+class StatusRead(Message):
+    """Where the lab stands."""
+
+    lab: Lab
+    status: LabStatus
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, StatusRead)
+
+
+@dataclass
+class MachineRead(Message):
+    """GPU and disk of this machine."""
+
+    machine: MachineStatus
 
 
 @dataclass
@@ -80,7 +99,7 @@ class LabHomeScreen(BaseScreen):
         self._steps: dict[str, Step] = {}
         self._ticks = 0
         self._checked: tuple[object, tuple[str, ...]] = (None, ())
-        """Which state of `qdl.toml` was checked last, and what is wrong with it."""
+        """The state of `qdl.toml` that was checked last, and what is wrong with it."""
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", markup=False, id="where")
@@ -150,7 +169,7 @@ class LabHomeScreen(BaseScreen):
         self.query_one(NavList).show_options(list(zip(self._steps, lines, strict=True)))
 
     def _show_troubles(self, status: LabStatus) -> None:
-        """In full where there is room: what is only good to know gives way to it."""
+        """In full where there is room: what is only good to know makes room for it."""
         told = troubles(status)
         where = "qdl config validate shows all" if status.problems else f"{self.key_of('app.runs')} shows all"
         room = max(2, self.size.height - OTHER_ROWS)
@@ -166,7 +185,9 @@ class LabHomeScreen(BaseScreen):
 
     def _show_beginnings(self) -> None:
         self.query_one("#next-title", Static).update(
-            Content.assemble(("There is no lab here yet.", "bold $accent"), "  How do you want to begin?")
+            Content.assemble(
+                f"{ABOUT}\n\n", ("There is no lab here yet.", "bold $accent"), "  How do you want to begin?"
+            )
         )
         new, demo, other = (self.key_of(f"lab.{what}") for what in ("new", "demo", "open"))
         options = [
@@ -217,7 +238,7 @@ class LabHomeScreen(BaseScreen):
         self._ask_directory("Directory of the demo lab", demo=True)
 
     def _ask_directory(self, question: str, *, demo: bool) -> None:
-        """Here, when there is no lab here; else in a directory that is asked for."""
+        """Make the lab here when there is none here; else ask for a directory."""
         from qdl_tui.shared.dialogs import AskScreen
 
         if self.status is not None and not self.status.exists:
@@ -260,13 +281,3 @@ class LabHomeScreen(BaseScreen):
                 self.lab_app.open_lab(Lab.at(Path(answer)))
 
         self.app.push_screen(AskScreen("Directory of the lab", f"{self.lab.root.parent}/"), open_it)
-
-    @on(LabCreated)
-    def lab_created(self, message: LabCreated) -> None:
-        self.lab_app.open_lab(message.lab)
-
-
-def machine_text(machine: MachineStatus) -> str:
-    gpus = " · ".join(printable(gpu) for gpu in machine.gpus) or "no GPU: training runs on the CPU"
-    disk = f"{gpus} · disk {size_text(machine.disk_free)} free of {size_text(machine.disk_total)}"
-    return f"{disk}\n{printable(machine.easydistill)}" if machine.easydistill else disk

@@ -1,4 +1,4 @@
-"""What the lab screen says beside its table: what a step will do, and how the last comparison came out."""
+"""What the lab screen shows: the table of stages, the steps and what each will do, the last comparison."""
 
 from __future__ import annotations
 
@@ -7,29 +7,103 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from textual.content import Content
+from textual.widgets import Static
 
 from qdl_engine.core.errors import LabError
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.systems import SYSTEM_NAMES
-from qdl_engine.core.words import one_line, printable
-from qdl_engine.lab_state.status import LabStatus, Step
+from qdl_engine.core.words import one_line, printable, size_text
+from qdl_engine.lab_state.status import STAGE_NAMES, LabStatus, MachineStatus, Stage, Step
 
+ABOUT = (
+    "qdl distils one large Qwen teacher into two small students: "
+    "System 1 answers at once, System 2 reasons first and then answers."
+)
+"""What a first-time user reads, in a directory without a lab."""
 GAP = 3
 """Cells between a step and its command, where there is room."""
 LONGEST_DETAIL = 30
 """Characters of a stage that the table shows on 80 columns."""
 DOES = {
-    "prepare": "Filters and measures the rows of the source; reports what was dropped.",
-    "label": "Asks the teacher for each answer; goes on at the row where it stopped.",
-    "train": "Shows first whether it fits and how long it takes; it is started from there.",
-    "resume": "Goes on from the last checkpoint, in the same run.",
+    "prepare": "Filters the source and reports the dropped rows.",
+    "label": "Asks the teacher for each answer; resumes at the row where it stopped.",
+    "train": "Checks memory and time, then asks before it starts.",
+    "resume": "Resumes from the last checkpoint, in the same run.",
     "compare": "Asks teacher and students the same prompts, side by side.",
     "evaluate": "Measures what the student keeps of the teacher.",
-    "attach": "Shows the log and the loss of a run that goes on.",
+    "attach": "Watch the running job.",
     "new": "Writes qdl.toml and empty directories; nothing is downloaded.",
     "demo": "Writes a tiny teacher and its data; both students train in minutes on a CPU.",
-    "open": "Goes to that lab; runs of this one go on.",
+    "open": "Opens that lab; runs of this one continue.",
 }
+STAGE_LOOKS = {
+    "ready": ("✓", "$success"),
+    "stale": ("!", "$warning"),
+    "missing": ("·", "$text-muted"),
+    "running": ("▶", "$primary"),
+    "failed": ("✗", "$error"),
+    "stopped": ("■", "$warning"),
+    "skipped": ("-", "$text-muted"),
+}
+
+
+class StageTable(Static):
+    """Two columns of stages, one for each student, as wide as the terminal lets them be."""
+
+    status: LabStatus | None = None
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, id="stages")
+
+    def show_status(self, status: LabStatus) -> None:
+        if status != self.status:
+            self.status = status
+            self.on_resize()
+
+    def on_resize(self) -> None:
+        status = self.status
+        if status is None or not status.systems:
+            return
+        column = max(20, min(48, (self.size.width - 12) // 2))
+        heads = "".join(f"{SYSTEM_NAMES[system.system]:{column}}" for system in status.systems)
+        lines = [Content.assemble(" " * 12, (heads.rstrip(), "bold $accent"))]
+        for name in STAGE_NAMES:
+            cells = [self._cell(system.stage(name), column) for system in status.systems]
+            lines.append(Content.assemble(f"{name:12}", *cells))
+        self.update(Content("\n").join(lines))
+
+    def _cell(self, stage: Stage, width: int) -> Content:
+        sign, colour = STAGE_LOOKS[stage.state]
+        detail = printable(stage_text(stage, width - 3))
+        if len(detail) > width - 3:
+            detail = f"{detail[: width - 4]}…"
+        return Content.assemble((f"{sign} ", colour), f"{detail:{width - 2}}")
+
+
+def stage_text(stage: Stage, width: int) -> str:
+    """A stage in at most `width` cells where some wording has so few, else the shortest."""
+    texts = [stage.detail, *_shorter(stage)]
+    return next((text for text in texts if len(text) <= width), texts[-1])
+
+
+def _shorter(stage: Stage) -> list[str]:
+    if stage.changed:
+        # Which settings the data do not have matters more than the sentence around them.
+        keys = [difference.key for difference in stage.changed]
+        texts = [f"prepared with other {', '.join(keys)}"]
+        for shown in range(len(keys), 0, -1):
+            rest = f" and {len(keys) - shown} more" if shown < len(keys) else ""
+            texts.append(f"with other {', '.join(keys[:shown])}{rest}")
+        return [*texts, f"with {len(keys)} other settings"]
+    if stage.state == "stopped":
+        return [stage.detail.partition(",")[0]]
+    if stage.name == "config" and stage.state == "missing":
+        return ["when training starts"]
+    if stage.name == "config":
+        # `kd_black_box_0001-train-system1.json`: what tells one from another is the run.
+        run = stage.detail.rpartition("_")[2]
+        return [f"…{run}", f"…{run.removesuffix('.json')}"]
+    return []
 
 
 def what_it_does(command: str) -> str:
@@ -38,10 +112,10 @@ def what_it_does(command: str) -> str:
 
 
 def steps_title(status: LabStatus) -> str:
-    """What heads the steps: one is the next, unless there is nothing that was not done."""
+    """What heads the steps: the next one, or that all are done."""
     stages = [stage for system in status.systems for stage in system.stages]
     done = all(stage.state in ("ready", "skipped") for stage in stages) and not status.active_runs
-    return "All is done. Again:" if done else "Next step"
+    return "Everything is ready. Repeat a step:" if done else "Next step"
 
 
 def step_lines(steps: Sequence[Step], width: int) -> list[Content]:
@@ -116,3 +190,10 @@ def _when(created: str) -> str:
         return datetime.fromisoformat(created).astimezone().strftime("%Y-%m-%d %H:%M")
     except ValueError:
         return ""
+
+
+def machine_text(machine: MachineStatus) -> str:
+    """GPUs and disk on one line, EasyDistill on a second where there is one."""
+    gpus = " · ".join(printable(gpu) for gpu in machine.gpus) or "no GPU: training runs on the CPU"
+    disk = f"{gpus} · disk {size_text(machine.disk_free)} free of {size_text(machine.disk_total)}"
+    return f"{disk}\n{printable(machine.easydistill)}" if machine.easydistill else disk

@@ -24,8 +24,7 @@ from qdl_tui.recipe.config import ConfigView
 from qdl_tui.shared.bars import key_of
 from qdl_tui.shared.dialogs import ChooseScreen, LineInput
 from qdl_tui.shared.draft import Draft, value_text
-from qdl_tui.shared.fitting import middle_cut
-from qdl_tui.shared.nav_list import NavList
+from qdl_tui.shared.lists import NavList, middle_cut
 
 if TYPE_CHECKING:
     from qdl_engine.core.systems import System

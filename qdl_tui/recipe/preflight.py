@@ -24,7 +24,7 @@ from qdl_engine.core.systems import SYSTEM_NAMES
 from qdl_engine.core.words import one_line, printable, size_text
 from qdl_tui.shared.bars import KeyBar
 from qdl_tui.shared.dialogs import DIALOGS_CSS
-from qdl_tui.shared.engine_call import ask_engine
+from qdl_tui.shared.host import ask_engine
 
 if TYPE_CHECKING:
     from qdl_engine.core.systems import System

@@ -23,7 +23,7 @@ from qdl_tui.runs.feed import training_now
 from qdl_tui.shared.base import BaseScreen
 from qdl_tui.shared.dialogs import ChooseScreen, ConfirmScreen
 from qdl_tui.shared.draft import SAVE_KEYS, Draft, DraftSaver, FileStamp, counted, draft_of, file_stamp
-from qdl_tui.shared.keys_in_turn import DIALOG
+from qdl_tui.shared.held_keys import DIALOG
 
 if TYPE_CHECKING:
     from qdl_engine.core.systems import System

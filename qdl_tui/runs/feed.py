@@ -1,18 +1,29 @@
-"""Runs as the screens show them: read in a thread, only what is new, handed over as plain values."""
+"""Runs as the screens show them: read in a thread, only what is new, and in words that fit the width."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from qdl_engine.core.events import Evaluated
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.systems import SYSTEM_NAMES
+from qdl_engine.core.words import duration, money_text, printable, sentences, size_text
 from qdl_engine.lab_state.stages import running_text
 from qdl_engine.runs.reader import RunSummary, RunWatch, summarise
 from qdl_engine.runs.store import Run, fits, list_runs, student_of
+
+SEPARATOR = " · "
+LONGEST_BAR, SHORTEST_BAR = 20, 6
+
+Part = tuple[str, str]
+"""A figure in words, and shorter."""
+Points = tuple[tuple[int, float], ...]
+"""Step and value."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class RunView:
         summary = self.summary
         progress = "" if summary.progress is None else f"{summary.progress:.0%}"
         stage = summary.stage if self.run.active and summary.stage not in ("", self.run.kind) else ""
-        eta = duration_text(summary.eta_seconds) if self.run.active else ""
+        eta = time_text(summary.eta_seconds) if self.run.active else ""
         return (
             self.run.id,
             self.name_in(name_width),
@@ -39,7 +50,7 @@ class RunView:
             f"{stage} {progress}".strip(),
             number_text(summary.loss),
             eta,
-            duration_text(self.run.seconds),
+            time_text(self.run.seconds),
         )
 
     def name_in(self, width: int) -> str:
@@ -72,17 +83,9 @@ def number_text(value: float | None) -> str:
     return f"{digits.removesuffix('.0')}e{int(exponent)}"
 
 
-def duration_text(seconds: float | None) -> str:
-    """`7 s`, `2:05`, `1:02:03`, `4 d 7 h`."""
-    if seconds is None or not math.isfinite(seconds):
-        return ""
-    whole = int(seconds)
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    if hours >= 48:
-        return f"{hours // 24} d {hours % 24} h"
-    if hours:
-        return f"{hours}:{minutes:02}:{rest:02}"
-    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+def time_text(seconds: float | None) -> str:
+    """A time that may not be known yet, in at most eight cells: `2:05 min`."""
+    return "" if seconds is None or not math.isfinite(seconds) else duration(seconds)
 
 
 def place_in_lab(name: str, lab: Lab) -> str:
@@ -137,9 +140,6 @@ class RunsFeed:
         return self._students[key]
 
 
-Points = tuple[tuple[int, float], ...]
-
-
 @dataclass(frozen=True)
 class TrainingView:
     """One run as the training screen shows it."""
@@ -183,7 +183,7 @@ class _Curves:
 
 
 class TrainingFeed:
-    """One run under observation, and one beside it; another run begins anew."""
+    """One run under observation, and one beside it; another run starts afresh."""
 
     def __init__(self) -> None:
         self._curves: _Curves | None = None
@@ -242,3 +242,122 @@ def _to_watch(runs: list[Run]) -> int:
     active = (place for place, run in enumerate(runs) if run.active)
     trainings = (place for place, run in enumerate(runs) if run.kind == "train")
     return next(active, next(trainings, 0))
+
+
+def figures(run: Run, summary: RunSummary, held_out_at: int | None = None) -> list[Part]:
+    """The figures of a run, the most wanted first; those that it has not reported are left out.
+
+    Args:
+        run: The run.
+        summary: Where it stands.
+        held_out_at: The step of its last held-out loss, which is shown where the run has made steps since.
+    """
+    parts = [_progress(run, summary)]
+    if summary.loss is not None:
+        parts.append((f"loss {number_text(summary.loss)}",) * 2)
+    if summary.held_out_loss is not None:
+        number = number_text(summary.held_out_loss)
+        at = f"{held_out_at:,}" if held_out_at is not None and held_out_at < (summary.step or 0) else ""
+        parts.append(
+            (f"held out {number} at step {at}", f"held {number} at {at}")
+            if at
+            else (f"held out {number}", f"held {number}")
+        )
+    if summary.tokens_per_second is not None and not _between_steps(run, summary):
+        parts.append((f"{summary.tokens_per_second:,.0f} tokens/s", f"{summary.tokens_per_second:,.0f} t/s"))
+    if summary.cost is not None:
+        parts.append((f"cost {money_text(summary.cost)}",) * 2)
+    if summary.failed:
+        parts.append((f"{summary.failed:,} failed",) * 2)
+    if run.seconds is not None:
+        parts.append((f"time {time_text(run.seconds)}", time_text(run.seconds)))
+    if summary.epoch is not None:
+        parts.append((f"epoch {summary.epoch:.2f}", f"ep {summary.epoch:.2f}"))
+    if summary.learning_rate is not None:
+        parts.append((f"lr {number_text(summary.learning_rate)}",) * 2)
+    if summary.grad_norm is not None:
+        parts.append((f"grad {number_text(summary.grad_norm)}",) * 2)
+    if summary.gpu_memory_bytes is not None:
+        parts.append((f"GPU {size_text(summary.gpu_memory_bytes)}",) * 2)
+    if summary.gpu_use is not None:
+        parts.append((f"GPU use {summary.gpu_use:.0%}", f"use {summary.gpu_use:.0%}"))
+    if summary.memory_bytes is not None:
+        size = size_text(summary.memory_bytes)
+        parts.append((f"RAM {size}, libraries included", f"RAM {size}"))
+    return [part for part in parts if part[0]]
+
+
+def _between_steps(run: Run, summary: RunSummary) -> bool:
+    """Whether a training is under way and makes no steps now: it loads, measures or saves."""
+    return run.kind == "train" and run.active and summary.stage not in ("", "train")
+
+
+def _progress(run: Run, summary: RunSummary) -> Part:
+    """`step 40/80` of a training, `label 12 of 900 rows` of a job."""
+    if summary.stage and summary.stage != "train":
+        if not summary.done and not summary.total:
+            return (summary.stage,) * 2
+        done = "" if summary.done is None else f" {summary.done:,}"
+        of = f" of {summary.total:,}" if summary.total else ""
+        return f"{summary.stage}{done}{of} {summary.unit}".strip(), f"{summary.stage}{done}{of}"
+    if summary.step is None:
+        return "", ""
+    of = f"/{summary.total_steps:,}" if summary.total_steps else ""
+    return f"step {summary.step:,}{of}", f"{summary.step:,}{of}"
+
+
+def fit(parts: Sequence[Part], width: int, rows: int = 2) -> list[str]:
+    """The parts in at most `rows` lines: in words when they fit, else shorter, else without the last ones."""
+    for words in ([long for long, _short in parts], [short for _long, short in parts]):
+        lines = _wrap(words, width)
+        if len(lines) <= rows:
+            return lines
+    return lines[:rows]
+
+
+def _wrap(words: Sequence[str], width: int) -> list[str]:
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(SEPARATOR) + len(word) <= width:
+            lines[-1] += SEPARATOR + word
+        else:
+            lines.append(word[:width])
+    return lines
+
+
+def head(run: Run, summary: RunSummary, place: str, width: int) -> tuple[str, str]:
+    """What stands behind the state in the first line: id and name, then bar, ETA and place.
+
+    The bar shrinks first, then the name; a bar that has no room at all leaves its share alone. The place,
+    such as `1 of 6`, says that it is the run's where that costs neither.
+    """
+    eta = f"ETA {time_text(summary.eta_seconds)}" if run.active and summary.eta_seconds else ""
+    share = summary.progress
+    tail = [part for part in ("" if share is None else f"{share:.0%}", eta, place) if part]
+    fixed = len(run.id) + sum(len(part) + 2 for part in tail)
+    name = printable(run.name)
+    least = len(name) + 1 + (0 if share is None else LONGEST_BAR + 2)
+    if place and fixed + least + len("run ") <= width:
+        tail[-1] = f"run {place}"
+        fixed += len("run ")
+    room = width - fixed - (0 if share is None else SHORTEST_BAR + 2)
+    title = run.id
+    if name and room >= 8:
+        title += f" {name if len(name) < room else name[: room - 2] + '…'}"
+    bar = ""
+    if share is not None:
+        length = min(LONGEST_BAR, width - fixed - (len(title) - len(run.id)) - 2)
+        full = round(share * length)
+        bar = f"{'━' * full}{'─' * (length - full)} " if length >= SHORTEST_BAR else ""
+    return title, bar + "  ".join(tail)
+
+
+def told_of(run: Run) -> str:
+    """How a run ended, and what to do about it."""
+    return sentences(run.message, run.hint)
+
+
+def paragraphs(text: str, width: int, rows: int = 3) -> list[str]:
+    """A message on as many lines as it needs, up to `rows`."""
+    flat = " ".join(printable(text).split())
+    return textwrap.wrap(flat, width, max_lines=rows, placeholder="…") if flat else []

@@ -1,11 +1,12 @@
-"""Screen 4, the runs: all of them, live, updated in place so that cursor and scroll stay."""
+"""Screen 4, the runs: all of them, live, in a table that changes in place, so that cursor and scroll stay."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
+from rich.text import Text
 from textual import on, work
 from textual.binding import Binding
 from textual.containers import Container
@@ -16,21 +17,25 @@ from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
 
 from qdl_engine.core.lab import Lab
-from qdl_engine.core.words import one_line, printable
-from qdl_engine.runs.edit import Deletion, deletion
+from qdl_engine.core.words import one_line
 from qdl_engine.runs.store import Run
-from qdl_tui.runs.actions import RunActionsScreen
-from qdl_tui.runs.feed import RunsFeed, RunView, what_it_is
-from qdl_tui.runs.table import RunsTable
-from qdl_tui.runs.text import figures, paragraphs, told_of
-from qdl_tui.shared.dialogs import ConfirmScreen, LineInput
-from qdl_tui.shared.fitting import middle_cut
-from qdl_tui.shared.keys_in_turn import DIALOG
+from qdl_tui.runs.actions import RUN_KEYS, RunActions
+from qdl_tui.runs.feed import RunsFeed, RunView, figures, paragraphs, told_of, what_it_is
+from qdl_tui.shared.base import BaseScreen
+from qdl_tui.shared.dialogs import LineInput
+from qdl_tui.shared.lists import list_keys, middle_cut
 
 SIDE_FROM, SIDE_WIDTH = 120, 40
 """Columns from which a run's figures stand beside the table, and how many they take."""
 SHORTEST_STUDENT = 20
 """Cells of a student's name that are always shown."""
+WIDTHS = {"Id": 21, "Name": 10, "State": 8, "Progress": 11, "Loss": 6, "ETA": 8, "Time": 8}
+"""Cells of each column on 80; what a wider terminal has more goes to the names."""
+FIRST_TO_GO = ("Name", "ETA")
+"""What a narrower terminal has no room for, the name first: it stands below the table too."""
+GAP = 1
+"""Cells between two columns."""
+LONGEST_NAME = 40
 
 
 @dataclass
@@ -44,12 +49,112 @@ class RunsRead(Message):
         return isinstance(message, RunsRead)
 
 
-@dataclass
-class DeletionRead(Message):
-    """What deleting a run would take was looked at."""
+class RunsTable(DataTable[Text]):
+    """The table, with vim keys beside the arrows."""
 
-    run: Run
-    deletion: Deletion
+    BINDINGS = [
+        Binding(
+            "enter", "select_cursor", "Watch", key_display="enter", tooltip="Watch this run", id="runs.watch"
+        ),
+        *list_keys("scroll_top", "scroll_bottom"),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
+        super().__init__(id=id, cursor_type="row", zebra_stripes=False, cell_padding=0)
+        self.first_look: Callable[[Key], bool] | None = None
+        """Asked about each key before any binding; True takes it."""
+        self._shown: dict[str, tuple[str, ...]] = {}
+        self._widths: dict[str, int] = {}
+        """Cells of each column that there is room for."""
+
+    def on_key(self, event: Key) -> None:
+        """Keys that came in one burst are all here before the first one's binding runs."""
+        if self.first_look is not None and self.first_look(event):
+            event.stop()
+            event.prevent_default()
+
+    @property
+    def key_at_cursor(self) -> str:
+        """The id of the run under the cursor; empty when there is none."""
+        if not self._shown or not self.is_valid_row_index(self.cursor_row):
+            return ""
+        return self.coordinate_to_cell_key((self.cursor_row, 0)).row_key.value or ""  # type: ignore[arg-type]
+
+    def forget(self) -> None:
+        """Another lab: begin at the top."""
+        self._shown = {}
+        self.clear()
+
+    def show_runs(self, views: Sequence[RunView], width: int) -> None:
+        """Show these runs in this order, in a table of `width` cells."""
+        with self.app.batch_update():
+            if self._fit(width):
+                self.forget()
+            cells = {view.run.id: view.cells(self._widths.get("Name", 0)) for view in views}
+            if list(cells) == list(self._shown):
+                self._update_cells(cells)
+            else:
+                self._update_rows(cells)
+        self._shown = cells
+
+    def _fit(self, width: int) -> bool:
+        """Make the columns as wide as there is room; whether anything changed."""
+        widths = _widths(width)
+        if widths == self._widths:
+            return False
+        self._widths = widths
+        self.clear(columns=True)
+        for title, cells in widths.items():
+            self.add_column(self._cell(title, title), width=GAP + cells, key=title)
+        return True
+
+    def _cell(self, column: str, text: str) -> Text:
+        """A gap, then what fits."""
+        return Text(" " * GAP + one_line(text, self._widths[column]))
+
+    def _row(self, cells: tuple[str, ...]) -> list[Text]:
+        by_column = zip(WIDTHS, cells, strict=True)
+        return [self._cell(column, text) for column, text in by_column if column in self._widths]
+
+    def _update_cells(self, cells: dict[str, tuple[str, ...]]) -> None:
+        for key, now in cells.items():
+            for column, before, value in zip(WIDTHS, self._shown[key], now, strict=True):
+                if before != value and column in self._widths:
+                    self.update_cell(key, column, self._cell(column, value))
+
+    def _update_rows(self, cells: dict[str, tuple[str, ...]]) -> None:
+        """Runs came or went: the cursor stays on its run, and the run on its line of the screen."""
+        held, row, top = self.key_at_cursor, self.cursor_row, round(self.scroll_y)
+        for key in self._shown.keys() - cells.keys():
+            self.remove_row(key)
+        for key in cells.keys() - self._shown.keys():
+            self.add_row(*self._row(cells[key]), key=key)
+        self._update_cells({key: cells[key] for key in cells.keys() & self._shown.keys()})
+        places = {key: place for place, key in enumerate(cells)}
+        self.sort("Id", key=lambda cell: places[cell.plain.strip()])
+        if held in places:
+            place = places[held]
+            self.move_cursor(row=place, animate=False, scroll=False)
+            if top:
+                self.scroll_to(y=top + place - row, animate=False)
+        elif cells:
+            self.move_cursor(row=min(row, len(cells) - 1), animate=False)
+
+
+def _widths(width: int) -> dict[str, int]:
+    """Cells of the columns in a table of `width` cells."""
+    widths = dict(WIDTHS)
+    for title in FIRST_TO_GO:
+        if _taken(widths) > width:
+            del widths[title]
+    if "Name" in widths:
+        widths["Name"] = min(LONGEST_NAME, WIDTHS["Name"] + width - _taken(widths))
+    return widths
+
+
+def _taken(widths: dict[str, int]) -> int:
+    """Cells of the whole table: the columns, the gaps, the scrollbar."""
+    return sum(widths.values()) + GAP * len(widths) + 1
 
 
 class FilterInput(LineInput):
@@ -61,13 +166,14 @@ class FilterInput(LineInput):
     ]
 
 
-class RunsScreen(RunActionsScreen):
+class RunsScreen(BaseScreen):
     """All runs of the lab, the newest first."""
 
     MODE = "runs"
     TICK = 1.0
     CSS_PATH = "runs.tcss"
     BINDINGS = [
+        *RUN_KEYS,
         Binding(
             "slash",
             "filter",
@@ -89,6 +195,7 @@ class RunsScreen(RunActionsScreen):
     def __init__(self) -> None:
         super().__init__()
         self.feed = RunsFeed()
+        self.run_actions = RunActions(self, self.run_at_hand)
         self.views: dict[str, RunView] = {}
         self.wanted = ""
         """The filter's words."""
@@ -148,7 +255,7 @@ class RunsScreen(RunActionsScreen):
             return "All runs are on show"
         if action == "filter" and not self.views:
             return "There are no runs to filter"
-        return super().why_not(action)
+        return self.run_actions.why_not(action)
 
     def run_at_hand(self) -> Run | None:
         view = self.views.get(self.table.key_at_cursor)
@@ -158,9 +265,9 @@ class RunsScreen(RunActionsScreen):
     def _show_detail(self) -> None:
         view = self.views.get(self.table.key_at_cursor)
         detail = self.query_one("#run-detail", Static)
-        self.offer_again()
+        self.run_actions.offer_again()
         if view is None:
-            detail.update(Content("" if self.views else self.no_run()))
+            detail.update(Content("" if self.views else self.run_actions.no_run()))
             return
         room = SIDE_WIDTH - 3 if self._beside else self.size.width - 2
         detail.update(Content("\n").join(_detail(view, max(20, room), beside=self._beside)))
@@ -224,27 +331,28 @@ class RunsScreen(RunActionsScreen):
         self.action_focus_runs()
         self._show()
 
-    # Delete ------------------------------------------------------------------------------------------------
+    # What the user can do to the run under the cursor ----------------------------------------------------
+
+    def action_stop(self) -> None:
+        self.run_actions.stop()
+
+    def action_resume(self) -> None:
+        self.run_actions.resume()
+
+    def action_rename(self) -> None:
+        self.run_actions.rename()
+
+    def action_note(self) -> None:
+        self.run_actions.note()
+
+    def action_copy_id(self) -> None:
+        self.run_actions.copy_id()
+
+    def action_export(self) -> None:
+        self.run_actions.export()
 
     def action_delete(self) -> None:
-        run = self.run_at_hand()
-        if run is not None:
-            self.read_deletion(run)
-
-    @work(thread=True, group=DIALOG, exit_on_error=False)
-    def read_deletion(self, run: Run) -> None:
-        self.post_message(DeletionRead(run, deletion(run)))
-
-    @on(DeletionRead)
-    def ask_deletion(self, message: DeletionRead) -> None:
-        run = message.run
-
-        def answered(agreed: bool | None) -> None:
-            if agreed:
-                self.delete_run(run)
-
-        name = f" ({printable(run.name)})" if run.name else ""
-        self.app.push_screen(ConfirmScreen(f"Delete run {run.id}{name}?", message.deletion.text()), answered)
+        self.run_actions.delete()
 
 
 def _detail(view: RunView, width: int, *, beside: bool) -> list[Content]:

@@ -1,7 +1,8 @@
-"""Screen 5, training: log and curves of one run, live. It only reads: leaving it leaves the run alone."""
+"""Screen 5, training: log and curves of one run, live. It only reads: leaving it does not touch the run."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,11 +18,21 @@ from qdl_engine.runs.record import number_of
 from qdl_engine.runs.store import Run
 from qdl_tui.chart.panels import ChartPanels
 from qdl_tui.log.pane import LogPane
-from qdl_tui.runs.actions import RunActionsScreen
-from qdl_tui.runs.feed import TrainingFeed, TrainingView, number_text, runs_with_curves
-from qdl_tui.runs.text import figures, fit, head, paragraphs, told_of
+from qdl_tui.runs.actions import RUN_KEYS, RunActions
+from qdl_tui.runs.feed import (
+    TrainingFeed,
+    TrainingView,
+    figures,
+    fit,
+    head,
+    number_text,
+    paragraphs,
+    runs_with_curves,
+    told_of,
+)
+from qdl_tui.shared.base import BaseScreen
 from qdl_tui.shared.dialogs import ChooseScreen
-from qdl_tui.shared.keys_in_turn import DIALOG
+from qdl_tui.shared.held_keys import DIALOG
 from qdl_tui.shared.split_panes import SplitPanes
 
 STATE_LOOKS = {
@@ -39,7 +50,7 @@ NO_RUN = "none"
 
 @dataclass
 class TrainingRead(Message):
-    """The run was looked at; None when the lab has none."""
+    """The run as it stands now; None when the lab has none."""
 
     lab: Lab
     view: TrainingView | None
@@ -48,20 +59,14 @@ class TrainingRead(Message):
         return isinstance(message, TrainingRead)
 
 
-@dataclass
-class OthersRead(Message):
-    """The runs whose curves could lie over this one's: id and what to know of it."""
-
-    options: list[tuple[str, str]]
-
-
-class TrainingScreen(RunActionsScreen):
+class TrainingScreen(BaseScreen):
     """One run: its state in a few lines, its curves, its log."""
 
     MODE = "training"
     TICK = 1.0
     CSS_PATH = "training.tcss"
     BINDINGS = [
+        *RUN_KEYS,
         Binding(
             "z",
             "zoom",
@@ -82,7 +87,7 @@ class TrainingScreen(RunActionsScreen):
             "overlay",
             "Overlay a run",
             show=False,
-            tooltip="Lay another run's curves over these",
+            tooltip="Overlay another run's curves",
             id="training.overlay",
         ),
         Binding(
@@ -112,9 +117,10 @@ class TrainingScreen(RunActionsScreen):
     def __init__(self) -> None:
         super().__init__()
         self.feed = TrainingFeed()
+        self.run_actions = RunActions(self, self.run_at_hand)
         self.view: TrainingView | None = None
         self.beside = ""
-        """The id of the run whose curves lie over these; empty when none does."""
+        """The id of the run that is overlaid; empty for none."""
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", markup=False, id="run-status")
@@ -149,8 +155,8 @@ class TrainingScreen(RunActionsScreen):
         before, view = self.view, message.view
         self.view = view
         if view is None:
-            self.query_one("#run-status", Static).update(self.no_run())
-            self.offer_again()
+            self.query_one("#run-status", Static).update(self.run_actions.no_run())
+            self.run_actions.offer_again()
             return
         if before is not None and before.run.id != view.run.id:
             self.lab_app.state.remember_run(self.lab.root, view.run.id)
@@ -158,7 +164,7 @@ class TrainingScreen(RunActionsScreen):
         self.lab_app.run_id = view.run.id
         if before is None or before.run.directory != view.run.directory:
             self.query_one(LogPane).show_file(view.run.log_file)
-        self.offer_again()
+        self.run_actions.offer_again()
         self._show_status(view)
         self.set_class(view.run.kind != "train" and not view.series, "no-charts")
         self.charts.next_key = self.key_of("training.panel")
@@ -185,6 +191,27 @@ class TrainingScreen(RunActionsScreen):
     def run_at_hand(self) -> Run | None:
         return self.view.run if self.view is not None else None
 
+    def why_not(self, action: str) -> str:
+        return self.run_actions.why_not(action)
+
+    def action_stop(self) -> None:
+        self.run_actions.stop()
+
+    def action_resume(self) -> None:
+        self.run_actions.resume()
+
+    def action_rename(self) -> None:
+        self.run_actions.rename()
+
+    def action_note(self) -> None:
+        self.run_actions.note()
+
+    def action_copy_id(self) -> None:
+        self.run_actions.copy_id()
+
+    def action_export(self) -> None:
+        self.run_actions.export()
+
     def action_move(self, runs: int) -> None:
         self.read_run(runs)
 
@@ -202,11 +229,11 @@ class TrainingScreen(RunActionsScreen):
         self.charts.next()
 
     def action_scale(self) -> None:
-        """Of the chart in focus, else of the one on show."""
+        """Change the y axis of the chart in focus, else of the one on show."""
         self.charts.chart_at_hand.action_scale()
 
     def action_smooth(self) -> None:
-        """Of the chart in focus, else of the one on show."""
+        """Smooth the chart in focus, else the one on show."""
         self.charts.chart_at_hand.action_smooth()
 
     def action_overlay(self) -> None:
@@ -214,21 +241,10 @@ class TrainingScreen(RunActionsScreen):
         if self.view is not None:
             self.read_others(self.view.run)
 
-    @work(thread=True, exclusive=True, group=DIALOG, exit_on_error=False)
-    def read_others(self, run: Run) -> None:
-        found = runs_with_curves(run.lab, run.id)
-        self.post_message(
-            OthersRead(
-                [
-                    (other.id, f"{other.state}  loss {number_text(summary.loss)}  {other.name}".rstrip())
-                    for other, summary in found
-                ]
-            )
-        )
-
-    @on(OthersRead)
-    def choose_other(self, message: OthersRead) -> None:
-        if not message.options:
+    @work(exclusive=True, group=DIALOG, exit_on_error=False)
+    async def read_others(self, run: Run) -> None:
+        found = await asyncio.to_thread(runs_with_curves, run.lab, run.id)
+        if not found:
             self.notify("No other run has curves")
             return
 
@@ -237,7 +253,9 @@ class TrainingScreen(RunActionsScreen):
                 self.beside = "" if run_id == NO_RUN else run_id
                 self.read_run()
 
-        options = [*message.options, (NO_RUN, "only this run's own curves")]
-        self.app.push_screen(
-            ChooseScreen("Whose curves to lay over these?", options, now=self.beside), chosen
-        )
+        options = [
+            (other.id, f"{other.state}  loss {number_text(summary.loss)}  {other.name}".rstrip())
+            for other, summary in found
+        ]
+        options.append((NO_RUN, "only this run's own curves"))
+        self.app.push_screen(ChooseScreen("Overlay which run?", options, now=self.beside), chosen)

@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from qdl_engine.core.words import printable
-from qdl_tui.shared.keys import character_of
+from qdl_tui.shared.keymap import character_of
 
 MODE_TITLES = {
     "lab": "Lab",

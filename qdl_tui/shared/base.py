@@ -1,4 +1,4 @@
-"""What every screen has: the two bars, errors told and never thrown, a tick while it is on show."""
+"""What every screen has: the two bars, its errors shown as messages, a tick while it is on show."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from qdl_engine.core.lab import Lab
 from qdl_tui.shared.bars import KeyBar, TabBar, TooSmall, key_of
 
 if TYPE_CHECKING:
-    from qdl_tui.app import QdlApp
+    from qdl_tui.shared.host import Host
 
 AFTER_FIRST_PAINT = 0.5
-"""Seconds after which what nobody waits for is done."""
+"""Seconds after which the app does what nobody waits for."""
 
 
 class BaseScreen(Screen[None]):
@@ -45,8 +45,9 @@ class BaseScreen(Screen[None]):
         """What the keys went to; a terminal that is too small hides it, which takes the focus from it."""
 
     @property
-    def lab_app(self) -> QdlApp:
-        return cast("QdlApp", self.app)
+    def lab_app(self) -> Host:
+        """The app, as far as screens know it."""
+        return cast("Host", self.app)
 
     @property
     def lab(self) -> Lab:

@@ -1,26 +1,34 @@
-"""Small modal screens: yes or no, and one line of text."""
+"""The modal screens: yes or no, a text, a choice, one line to type, the help, and the letters to jump by."""
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
+from typing import Any
 
-from textual import on
+from rich.cells import cell_len
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.events import Paste
-from textual.screen import ModalScreen, ScreenResultType
+from textual.geometry import Region, Size
+from textual.screen import ModalScreen, Screen, ScreenResultType
+from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
 from qdl_engine.core.words import printable
-from qdl_tui.shared.bars import KeyBar
-from qdl_tui.shared.nav_list import NavList
+from qdl_tui.shared.bars import MODE_TITLES, KeyBar, described_bindings
+from qdl_tui.shared.lists import NavList
 
 FRAME = 5
 """Lines of a dialog beside its text: border, title, a blank, the keys."""
-
-
+KEYS_WIDTH = 16
+"""Cells of the help's column of keys."""
+LETTERS = "asdfghjklqwertyuiopzxcvbnm"
+"""The letters of jump mode, those near the resting fingers first."""
+LABEL_WIDTH = 3
+"""Cells of such a letter."""
 DIALOGS_CSS = Path(__file__).with_name("dialogs.tcss")
 """Absolute, for Textual looks for a relative path beside the subclass's own module."""
 
@@ -162,7 +170,7 @@ class LineInput(Input):
         """Text of several lines as this line takes it."""
         return printable(text).replace("\n", " ").replace("\t", " ")
 
-    def _on_paste(self, event: Paste) -> None:
+    def _on_paste(self, event: events.Paste) -> None:
         """Take all of it: Textual's own input drops what is behind the first line without a word."""
         event.prevent_default()
         event.stop()
@@ -198,3 +206,130 @@ class AskScreen(ModalScreen[str]):
 
     def action_back(self) -> None:
         self.dismiss("")
+
+
+class HelpScreen(ModalScreen[None]):
+    """`?`: every key of one screen, of the widgets on it, and of the app."""
+
+    CSS_PATH = DIALOGS_CSS
+    BINDINGS = [
+        Binding("escape,question_mark,q,f1", "close", "Close", key_display="esc", id="help.close"),
+        Binding("j,down", "scroll(1)", "Down", key_display="j", id="help.down"),
+        Binding("k,up", "scroll(-1)", "Up", key_display="k", id="help.up"),
+        Binding("ctrl+d,pagedown,space", "scroll(10)", "Page down", show=False, id="help.page_down"),
+        Binding("ctrl+u,pageup", "scroll(-10)", "Page up", show=False, id="help.page_up"),
+        Binding("G,end", "scroll(9999)", "Last", show=False, id="help.last"),
+        Binding("g,home", "scroll(-9999)", "First", show=False, id="help.first"),
+    ]
+
+    def __init__(self, about: Screen[object]) -> None:
+        super().__init__()
+        self.about = about
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide"):
+            yield Static("Keys", markup=False, classes="dialog-title")
+            with VerticalScroll(can_focus=False, id="keys-scroll"):
+                yield Static("", markup=False, id="keys")
+            yield KeyBar()
+
+    def on_resize(self) -> None:
+        """Once there is a size, what does not fit goes on under its own column."""
+        self.call_after_refresh(self._show_keys)
+
+    def _show_keys(self) -> None:
+        keys = self.query_one("#keys", Static)
+        keys.update(self._keys(keys.size.width))
+
+    def _keys(self, width: int) -> Content:
+        lines: list[Content] = []
+        seen: set[str] = set()
+        widgets = [widget for widget in self.about.focus_chain if not widget.has_class("-textual-system")]
+        groups = [("This screen", described_bindings(self.about))]
+        groups += [(_name(widget.__class__.__name__), described_bindings(widget)) for widget in widgets]
+        groups.append(("Everywhere", described_bindings(self.app)))
+        for title, actions in groups:
+            fresh = {action: bindings for action, bindings in actions.items() if action not in seen}
+            seen.update(fresh)
+            if fresh:
+                lines.append(Content.styled(title, "bold $accent"))
+                lines += [self._line(bindings, width) for bindings in fresh.values()]
+        return Content("\n").join(lines)
+
+    def _line(self, bindings: list[Binding], width: int) -> Content:
+        keys = " ".join(dict.fromkeys(self.app.get_key_display(binding) for binding in bindings))
+        does = bindings[0].tooltip or bindings[0].description
+        lines = textwrap.wrap(does, max(20, width - KEYS_WIDTH)) or [""]
+        if cell_len(keys) > KEYS_WIDTH - 3:
+            lines.insert(0, "")  # what it does goes below keys that take its place
+        first, *more = lines
+        below = "".join(f"\n{'':{KEYS_WIDTH}}{line}" for line in more)
+        return Content.assemble((f"  {keys:{KEYS_WIDTH - 2}}", "bold"), first + below)
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def action_close(self) -> None:
+        self.dismiss()
+
+
+def _name(class_name: str) -> str:
+    return (
+        "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in class_name)
+        .strip()
+        .capitalize()
+    )
+
+
+class JumpScreen(ModalScreen[str]):
+    """Lies over a screen; the answer is the letter or number pressed, or nothing."""
+
+    BINDINGS = [Binding("escape,ctrl+o", "leave", "Back", key_display="esc", id="jump.back")]
+
+    def __init__(self, targets: dict[str, Widget], size: Size) -> None:
+        super().__init__(classes="jump")
+        self.targets = targets
+        self._drawn_at = size
+
+    def compose(self) -> ComposeResult:
+        for letter, widget in self.targets.items():
+            label = Static(f" {letter} ", markup=False, classes="jump-label")
+            label.styles.offset = _corner(widget.region, self._drawn_at)
+            yield label
+        yield KeyBar()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """What lies below moves when the terminal does, and the letters would be wrong."""
+        if event.size != self._drawn_at and self.is_current:
+            self.dismiss("")
+
+    def on_key(self, event: events.Key) -> None:
+        pressed = event.character or ""
+        numbers = [str(number) for number, _mode in enumerate(MODE_TITLES, 1)]
+        if pressed in self.targets or pressed in numbers:
+            event.stop()
+            self.dismiss(pressed)
+
+    def action_leave(self) -> None:
+        self.dismiss("")
+
+
+def jump_targets(screen: Screen[Any]) -> dict[str, Widget]:
+    """What can take the focus and is in sight, by letter, from top left to bottom right."""
+    seen = [
+        widget
+        for widget in screen.focus_chain
+        if not widget.has_class("-textual-system") and screen.region.overlaps(widget.region)
+    ]
+    seen.sort(key=lambda widget: (widget.region.y, widget.region.x))
+    return dict(zip(LETTERS, seen, strict=False))
+
+
+def _corner(region: Region, size: Size) -> tuple[int, int]:
+    """Where the letter of a widget goes: right in the line above it, where titles leave room.
+
+    The tabs are no title: what stands just below them has its letter at its own right end.
+    """
+    right = min(region.right, size.width) - LABEL_WIDTH
+    above = region.y - 1 if region.y > 1 else region.y
+    return max(right, 0), min(max(above, 0), size.height - 2)

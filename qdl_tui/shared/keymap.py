@@ -1,21 +1,28 @@
-"""The user's own keys: `[keymap]` in the settings file, held against the app's table of bindings.
+"""What the keys do: the character of a key, the table of all bindings, and the user's own keys.
 
-A wrong entry costs that entry and nothing else: the action keeps the app's own keys, and the user is told.
+The table is read from the classes that bind keys, so no list can drift. `[keymap]` in the user's settings
+file is checked against it. A wrong entry costs that entry and nothing else: the action keeps its own keys,
+and a message tells the user why.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from textual.binding import Binding, BindingError, InvalidBinding
-from textual.keys import Keys, format_key
+from textual.dom import DOMNode
+from textual.keys import Keys, format_key, key_to_character
 
+import qdl_tui
 from qdl_engine.core.lab import user_settings_file
-from qdl_tui.shared.keys import character_of
 
+RENAMED = {"slash": "/", "backslash": "\\", "at": "@", "minus": "-", "plus": "+", "underscore": "_"}
+"""Keys that Textual has short names for, and then knows no character of."""
 SURE_QUIT = "app.quit_ctrl"
 """The one binding that ends the app from anywhere, whatever has the focus."""
 MODIFIERS = ("ctrl", "shift", "alt", "super", "hyper", "meta")
@@ -28,6 +35,15 @@ TOGETHER: dict[str, tuple[str, ...]] = {
     "Compare": ("compare", "prompt", "answer", "text", "split"),
 }
 """The groups of bindings (the first part of an id) that can act on one screen at once."""
+
+
+def character_of(key: str) -> str | None:
+    """The character of a key; None for a key that has none, or that has a modifier.
+
+    >>> character_of("slash"), character_of("question_mark"), character_of("ctrl+q"), character_of("f5")
+    ('/', '?', None, None)
+    """
+    return RENAMED.get(key) or key_to_character(key)
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,31 @@ class Keymap:
     """The whole table with the user's keys in it."""
 
 
+def key_table() -> list[Row]:
+    """One row for each id, the app's own first. It imports every screen: 0.2 s, so after the first paint."""
+    found: dict[str, list[Binding]] = {}
+    for binding in _bindings():
+        if binding.id:
+            found.setdefault(binding.id, []).append(binding)
+    rows = [_row(name, bindings) for name, bindings in found.items()]
+    return sorted(rows, key=lambda row: (row.group != EVERYWHERE, row.group))
+
+
+def _row(name: str, bindings: list[Binding]) -> Row:
+    keys = ",".join(dict.fromkeys(binding.key for binding in bindings))
+    first = bindings[0]
+    return Row(name, keys, first.tooltip or first.description, keys)
+
+
+def _bindings() -> Iterator[Binding]:
+    for module in pkgutil.walk_packages(qdl_tui.__path__, "qdl_tui."):
+        if module.name.endswith("__main__"):
+            continue
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, type) and issubclass(value, DOMNode) and value.__module__ == module.name:
+                yield from Binding.make_bindings(value.__dict__.get("BINDINGS", []))
+
+
 def read_keymap() -> dict[str, str]:
     """The `[keymap]` as it stands, unchecked and without pydantic: the first paint waits for it.
 
@@ -82,6 +123,17 @@ def read_keymap() -> dict[str, str]:
         return {}
     texts = {name: keys for name, keys in entries.items() if isinstance(keys, str)}
     return {name: keys for name, keys in texts.items() if normalised(keys)}
+
+
+def user_keymap() -> Keymap:
+    """The user's keys, checked against the table.
+
+    Raises:
+        SettingsError: when the settings file cannot be read.
+    """
+    from qdl_engine.settings.user import load_user_settings
+
+    return resolve(load_user_settings().keymap, key_table(), str(user_settings_file()))
 
 
 def normalised(keys: str) -> str:

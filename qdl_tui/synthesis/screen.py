@@ -25,20 +25,19 @@ from qdl_engine.core.words import printable
 from qdl_engine.upstream.version2 import JOBS
 from qdl_tui.shared.bars import KeyBar
 from qdl_tui.shared.dialogs import DIALOGS_CSS, AskScreen, ChooseScreen
-from qdl_tui.shared.engine_call import ask_engine
-from qdl_tui.shared.fitting import middle_cut
-from qdl_tui.shared.nav_list import NavList
+from qdl_tui.shared.host import ask_engine
+from qdl_tui.shared.lists import NavList, middle_cut
 from qdl_tui.synthesis.form import FIELDS, SynthesisForm
 
 if TYPE_CHECKING:
-    from qdl_tui.app import QdlApp
+    from qdl_tui.shared.host import Host
 
 NAME_WIDTH = 10
 PREVIEW_AFTER = 0.3
 """Seconds without a change before the engine is asked for the config."""
 
 
-def open_synthesis(app: QdlApp) -> None:
+def open_synthesis(app: Host) -> None:
     """Show the form for the lab that is open; a run that it starts is shown next."""
 
     def started(run_id: str | None) -> None:
@@ -152,7 +151,7 @@ class SynthesisScreen(ModalScreen[str]):
         try:
             self.form.set(name, text)
         except SettingsError as error:
-            cast("QdlApp", self.app).tell_error(error)
+            cast("Host", self.app).tell_error(error)
         else:
             self._changed()
 
@@ -221,10 +220,10 @@ class SynthesisScreen(ModalScreen[str]):
             self.notify("No config yet")
         else:
             text = json.dumps(self.config, ensure_ascii=False, indent=2)
-            cast("QdlApp", self.app).copy_to_clipboard(text, "the config")
+            cast("Host", self.app).copy_to_clipboard(text, "the config")
 
     def action_copy_command(self) -> None:
-        cast("QdlApp", self.app).copy_to_clipboard(self.command, "the command")
+        cast("Host", self.app).copy_to_clipboard(self.command, "the command")
 
     def action_scroll(self, lines: int) -> None:
         self.query_one("#synthesis-scroll", VerticalScroll).scroll_relative(y=lines, animate=False)

@@ -66,7 +66,7 @@ def test_q_names_what_goes_on(lab: Lab, tmp_path: Path) -> None:
         terminal.wait_for("qdl attach", 60)
         terminal.press("q")
         assert terminal.end() == 0
-        assert "goes on" in terminal.text()
+        assert "continues" in terminal.text()
     finally:
         terminal.close()
     assert wait_for(get_run(lab, "last"), timeout=180).state == "done"

@@ -136,7 +136,7 @@ def test_small_questions_are_answered_without_textual(option: str) -> None:
 def test_the_app_and_every_screen_import_no_model_library() -> None:
     code = (
         "import sys, importlib\n"
-        "import qdl_tui.app, qdl_tui.lab.create, qdl_tui.recipe.screen, qdl_tui.compare.screen\n"
+        "import qdl_tui.app, qdl_tui.recipe.screen, qdl_tui.compare.screen\n"
         "import qdl_tui.runs.screen, qdl_tui.runs.training, qdl_engine.demo.lab\n"
         "import qdl_engine.settings.toml, qdl_engine.runs.launch\n"
         "heavy = {'torch', 'transformers', 'datasets', 'trl', 'peft', 'accelerate'} & set(sys.modules)\n"

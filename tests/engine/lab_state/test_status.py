@@ -128,7 +128,7 @@ def test_data_prepared_with_other_settings_say_which(lab: Lab) -> None:
     assert [str(change) for change in stage.changed] == ["rows was 500, is 1,500", "seed was 42, is 7"]
     labels = [(step.label, step.command) for step in status.steps]
     assert labels[0] == (
-        "Prepare the data of System 1 anew: rows was 500, is 1,500 and 1 more",
+        "Prepare System 1 data again: rows was 500, is 1,500 and 1 more",
         ("prepare", "system1"),
     )
     assert labels[1] == ("Train System 1 on the data as it is", ("train", "system1"))

@@ -15,8 +15,7 @@ from qdl_engine.lab_state.stages import StageState
 from qdl_engine.lab_state.status import LabStatus, Stage, Step, SystemStatus
 from qdl_engine.runs.launch import wait_for
 from qdl_engine.runs.store import refresh_run, save_run
-from qdl_tui.lab.stage_table import stage_text
-from qdl_tui.lab.view import step_lines, steps_title
+from qdl_tui.lab.view import stage_text, step_lines, steps_title
 from qdl_tui.shared.state import UserState, load_state
 from tests.tui.conftest import finished_run, opened
 from tests.tui.screen import check_golden, screen_text, settled
@@ -110,7 +109,7 @@ async def test_a_wrong_setting_is_told_with_its_cure_until_it_is_mended(lab: Lab
         told = " ".join(screen_text(app).split())
         assert "system1.epochs: '-1' is not accepted. Accepted: number, above 0, at most 1,000. In " in told
         assert "qdl.toml 3 more: qdl config validate shows all" in told
-        assert "Prepare the data of System 2" in told
+        assert "Prepare System 2 data" in told
         lab.settings_file.write_text(good, encoding="utf-8")
         app.screen.tick()  # type: ignore[attr-defined]
         await settled(app, pilot)
@@ -124,7 +123,7 @@ async def test_what_failed_is_told_whole_where_the_table_cuts_it(lab: Lab) -> No
     async with opened(lab, size=(60, 20)) as (app, _pilot):
         told = " ".join(screen_text(app).split())
         assert f"System 1, run failed: {message}. Wait for it, or stop that process." in told
-        assert "Prepare the data of System 2" in told
+        assert "Prepare System 2 data" in told
 
 
 async def test_the_theme_is_remembered_and_so_is_the_lab(lab: Lab) -> None:
@@ -169,7 +168,7 @@ async def test_the_same_trouble_is_told_once(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("states", "running", "title"),
     [
-        (("ready", "skipped"), 0, "All is done. Again:"),
+        (("ready", "skipped"), 0, "Everything is ready. Repeat a step:"),
         (("ready", "missing"), 0, "Next step"),
         (("ready", "stale"), 0, "Next step"),
         (("ready", "ready"), 1, "Next step"),
@@ -186,7 +185,7 @@ def test_the_steps_are_the_next_only_while_something_is_to_be_done(
 
 async def test_the_step_in_focus_says_what_it_will_do(lab: Lab) -> None:
     async with opened(lab) as (app, _pilot):
-        assert "Filters and measures the rows" in screen_text(app)
+        assert "Filters the source" in screen_text(app)
 
 
 async def test_the_last_comparison_is_told_and_a_broken_one_named(lab: Lab) -> None:

@@ -22,7 +22,6 @@ from qdl_tui.app import QdlApp
 from qdl_tui.recipe.form import FieldList, form_fields, heading
 from qdl_tui.recipe.screen import RecipeScreen
 from qdl_tui.shared.draft import Draft
-from qdl_tui.shared.messages import RunStarted
 from tests.tui.conftest import opened, run_under_way
 from tests.tui.screen import check_golden, screen_text, settled
 
@@ -387,7 +386,7 @@ async def test_a_training_of_this_system_is_told_with_the_key_that_shows_it(lab:
     run = run_under_way(lab)
     async with opened(lab, "2", size=(60, 24)) as (app, pilot):
         assert "as saved in qdl.toml  training 45% (5 shows it)" in screen_text(app)
-        app.post_message(RunStarted(run, ("train", "system1")))
+        app.run_started(run, ("train", "system1"))
         await pilot.pause()
         assert told(app) == "['Started: qdl train system1 (5 shows it)']"
         await press(app, pilot, "3")

@@ -10,9 +10,8 @@ from qdl_engine.core.lab import Lab
 from qdl_engine.runs.edit import delete_run, note_run, rename_run
 from qdl_engine.runs.store import create_run, list_runs, refresh_run, save_run
 from qdl_tui.app import QdlApp
-from qdl_tui.runs.feed import duration_text, number_text
-from qdl_tui.runs.screen import RunsScreen
-from qdl_tui.runs.table import RunsTable
+from qdl_tui.runs.feed import number_text, time_text
+from qdl_tui.runs.screen import RunsScreen, RunsTable
 from qdl_tui.shared.state import copied_file
 from tests.tui.conftest import finished_run, opened
 from tests.tui.screen import check_golden, screen_text, settled
@@ -104,7 +103,7 @@ async def test_a_narrow_terminal_has_fewer_columns_and_cuts_none(lab: Lab) -> No
     async with opened(lab, "4", size=(60, 20)) as (app, pilot):
         heads, row = screen_text(app).splitlines()[1:3]
         assert heads.split() == ["Id", "State", "Progress", "Loss", "Time"]
-        assert row.split() == ["0001-train-system1", "done", "100%", "0.600", "2:05"]
+        assert row.split() == ["0001-train-system1", "done", "100%", "0.600", "2:05", "min"]
         assert "small · train System 1" in screen_text(app)
         await pilot.resize_terminal(70, 20)
         await settled(app, pilot)
@@ -118,8 +117,8 @@ async def test_what_a_run_does_is_said_shorter_where_it_would_be_cut(lab: Lab) -
     finished_run(lab)
     async with opened(lab, "4") as (app, pilot):
         row = screen_text(app).splitlines()[2]
-        assert row.split() == ["0001-train-system1", "train", "done", "100%", "0.600", "2:05"]
-        await pilot.resize_terminal(82, 24)
+        assert row.split() == ["0001-train-system1", "train", "done", "100%", "0.600", "2:05", "min"]
+        await pilot.resize_terminal(84, 24)
         await settled(app, pilot)
         assert "0001-train-system1    train System 1 done" in screen_text(app)
 
@@ -166,11 +165,12 @@ async def test_deleting_asks_first(lab: Lab) -> None:
 
 
 def test_numbers_and_durations_are_short() -> None:
-    assert [duration_text(value) for value in (7, 125, 3723, 370800, None)] == [
+    assert [time_text(value) for value in (7, 125, 3723, 370800, float("inf"), None)] == [
         "7 s",
-        "2:05",
-        "1:02:03",
-        "4 d 7 h",
+        "2:05 min",
+        "1:02 h",
+        "103:00 h",
+        "",
         "",
     ]
     assert [number_text(value) for value in (1.23456, 2e-5, 6.85e-4, 0.0, 1234.5, float("nan"), None)] == [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qdl_engine.core.lab import Lab
-from qdl_tui.shared.jump import JumpScreen
+from qdl_tui.shared.dialogs import JumpScreen
 from tests.tui.conftest import finished_run, opened
 from tests.tui.screen import screen_text, settled
 

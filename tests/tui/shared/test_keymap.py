@@ -11,9 +11,16 @@ import pytest
 
 from qdl_engine.core.lab import Lab, user_settings_file
 from qdl_tui.__main__ import main
-from qdl_tui.shared.key_table import key_table
-from qdl_tui.shared.keymap import TOGETHER, Keymap, is_key, normalised, read_keymap, resolve
-from qdl_tui.shared.keys import character_of
+from qdl_tui.shared.keymap import (
+    TOGETHER,
+    Keymap,
+    character_of,
+    is_key,
+    key_table,
+    normalised,
+    read_keymap,
+    resolve,
+)
 from tests.tui.conftest import opened
 from tests.tui.screen import screen_text, settled
 

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 from textual import events
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from qdl_engine.core.lab import Lab
-from qdl_tui.shared.keys_in_turn import KeysInTurnApp
+from qdl_tui.shared.held_keys import HeldKeys
 from tests.tui.conftest import finished_run, opened
 from tests.tui.screen import screen_text, settled
 
@@ -30,7 +30,7 @@ NAMES = {
 }
 
 
-def typed_ahead(app: KeysInTurnApp, keys: str) -> None:
+def typed_ahead(app: App[None], keys: str) -> None:
     """All at once, before the first of them is handled."""
     for key in keys:
         app.post_message(events.Key(*NAMES.get(key, (key, key))))
@@ -89,8 +89,18 @@ class Gate(Static):
         self.opened = asyncio.Event()
 
 
-class HeldUp(KeysInTurnApp):
+class HeldUp(App[None]):
     BINDINGS = [Binding("f5", "open", "Open", priority=True)]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held_keys = HeldKeys(self, super().on_event)
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            await self.held_keys.take(event)
+        else:
+            await super().on_event(event)
 
     def compose(self) -> ComposeResult:
         yield Holding()
@@ -121,8 +131,8 @@ async def test_a_widget_that_waits_does_not_hold_up_the_keyboard() -> None:
 
 async def test_a_slow_machine_is_not_taken_for_a_widget_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     idle = [0.0]
-    monkeypatch.setattr("qdl_tui.shared.keys_in_turn._idle", lambda: idle[0])
-    monkeypatch.setattr("qdl_tui.shared.keys_in_turn.LONGEST_TURN", 0.02)
+    monkeypatch.setattr("qdl_tui.shared.held_keys._idle", lambda: idle[0])
+    monkeypatch.setattr("qdl_tui.shared.held_keys.LONGEST_TURN", 0.02)
     async with held_up() as (app, pilot):
         await pilot.pause(0.2)
         assert not app.query_one(Gate).opened.is_set(), "no idle moment has passed"

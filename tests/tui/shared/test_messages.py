@@ -10,7 +10,7 @@ from qdl_engine.core.errors import LabError
 from qdl_engine.core.events import Note, append_event
 from qdl_engine.core.lab import Lab
 from qdl_tui.runs.screen import RunsScreen
-from qdl_tui.shared.telling import LONGEST
+from qdl_tui.shared.messages import LONGEST
 from tests.tui.conftest import opened
 from tests.tui.screen import screen_text, settled
 
@@ -60,7 +60,7 @@ async def test_ctrl_c_says_which_key_leaves_by_the_keymap(lab: Lab) -> None:
         app.set_keymap({"app.quit": "Z"})
         await pilot.press("ctrl+c")
         await settled(app, pilot)
-        assert "Z leaves the app; runs go on without it" in screen_text(app)
+        assert "Z quits the app; runs continue" in screen_text(app)
 
 
 async def test_hints_name_the_keys_as_they_are_mapped(lab: Lab) -> None:

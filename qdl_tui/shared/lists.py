@@ -1,11 +1,14 @@
-"""A list with vim keys beside the arrows."""
+"""Lists with vim keys beside the arrows, and text cut to the cells of a row."""
 
 from __future__ import annotations
 
+from rich.cells import cell_len, chop_cells
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
+
+ELLIPSIS = "…"
 
 
 def list_keys(first: str, last: str) -> list[BindingType]:
@@ -49,3 +52,21 @@ class NavList(OptionList):
     def _has_room(self) -> bool:
         """Whether the list was laid out; before that there are no lines to count a page in."""
         return bool(self.scrollable_content_region)
+
+
+def middle_cut(text: str, width: int) -> str:
+    """`text` in at most `width` cells: paths and model names differ at both ends, so the middle goes.
+
+    >>> middle_cut("/data/models/Qwen2.5-7B-Instruct", 20)
+    '/data/m…-7B-Instruct'
+    """
+    if cell_len(text) <= width:
+        return text
+    if width <= 1:
+        return ELLIPSIS[:width]
+    end = (width - 1) * 2 // 3
+    return f"{_first(text, width - 1 - end)}{ELLIPSIS}{_first(text[::-1], end)[::-1]}"
+
+
+def _first(text: str, width: int) -> str:
+    return chop_cells(text, width)[0] if width and text else ""

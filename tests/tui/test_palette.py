@@ -10,9 +10,9 @@ from textual.command import CommandPalette
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.settings.fields import all_fields, sections
 from qdl_tui.app import QdlApp
+from qdl_tui.palette import LabCommands
 from qdl_tui.recipe.screen import RecipeScreen
 from qdl_tui.shared.bars import MODE_TITLES, described_bindings
-from qdl_tui.shared.palette import LabCommands
 from tests.tui.compare.test_compare_saved import CREATED, save
 from tests.tui.conftest import finished_run, opened
 from tests.tui.screen import screen_text, settled
