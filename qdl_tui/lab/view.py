@@ -107,7 +107,7 @@ def _shorter(stage: Stage) -> list[str]:
 
 
 def what_it_does(command: str) -> str:
-    """What Enter will do, in a sentence; empty for a command that says it by its name."""
+    """What Enter will do, in a sentence; empty for a command whose name says it."""
     return DOES.get(command, "")
 
 
@@ -145,10 +145,7 @@ def troubles(status: LabStatus) -> list[str]:
 
 
 def trouble_lines(told: Sequence[str], width: int, rows: int, all_of_it: str) -> list[str]:
-    """Troubles in at most `rows` lines; those left out are counted.
-
-    A trouble that has no room is left out whole, but for the first.
-    """
+    """Troubles in at most `rows` lines, whole but for the first; a last line counts those left out."""
     lines: list[str] = []
     for place, trouble in enumerate(told):
         left = len(told) - place
@@ -185,7 +182,7 @@ def last_comparison(lab: Lab) -> str:
 
 
 def _when(created: str) -> str:
-    """A time of the record as the clock on the wall says it; empty for one that is none."""
+    """A recorded time in local time; empty when it is not a time."""
     try:
         return datetime.fromisoformat(created).astimezone().strftime("%Y-%m-%d %H:%M")
     except ValueError:

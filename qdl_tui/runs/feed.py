@@ -147,12 +147,12 @@ class TrainingView:
     run: Run
     summary: RunSummary
     series: dict[str, Points]
-    """Value by step, by the names of `RunSummary`; what the run never told is not there."""
+    """Value by step, by the names of `RunSummary`; what the run never reported is not there."""
     position: int
     """Its place among the runs, 1 is the newest."""
     total: int
     beside: str = ""
-    """The id of the run whose curves lie over these; empty when none does."""
+    """The id of the run that is overlaid; empty for none."""
     beside_series: dict[str, Points] = field(default_factory=dict)
 
     @property
@@ -163,7 +163,7 @@ class TrainingView:
 
 
 class _Curves:
-    """The curves of one run, handed on as they are until they grow."""
+    """The curves of one run; the same objects until they grow."""
 
     def __init__(self, run: Run) -> None:
         self.watch = RunWatch(run)
@@ -183,7 +183,7 @@ class _Curves:
 
 
 class TrainingFeed:
-    """One run under observation, and one beside it; another run starts afresh."""
+    """The run on show and the one that is overlaid; each is read from its start when it changes."""
 
     def __init__(self) -> None:
         self._curves: _Curves | None = None
@@ -196,8 +196,8 @@ class TrainingFeed:
         Args:
             lab: The lab.
             run_id: Which run; empty is the one to watch.
-            move: So many runs on to older ones.
-            beside: The id of a run whose curves are wanted too.
+            move: How many runs to move, towards older ones.
+            beside: The id of a run to overlay.
         """
         with self._lock:
             runs = list_runs(lab)
@@ -232,7 +232,7 @@ def training_now(lab: Lab, system: str) -> str:
 
 
 def runs_with_curves(lab: Lab, but: str) -> list[tuple[Run, RunSummary]]:
-    """The runs that have a loss to lay over another's; not the one with the id `but`."""
+    """The runs with a loss to overlay, without the one with the id `but`."""
     found = [(run, summarise(run)) for run in list_runs(lab) if run.id != but and run.kind != "prepare"]
     return [(run, summary) for run, summary in found if summary.loss is not None]
 

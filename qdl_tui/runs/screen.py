@@ -40,7 +40,7 @@ LONGEST_NAME = 40
 
 @dataclass
 class RunsRead(Message):
-    """The runs were looked at."""
+    """The runs as they stand now."""
 
     lab: Lab
     views: list[RunView]
@@ -62,7 +62,7 @@ class RunsTable(DataTable[Text]):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
         super().__init__(id=id, cursor_type="row", zebra_stripes=False, cell_padding=0)
         self.first_look: Callable[[Key], bool] | None = None
-        """Asked about each key before any binding; True takes it."""
+        """Sees each key before any binding; True means that it took the key."""
         self._shown: dict[str, tuple[str, ...]] = {}
         self._widths: dict[str, int] = {}
         """Cells of each column that there is room for."""
@@ -81,7 +81,7 @@ class RunsTable(DataTable[Text]):
         return self.coordinate_to_cell_key((self.cursor_row, 0)).row_key.value or ""  # type: ignore[arg-type]
 
     def forget(self) -> None:
-        """Another lab: begin at the top."""
+        """Start at the top, for another lab."""
         self._shown = {}
         self.clear()
 
@@ -252,7 +252,7 @@ class RunsScreen(BaseScreen):
 
     def why_not(self, action: str) -> str:
         if action == "drop_filter" and not self.wanted and not isinstance(self.focused, FilterInput):
-            return "All runs are on show"
+            return "All runs are shown"
         if action == "filter" and not self.views:
             return "There are no runs to filter"
         return self.run_actions.why_not(action)
@@ -320,7 +320,7 @@ class RunsScreen(BaseScreen):
         self.action_focus_runs()
 
     def action_focus_runs(self) -> None:
-        """Back to the list, the filter in force."""
+        """Back to the list; the filter stays."""
         self.query_one(FilterInput).display = False
         self.table.focus()
 

@@ -96,7 +96,7 @@ class KeyBar(Static):
         self._shown = ""
 
     def on_mount(self) -> None:
-        # The keys are told once there is a size: from Python 3.12 on Textual's tasks start eagerly, and the
+        # The keys are shown once there is a size: from Python 3.12 on Textual's tasks start eagerly, and the
         # first screen's widgets are mounted before that screen is on the stack, where bindings are looked up.
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
 

@@ -1,7 +1,7 @@
 """Copying over SSH: into tmux, to the terminal's clipboard by OSC 52, and always into a file.
 
 A terminal never answers an OSC 52, and tmux drops one silently by default (`set-clipboard external`), so no
-single way is sure. Each that applies is taken, and the sentence names them.
+single way is sure. The app takes every way that applies, and names each.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Copied:
     Attributes:
         text: What was copied.
         places: The places, as a person reads them.
-        sequence: What is still to be written to the terminal; empty when nothing is.
+        sequence: What the caller still has to write to the terminal; empty for nothing.
     """
 
     text: str
@@ -39,12 +39,12 @@ class Copied:
         lines = self.text.count("\n") + 1
         name = what or (f"{lines:,} lines" if lines > 1 else "the text")
         if not self.places:
-            return f"{name} could not be copied: no clipboard, and the state directory cannot be written"
+            return f"Could not copy {name}: no clipboard, and the state directory is not writable"
         return f"Copied {name}: {', '.join(self.places)}"
 
 
 def copy(text: str) -> Copied:
-    """Put `text` into every place that can be reached, but for the terminal: that is the caller's to write.
+    """Put `text` into every place in reach; the caller writes the terminal's sequence.
 
     It may wait for tmux, so it belongs in a thread.
     """

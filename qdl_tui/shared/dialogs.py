@@ -112,7 +112,7 @@ class TextScreen(ScrollingScreen[None]):
 
 
 class ChooseScreen(ModalScreen[str]):
-    """One of a few things, each with what it is for; an empty answer means the user went back."""
+    """A choice of a few things, each with its purpose; an empty answer means the user went back."""
 
     CSS_PATH = DIALOGS_CSS
     BINDINGS = [Binding("escape,q", "back", "Back", key_display="esc", id="choose.back")]
@@ -122,7 +122,7 @@ class ChooseScreen(ModalScreen[str]):
         self.question = question
         self.options = options
         self.now = now
-        """The option that holds now: the cursor begins on it."""
+        """The current option: the cursor starts on it."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide"):
@@ -171,7 +171,7 @@ class LineInput(Input):
         return printable(text).replace("\n", " ").replace("\t", " ")
 
     def _on_paste(self, event: events.Paste) -> None:
-        """Take all of it: Textual's own input drops what is behind the first line without a word."""
+        """Take all of it: Textual's own input silently drops all but the first line."""
         event.prevent_default()
         event.stop()
         lines = event.text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
@@ -234,7 +234,7 @@ class HelpScreen(ModalScreen[None]):
             yield KeyBar()
 
     def on_resize(self) -> None:
-        """Once there is a size, what does not fit goes on under its own column."""
+        """Wrap once there is a size: a long text continues in its own column."""
         self.call_after_refresh(self._show_keys)
 
     def _show_keys(self) -> None:
@@ -261,7 +261,7 @@ class HelpScreen(ModalScreen[None]):
         does = bindings[0].tooltip or bindings[0].description
         lines = textwrap.wrap(does, max(20, width - KEYS_WIDTH)) or [""]
         if cell_len(keys) > KEYS_WIDTH - 3:
-            lines.insert(0, "")  # what it does goes below keys that take its place
+            lines.insert(0, "")  # keys too long for their column get a line of their own
         first, *more = lines
         below = "".join(f"\n{'':{KEYS_WIDTH}}{line}" for line in more)
         return Content.assemble((f"  {keys:{KEYS_WIDTH - 2}}", "bold"), first + below)
@@ -282,7 +282,7 @@ def _name(class_name: str) -> str:
 
 
 class JumpScreen(ModalScreen[str]):
-    """Lies over a screen; the answer is the letter or number pressed, or nothing."""
+    """A letter on each pane of the screen below; the answer is the letter or number pressed, or nothing."""
 
     BINDINGS = [Binding("escape,ctrl+o", "leave", "Back", key_display="esc", id="jump.back")]
 
@@ -299,7 +299,7 @@ class JumpScreen(ModalScreen[str]):
         yield KeyBar()
 
     def on_resize(self, event: events.Resize) -> None:
-        """What lies below moves when the terminal does, and the letters would be wrong."""
+        """Close: the panes below have moved, and the letters would be wrong."""
         if event.size != self._drawn_at and self.is_current:
             self.dismiss("")
 

@@ -8,8 +8,6 @@ and a message tells the user why.
 from __future__ import annotations
 
 import difflib
-import importlib
-import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -74,7 +72,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Keymap:
-    """What of the user's `[keymap]` holds, and what is wrong with the rest."""
+    """The entries of the user's `[keymap]` that hold, and what is wrong with the others."""
 
     keys: dict[str, str]
     """Binding id to keys, as Textual's `set_keymap` takes it."""
@@ -100,6 +98,9 @@ def _row(name: str, bindings: list[Binding]) -> Row:
 
 
 def _bindings() -> Iterator[Binding]:
+    import importlib
+    import pkgutil
+
     for module in pkgutil.walk_packages(qdl_tui.__path__, "qdl_tui."):
         if module.name.endswith("__main__"):
             continue
@@ -147,8 +148,8 @@ def normalised(keys: str) -> str:
 def resolve(wanted: Mapping[str, str], rows: Sequence[Row], file: str) -> Keymap:
     """Hold `[keymap]` against the app's table.
 
-    An entry is dropped when its id is unknown, when a key of it is none, when it would leave no sure way to
-    quit, or when its key is already that of another action on the same screen. Two entries that swap their
+    An entry is dropped when its id is unknown, when it names something that is not a key, when it would leave
+    no sure way to quit, or when another action of the same screen has its key. Two entries that swap their
     keys do not clash.
     """
     known = {row.id: row for row in rows}
@@ -177,11 +178,11 @@ def _entry_problem(name: str, keys: str, known: Mapping[str, Row]) -> str:
         near = difflib.get_close_matches(name, known, 1, 0.5)
         return f"no such action{f'; the nearest is {near[0]}' if near else ''}. qdl-tui --keys lists them"
     if not normalised(keys):
-        return 'no key; write one such as "f5" or several as "f5,ctrl+t"'
+        return 'not a key; write one such as "f5", or several as "f5,ctrl+t"'
     for key in normalised(keys).split(","):
         if not is_key(key):
             near = difflib.get_close_matches(key, _key_names(), 1)
-            return f"{key!r} is no key{f'; the nearest is {near[0]}' if near else ''}"
+            return f"{key!r} is not a key{f'; the nearest is {near[0]}' if near else ''}"
     if name == SURE_QUIT and all(character_of(key) for key in normalised(keys).split(",")):
         return "quitting needs one key that no text field takes, such as ctrl+q or f10"
     return ""
@@ -200,7 +201,7 @@ def _key_names() -> frozenset[str]:
 
 
 def _first_clash(kept: Mapping[str, str], rows: Iterable[Row]) -> tuple[Row, Row, str] | None:
-    """An entry of the user's, the action it clashes with, and the key; the app's own table has no clash."""
+    """An entry of the user, the action it clashes with, and the key; the app's own table has no clash."""
     now = {row.id: (row, kept.get(row.id, row.default).split(",")) for row in rows}
     for name in reversed(list(kept)):
         mine, keys = now[name]

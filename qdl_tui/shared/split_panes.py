@@ -35,7 +35,7 @@ class SplitPanes(Container):
     ]
 
     class Changed(Message):
-        """The user changed the shares; they are to be saved."""
+        """The user changed the shares; the app saves them."""
 
     def __init__(self, *, name: str, kept: dict[str, list[float]], id: str | None = None) -> None:  # noqa: A002
         super().__init__(name=name, id=id)
@@ -54,7 +54,7 @@ class SplitPanes(Container):
         self.apply()
 
     def on_resize(self) -> None:
-        """The layout may be another one at this width."""
+        """The layout may change with the width."""
         self.apply()
 
     def apply(self) -> None:

@@ -26,7 +26,7 @@ def state_file() -> Path:
 
 
 def log_file() -> Path:
-    """Where a traceback goes that no person should have to read on the screen."""
+    """The file for tracebacks, which no screen shows."""
     return state_directory() / "qdl-tui.log"
 
 
@@ -72,7 +72,7 @@ class UserState:
         self.last_run[str(root)] = run_id
 
     def save(self) -> None:
-        """Write the state. A home that cannot be written costs the memory, never the session."""
+        """Write the state. Where the home is not writable, the app forgets it and does not fail."""
         from qdl_engine.core.lab import write_json_atomic
 
         try:
@@ -112,7 +112,7 @@ def _are_shares(value: object) -> bool:
 
 
 def paths() -> dict[str, str]:
-    """What `qdl-tui --paths` prints: what is remembered, copied and configured, and where."""
+    """The files that `qdl-tui --paths` prints."""
     from qdl_engine.core.lab import user_settings_file
 
     return {

@@ -62,10 +62,10 @@ LIGHT = Theme(
 
 
 class LastingFile:
-    """A terminal to write to; once it is gone, what is written goes nowhere.
+    """A terminal to write to; once it is gone, writing does nothing.
 
     Textual's writer thread ends with the first error of a terminal that a dropped SSH link took away. The app
-    then waited for it without end, and stayed as an orphan. This can go when `WriterThread.run` outlives an
+    then waited for it for ever, and stayed as an orphan. Remove this when `WriterThread.run` survives an
     `OSError` (Textual 8.2).
     """
 

@@ -86,7 +86,7 @@ def test_no_control_character_reaches_a_shell_by_pasting() -> None:
 
 def test_without_any_place_it_says_so(monkeypatch: pytest.MonkeyPatch, own_state: Path) -> None:
     (own_state / "qdl").write_text("a file where the directory should be", encoding="utf-8")
-    assert "could not be copied" in copy("x" * OSC52_LIMIT).sentence()
+    assert "Could not copy" in copy("x" * OSC52_LIMIT).sentence()
 
 
 async def test_the_app_says_where_it_went(lab: Lab) -> None:
