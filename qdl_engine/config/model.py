@@ -21,7 +21,10 @@ from qdl_engine.core.errors import SettingsError
 from qdl_engine.core.lab import read_json
 from qdl_engine.core.systems import System
 
-_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+# Inputs are hidden because a stranger's config may hold a key.
+_STRICT = ConfigDict(
+    extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
+)
 
 
 class ConfigSection(BaseModel):
@@ -48,7 +51,7 @@ class Inference(ConfigSection):
     """The teacher, and how it answers. What has no effect here is not looked at."""
 
     base_url: str | None = None
-    api_key: Any = None
+    api_key: Any = Field(default=None, repr=False)
     """Of any type, because a message about a wrong one would show it."""
     stream: Any = None
     system_prompt: str | None = None
