@@ -85,7 +85,7 @@ class LoraExtras(ConfigSection):
 class Extras(ConfigSection):
     """The section `qdl`: what our trainer needs and EasyDistill 1.0 has no key for."""
 
-    system: System | None = None
+    system: System | None = Field(default=None, description="system1 or system2")
     system_prompt: str | None = None
     template_sha256: str | None = None
     held_out: float = Field(default=0.0, ge=0, le=0.5, description="a number from 0 to 0.5")
@@ -95,7 +95,7 @@ class Extras(ConfigSection):
     )
     """None leaves the decision to `training.bf16` and `training.fp16`."""
     lora: LoraExtras = Field(default_factory=LoraExtras)
-    longest_first: bool = False
+    longest_first: bool = Field(default=False, description="true or false")
     """Train the longest rows first, so that memory runs out at once or never; by default the rows keep their
     order."""
     order: Literal["lab", "easydistill"] = Field(default="lab", description="lab or easydistill")
