@@ -32,7 +32,7 @@ directory. The run is kept in the lab of --lab, or in the one that the config li
 beside the config, NAME-lab, which is made when it is not there.
 
 Training is done by the built-in runtime; --runtime easydistill lets the EasyDistill 1.0 that `qdl easydistill
-check` remembers do it, without a resume. Teachers are asked here in either case."""
+check` remembers do it, without a resume. The lab asks the teachers in either case."""
 
 
 def add_commands(group: Group) -> None:
@@ -80,8 +80,8 @@ def import_config(context: Context, given: Namespace) -> int:
     lines = [f"{job.path.name} ({job.job_type}) as the recipe of {found.system}", ""]
     for item in found.mapped:
         old, new = (json.dumps(text, ensure_ascii=False) for text in (item.was, item.value))
-        told = f"{old} -> {new}" if item.changes else f"{new}, as before"
-        lines.append(f"{item.setting}: {told}  ({item.origin})")
+        change = f"{old} -> {new}" if item.changes else f"{new}, as before"
+        lines.append(f"{item.setting}: {change}  ({item.origin})")
     lines += ["", *(f"dropped: {item.key}: {item.why}" for item in found.dropped), *job.notes]
     lines += ["", f"{'Nothing is saved' if given.dry_run else 'Saved'}: {lab.settings_file}"]
     lines += [f"As it was before: {backup}"] if backup else []
@@ -91,6 +91,7 @@ def import_config(context: Context, given: Namespace) -> int:
 
 def run(context: Context, given: Namespace) -> int:
     from qdl_engine.cli.watching import follow
+    from qdl_engine.config.model import check_builtin
     from qdl_engine.settings.toml import make_lab
     from qdl_engine.upstream.foreign.job import read_foreign
     from qdl_engine.upstream.foreign.make import check_teacher
@@ -100,13 +101,15 @@ def run(context: Context, given: Namespace) -> int:
         return _inside(context, job, given.runtime, resume=given.resume)
     lab = _lab_for(context, job.path)
     job.check_outputs(lab)
+    if given.runtime == "builtin":
+        check_builtin(job.config.training, job.path)
     if given.dry_run:
         return _show(context, job, lab, given.runtime)
     if not lab.settings_file.is_file():
         make_lab(lab)
         context.tell(f"Made a lab for its runs: {lab.root}")
     home = replace(context, lab=lab)
-    # What would be refused later is refused now.
+    # Whatever cannot run is refused before the teacher is paid.
     notes = [*job.notes, *check_teacher(job, home.settings())]
     _check_trainer(job, home.settings(), given.runtime)
     started = _start(home, job, given)
@@ -160,17 +163,15 @@ def _show(context: Context, job: ForeignJob, lab: Lab, runtime: str) -> int:
 
 
 def _check_trainer(job: ForeignJob, settings: LabSettings, runtime: str) -> None:
-    """Refuse at once what the runtime cannot train: before a teacher is paid for labels."""
-    from qdl_engine.config.model import check_builtin
+    """Refuse at once an EasyDistill 1.0 that is not there, or that the job has no use for."""
     from qdl_engine.training.command import locate
 
     if runtime == "builtin":
-        check_builtin(job.config.training, job.path)
         return
     if not job.trains:
         raise SettingsError(
             f"{job.path}: {job.job_type} trains nothing, and --runtime easydistill only trains",
-            "Leave --runtime out: the teacher is asked here.",
+            "Leave --runtime out: the lab asks the teacher.",
         )
     locate(settings.runtime)
 

@@ -58,7 +58,7 @@ class Key:
     no_effect: str = ""
     """Why it changes nothing here."""
     done_anyway: bool = False
-    """Whether `true` asks for what is done in any case, so that nobody need be told."""
+    """Whether `true` asks for what the lab does in any case, so that no note is needed."""
     instead: str = ""
     """What to do instead, when the built-in runtime cannot do what a true value asks for."""
 

@@ -21,7 +21,10 @@ from qdl_engine.core.errors import SettingsError
 from qdl_engine.core.lab import read_json
 from qdl_engine.core.systems import System
 
-_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+# Inputs are hidden because a stranger's config may hold a key.
+_STRICT = ConfigDict(
+    extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
+)
 
 
 class ConfigSection(BaseModel):
@@ -48,7 +51,7 @@ class Inference(ConfigSection):
     """The teacher, and how it answers. What has no effect here is not looked at."""
 
     base_url: str | None = None
-    api_key: Any = None
+    api_key: Any = Field(default=None, repr=False)
     """Of any type, because a message about a wrong one would show it."""
     stream: Any = None
     system_prompt: str | None = None
@@ -82,7 +85,7 @@ class LoraExtras(ConfigSection):
 class Extras(ConfigSection):
     """The section `qdl`: what our trainer needs and EasyDistill 1.0 has no key for."""
 
-    system: System | None = None
+    system: System | None = Field(default=None, description="system1 or system2")
     system_prompt: str | None = None
     template_sha256: str | None = None
     held_out: float = Field(default=0.0, ge=0, le=0.5, description="a number from 0 to 0.5")
@@ -92,7 +95,7 @@ class Extras(ConfigSection):
     )
     """None leaves the decision to `training.bf16` and `training.fp16`."""
     lora: LoraExtras = Field(default_factory=LoraExtras)
-    longest_first: bool = False
+    longest_first: bool = Field(default=False, description="true or false")
     """Train the longest rows first, so that memory runs out at once or never; by default the rows keep their
     order."""
     order: Literal["lab", "easydistill"] = Field(default="lab", description="lab or easydistill")

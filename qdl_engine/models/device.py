@@ -97,7 +97,7 @@ def torch_dtype(precision: Precision) -> Any:
 
 
 def pick_device(device: str = "auto") -> str:
-    """`auto` made definite: the first GPU, or the CPU where there is none."""
+    """`auto` made definite: the first GPU, or the CPU of a machine without one."""
     import torch
 
     if device != "auto":
@@ -167,10 +167,10 @@ def memory_cures(recipe: MemorySettings, *, on_gpu: bool) -> Iterator[tuple[dict
 
 
 def cure_of_a_full_memory(recipe: MemorySettings, *, on_gpu: bool) -> dict[str, Any]:
-    """The changes to try when memory ran out, and nobody knows by how much.
+    """The changes to try when memory ran out and it is unknown by how much.
 
-    All that keep the rows per step and the trained weights, as far as one step goes; only when none is left
-    LoRA, and only with LoRA shorter rows.
+    First a smaller batch and checkpointing, which keep the rows per step and train all weights; when neither
+    is left, LoRA; with LoRA, shorter rows.
     """
     changes = dict(next(_smaller_batches(recipe), {}))
     if on_gpu and not recipe.gradient_checkpointing:

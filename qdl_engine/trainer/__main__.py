@@ -11,7 +11,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from qdl_engine.models.device import (
     is_out_of_memory,
     keep_one_gpu,
 )
+from qdl_engine.settings import RecipeSettings
 
 FAILED = 1
 
@@ -98,25 +98,14 @@ def _train(config_path: Path, resume: bool, sink: EventSink, stop: StopRequest) 
         return _fail(sink, f"Out of {place} on {device.name}", hint, FAILED, settings=settings)
 
 
-@dataclass(frozen=True)
-class _Needs:
-    """What of a config decides how much memory it needs."""
-
-    batch_size: int
-    gradient_accumulation: int
-    gradient_checkpointing: bool
-    lora_rank: int
-    max_length: int
-
-
 def _more_room(config: TrainConfig, device: Device) -> tuple[str, dict[str, Any]]:
     """What a person should change, as a sentence and as settings."""
-    needs = _Needs(
-        config.setting("batch_size"),
-        config.setting("gradient_accumulation"),
-        bool(config.setting("gradient_checkpointing")),
-        config.extras.lora.rank,
-        config.max_length or RECIPE["max_length"].default,
+    needs = RecipeSettings.model_construct(
+        batch_size=config.setting("batch_size"),
+        gradient_accumulation=config.setting("gradient_accumulation"),
+        gradient_checkpointing=bool(config.setting("gradient_checkpointing")),
+        lora_rank=config.extras.lora.rank,
+        max_length=config.max_length or RECIPE["max_length"].default,
     )
     changes = cure_of_a_full_memory(needs, on_gpu=device.is_gpu)
     hint = f"Set in [{config.extras.system or 'qdl.toml'}]: {_as_settings(changes, ', ')}."

@@ -70,7 +70,7 @@ def _translate_one(arguments: dict[str, Any], name: str, value: Any) -> None:
     if not today:
         return
     if name == "warmup_ratio":
-        # As in 1.0, a number of steps goes before a ratio. Today a float below 1 is the ratio.
+        # As in 1.0, a number of steps wins over a ratio. Today a float below 1 is the ratio.
         if value and not arguments.get(today):
             arguments[today] = min(float(value), math.nextafter(1.0, 0.0))
     elif name in ("group_by_length", "adafactor"):
@@ -81,7 +81,7 @@ def _translate_one(arguments: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _reporters(value: Any) -> Any:
-    """Null stood for all that are installed, which may ask for a password: here nobody does."""
+    """In 1.0 null means all installed trackers, and one may ask for a password; here it means none."""
     if value in (None, "", "none", []):
         return "none"
     names = [value] if isinstance(value, str) else value

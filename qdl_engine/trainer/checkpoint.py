@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from qdl_engine.config.template import PromptTemplate
 from qdl_engine.core.errors import RunError
 from qdl_engine.core.lab import write_json_atomic
 from qdl_engine.models.checkpoint import RECORD_FILE, made_here
 from qdl_engine.models.outputs import previous_place
+from qdl_engine.trainer.student import UNREADABLE, open_model
 
 SESSION_FILE = "session.json"
 """Beside the checkpoints: what they were trained on."""
@@ -82,24 +83,22 @@ def verify(directory: Path, template: PromptTemplate) -> None:
     """Load what was written, and ask for a prompt.
 
     Raises:
-        RunError: when model or tokenizer do not load, weights are missing or no numbers, or the chat template
+        RunError: when model or tokenizer do not load, weights are missing or not finite, or the chat template
             renders other bytes than training did.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            directory, dtype="auto", trust_remote_code=False, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        model, missing = open_model(directory, "auto")
+    except UNREADABLE as error:
         raise RunError(
-            f"The checkpoint does not load: {error}", "The last good one is where it was."
+            f"The checkpoint does not load: {error}", "The last good one stays where it was."
         ) from error
-    if report["missing_keys"] or report["mismatched_keys"]:
-        raise RunError(f"The checkpoint lacks {report['missing_keys'] or report['mismatched_keys']}")
+    if missing:
+        raise RunError(f"The checkpoint lacks {missing[0]}")
     spoilt = [name for name, weights in model.named_parameters() if not torch.isfinite(weights).all()]
     if spoilt:
         raise RunError(
-            f"The checkpoint has weights that are no numbers: {spoilt[0]}", "Lower the learning rate."
+            f"The checkpoint has weights that are not finite: {spoilt[0]}", "Lower the learning rate."
         )
     turns = [{"role": "user", "content": _PROBE}]
     rendered = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)

@@ -1,7 +1,4 @@
-"""Events and a line of text at each report; the end of a training whose loss is no number.
-
-TRL's SFTTrainer, with what it spends time on and nobody reads taken out.
-"""
+"""The training loop: what it reports of each step, and TRL's SFTTrainer without the work nobody reads."""
 
 from __future__ import annotations
 
@@ -14,14 +11,13 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 from peft import PeftModel
-from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTTrainer
 
 from qdl_engine.core.events import CheckpointSaved, Evaluated, EventSink, Metrics, Note, Started
 from qdl_engine.core.stop import StopRequest
 from qdl_engine.trainer.checkpoint import writing_to
-from qdl_engine.trainer.rows import IGNORED, EpochSampler, UpstreamSampler
+from qdl_engine.trainer.rows import IGNORED, EpochSampler, lab_order, upstream_order
 from qdl_engine.trainer.selection import few_steps, warmup_steps
 
 
@@ -34,7 +30,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
         self.started = started
         self.trainer: Any = None
         self.bad_loss: tuple[int, float] | None = None
-        """Step and value of a loss that is no number."""
+        """Step and value of a loss that is not finite."""
         self.last_metrics: dict[str, Any] = {}
         self.held_out: tuple[int, float] | None = None
         """Step and value of the last held-out loss."""
@@ -131,7 +127,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]
 
 
 def _peak_gpu_memory(device: torch.device) -> int:
-    """The most bytes since the last report: a curve of it shows which rows are the dear ones."""
+    """The most bytes since the last report: a curve of it shows which rows need the most memory."""
     peak = int(torch.cuda.max_memory_allocated(device))
     torch.cuda.reset_peak_memory_stats(device)
     return peak
@@ -194,7 +190,8 @@ class LabTrainer(SFTTrainer):  # type: ignore[misc]
         answer_tokens = int(inputs["labels"].ne(IGNORED).sum()) if self.args.device.type == "cpu" else 0
         vocabulary = self.model.config.vocab_size
         if self._direct and not return_outputs and answer_tokens * vocabulary <= _MOST_LOGITS:
-            loss = answer_loss(_language_model(self.model), inputs, num_items_in_batch)
+            base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+            loss = answer_loss(base, inputs, num_items_in_batch)
         else:
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self.model.training:
@@ -255,22 +252,18 @@ class LabTrainer(SFTTrainer):  # type: ignore[misc]
         with writing_to(Path(self.args.output_dir).parent):
             super()._save_checkpoint(model, trial)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        count, seed = len(self._lengths), self.args.seed
         if self._upstream_seed is not None:
-            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-            return UpstreamSampler(len(self._lengths), self._upstream_seed, seed)
-        grouped = self.args.train_sampling_strategy == "group_by_length"
+            data_seed = seed if self.args.data_seed is None else self.args.data_seed
+            return EpochSampler(count, upstream_order(count, self._upstream_seed, data_seed))
         # Of one optimizer step, all passes and processes: their rows are of like length too.
         rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        # Grouped, they always do, as with the library's own sampler.
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        # Grouped, the longest always come first, as with the library's own sampler.
         longest_first = grouped or self._longest_first
-        return EpochSampler(
-            self._lengths, rows, self.args.seed, group_by_length=grouped, longest_first=longest_first
-        )
-
-
-def _language_model(model: Any) -> Any:
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+        order = lab_order(self._lengths, rows, seed, group_by_length=grouped, longest_first=longest_first)
+        return EpochSampler(count, order)
 
 
 def answer_loss(model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -108,49 +108,54 @@ class RowCollator:
         return batch
 
 
+EpochOrder = Callable[[int], list[int]]
+"""The rows' indices in an epoch, by seeds and epoch alone."""
+
+
 class EpochSampler(Sampler[int]):
-    """Shuffles, rows of like length together where wanted, by seed and epoch alone.
+    """Rows in an order that a resume can repeat.
 
     The library's samplers draw from the global generator, whose state differs after a resume, and then repeat
-    some rows and miss others. The longest rows come first, in the first epoch: what they need no later step
-    exceeds.
+    some rows and miss others.
     """
 
-    def __init__(
-        self, lengths: list[int], step_rows: int, seed: int, *, group_by_length: bool, longest_first: bool
-    ) -> None:
-        self.lengths = lengths
-        self.step_rows = step_rows
-        self.seed = seed
-        self.group_by_length = group_by_length
-        self.longest_first = longest_first
+    def __init__(self, rows: int, order: EpochOrder) -> None:
+        self.rows = rows
+        self.order = order
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return self.rows
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
+        return iter(self.order(self.epoch))
 
-        def shuffle(count: int) -> list[int]:
-            shuffled: list[int] = torch.randperm(count, generator=generator).tolist()
-            return shuffled
 
-        return iter(
-            training_order(
-                self.lengths,
-                self.step_rows,
-                shuffle,
-                group_by_length=self.group_by_length,
-                longest_first=self.longest_first and self.epoch == 0,
-            )
+def lab_order(
+    lengths: Sequence[int], step_rows: int, seed: int, *, group_by_length: bool, longest_first: bool
+) -> EpochOrder:
+    """Shuffled, rows of like length together where wanted; see `training_order`.
+
+    The longest rows come first in the first epoch only: what they need no later step exceeds.
+    """
+
+    def order(epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+        return training_order(
+            lengths,
+            step_rows,
+            lambda count: _shuffled(count, generator),
+            group_by_length=group_by_length,
+            longest_first=longest_first and epoch == 0,
         )
 
+    return order
 
-class UpstreamSampler(Sampler[int]):
+
+def upstream_order(rows: int, dataset_seed: int, seed: int) -> EpochOrder:
     """The order of EasyDistill 1.0: rows shuffled once by `datasets`, then in each epoch by accelerate.
 
     Args:
@@ -158,19 +163,10 @@ class UpstreamSampler(Sampler[int]):
         dataset_seed: Of the shuffle before training: `Dataset.shuffle(seed)` is NumPy's default generator.
         seed: `training.data_seed`, or `training.seed`: accelerate's `SeedableRandomSampler` adds the epoch.
     """
+    once: list[int] = np.random.default_rng(dataset_seed).permutation(rows).tolist()
+    return lambda epoch: [once[at] for at in _shuffled(rows, torch.Generator().manual_seed(seed + epoch))]
 
-    def __init__(self, rows: int, dataset_seed: int, seed: int) -> None:
-        self.shuffled: list[int] = np.random.default_rng(dataset_seed).permutation(rows).tolist()
-        self.seed = seed
-        self.epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.shuffled)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order: list[int] = torch.randperm(len(self.shuffled), generator=generator).tolist()
-        return iter([self.shuffled[at] for at in order])
+def _shuffled(count: int, generator: torch.Generator) -> list[int]:
+    order: list[int] = torch.randperm(count, generator=generator).tolist()
+    return order

@@ -13,14 +13,13 @@ import transformers
 import trl
 from accelerate import PartialState
 from datasets import disable_progress_bars
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, PrinterCallback
+from transformers import AutoConfig, PrinterCallback
 from transformers.utils import logging as transformers_logging
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from qdl_engine.config.model import TrainConfig
 from qdl_engine.core.errors import RunError, SettingsError
-from qdl_engine.core.events import Event, EventSink, Finished, Note, Progress, Stopped
+from qdl_engine.core.events import EventSink, Finished, Note, Progress, Stopped, no_sink
 from qdl_engine.core.lab import read_json, write_json_atomic
 from qdl_engine.core.stop import StopRequest
 from qdl_engine.models.device import find_device
@@ -33,7 +32,15 @@ from qdl_engine.trainer.checkpoint import (
 from qdl_engine.trainer.loop import LabTrainer, ProgressCallback
 from qdl_engine.trainer.plan import Plan, make_plan, trainer_arguments, wants_cpu
 from qdl_engine.trainer.rows import RowCollator, to_dataset
-from qdl_engine.trainer.student import Student, dtype_of, end_answers, load_student, load_tokenizer
+from qdl_engine.trainer.student import (
+    UNREADABLE,
+    Student,
+    dtype_of,
+    end_answers,
+    load_student,
+    load_tokenizer,
+    open_model,
+)
 
 DONE, STOPPED = 0, 3
 
@@ -55,21 +62,22 @@ def run_session(config: TrainConfig, *, resume: bool, sink: EventSink, stop: Sto
         torch.set_num_threads(config.extras.threads)
     on_cpu = find_device(wants_cpu(config)).kind == "cpu"
     main = bool(PartialState(cpu=on_cpu).is_main_process)
-    notify = sink if main else _no_events
+    # Only the main process writes.
+    notify = sink if main else no_sink
     plan = make_plan(config, notify)
     if stop.requested:
-        return _stopped_before(notify, last_checkpoint(plan.checkpoints) if resume else None)
+        return _stopped(notify, last_checkpoint(plan.checkpoints) if resume else None)
     student = load_student(config.student, plan.tokenizer, plan.precision, config.extras.lora)
     checkpoint = _prepare_checkpoints(plan, resume, main, notify)
     progress = ProgressCallback(notify, stop, _started(plan, student))
     trainer = make_trainer(plan, student, progress)
     if stop.requested:
-        return _stopped_before(notify, checkpoint)
+        return _stopped(notify, checkpoint)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     _check_loss(progress, trainer)
     step, total = trainer.state.global_step, trainer.state.max_steps
     if stop.requested and step < total:
-        return _stopped(notify, step, plan.checkpoints / f"checkpoint-{step}")
+        return _stopped(notify, plan.checkpoints / f"checkpoint-{step}")
     if plan.held_out and (progress.held_out is None or progress.held_out[0] != step):
         trainer.evaluate()
     metrics = _final_metrics(progress, step, began)
@@ -87,10 +95,6 @@ def run_session(config: TrainConfig, *, resume: bool, sink: EventSink, stop: Sto
     if main:
         print(f"Student written to {config.output_dir} after {seconds:,.0f} s", flush=True)
     return DONE
-
-
-def _no_events(event: Event) -> None:
-    """Only the main process writes."""
 
 
 def quiet_libraries() -> None:
@@ -168,16 +172,12 @@ def _started(plan: Plan, student: Student) -> dict[str, Any]:
     }
 
 
-def _stopped(sink: EventSink, step: int, path: Path | None) -> int:
-    sink(Stopped(step=step, path=None if path is None else str(path)))
+def _stopped(sink: EventSink, checkpoint: Path | None) -> int:
+    """Stopped, with the checkpoint to resume from; None before the first one."""
+    step = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
+    sink(Stopped(step=step, path=None if checkpoint is None else str(checkpoint)))
     print(f"Stopped at step {step:,}", flush=True)
     return STOPPED
-
-
-def _stopped_before(sink: EventSink, checkpoint: Path | None) -> int:
-    """Stopped before its first step: the checkpoint to resume from is as good as before."""
-    step = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
-    return _stopped(sink, step, checkpoint)
 
 
 def _check_loss(progress: ProgressCallback, trainer: LabTrainer) -> None:
@@ -242,16 +242,10 @@ def adopt_checkpoint(trained: Path, student: Path, config: TrainConfig, record: 
     tokenizer = load_tokenizer(str(student), config.template)
     dtype = dtype_of(AutoConfig.from_pretrained(student, trust_remote_code=False))
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            trained,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        model, missing = open_model(trained, torch.float32)
+    except UNREADABLE as error:
         raise RunError(f"The checkpoint in {trained} does not load: {error}") from error
-    if report["missing_keys"]:
-        raise RunError(f"The checkpoint in {trained} lacks {sorted(report['missing_keys'])[0]}")
+    if missing:
+        raise RunError(f"The checkpoint in {trained} lacks {missing[0]}")
     end_answers(model, tokenizer)
     publish(model, tokenizer, config.output_dir, template=config.template, dtype=dtype, record=record)

@@ -19,6 +19,31 @@ from qdl_engine.models.device import Precision, is_out_of_memory, torch_dtype
 
 _PADDING = "<|endoftext|>"
 
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
+"""What the libraries raise for a directory or a hub id that is no model."""
+
+
+def open_model(place: Path | str, dtype: torch.dtype | str, *, local: bool = True) -> tuple[Any, list[str]]:
+    """A model as it lies on the disk or the hub: safetensors only, and no code of its own.
+
+    Args:
+        place: A directory or a hub id.
+        dtype: The number format in memory; "auto" is that of the files.
+        local: Whether only local files may be used.
+
+    Returns:
+        The model, and the names of weights that its files lack: the library puts random numbers there.
+    """
+    model, report = AutoModelForCausalLM.from_pretrained(
+        place,
+        dtype=dtype,
+        trust_remote_code=False,
+        use_safetensors=True,
+        local_files_only=local,
+        output_loading_info=True,
+    )
+    return model, sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+
 
 @dataclass
 class Student:
@@ -62,23 +87,15 @@ def load_student(name: str, tokenizer: Any, precision: Precision, lora: LoraExtr
         ModelError: `Invalid student model: <name>`, with the reason.
     """
     place, local = _find(name)
-    source = {"trust_remote_code": False, "local_files_only": local}
     try:
-        config = AutoConfig.from_pretrained(place, **source)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            place,
-            dtype=torch_dtype(precision if lora.rank else "fp32"),
-            use_safetensors=True,
-            output_loading_info=True,
-            **source,
-        )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False, local_files_only=local)
+        model, missing = open_model(place, torch_dtype(precision if lora.rank else "fp32"), local=local)
+    except UNREADABLE as error:
         if is_out_of_memory(error):
             raise
         raise load_error(name, "student", error, reachable=Path(place).is_dir() or not local) from error
-    if report["missing_keys"]:
-        # The library would train random numbers in their place.
-        raise invalid_model(name, "student", f"its weights lack {sorted(report['missing_keys'])[0]}")
+    if missing:
+        raise invalid_model(name, "student", f"its weights lack {missing[0]}")
     embeddings = model.get_input_embeddings().num_embeddings
     if max(tokenizer.get_vocab().values()) >= embeddings:
         raise invalid_model(name, "student", f"its tokenizer has tokens beyond the model's {embeddings}")

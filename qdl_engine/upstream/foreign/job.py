@@ -47,7 +47,7 @@ class ForeignJob:
     """What is written: labelled or generated rows; None for training alone."""
     template: PromptTemplate | None
     template_file: Path | None
-    """The config's own template; None when ours stands in for the stock one, or when there is none."""
+    """The config's own template; None when ours stands in for the stock one, or when no template is used."""
     teacher: str
     student: str
     output_dir: Path | None

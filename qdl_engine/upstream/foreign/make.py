@@ -1,4 +1,4 @@
-"""A stranger's config, run here: what the teacher is asked, and what becomes of its answers.
+"""A stranger's config, run here: the questions for the teacher, and the rows that its answers make.
 
 The rows that come out have upstream's shape, with one difference: `instruction` is the bare question.
 Upstream it is the whole prompt, and a student would learn to need that.
@@ -97,7 +97,7 @@ def rows_to_label(job: ForeignJob, path: Path) -> int:
         How many rows there are.
 
     Raises:
-        DataError: when there is none.
+        DataError: when no row has an instruction.
     """
     count = _write_merged(job.rows, path, with_output=False)
     if not count:

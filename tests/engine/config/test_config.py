@@ -110,6 +110,8 @@ def test_a_bad_config_is_refused_by_its_key(lab: Lab) -> None:
         (raw | {"qdl": {"held_out": 0.9}}, "qdl.held_out"),
         (raw | {"qdl": {"lora": {"rnk": 8}}}, "qdl.lora.rnk: unknown key\nDid you mean rank?"),
         (raw | {"qdl": {"precision": "bf61"}}, "qdl.precision must be auto, fp32, fp16 or bf16"),
+        (raw | {"qdl": {"longest_first": 1}}, "qdl.longest_first must be true or false, not 1"),
+        (raw | {"qdl": {"data": []}}, "qdl.data must be an object"),
         (raw | {"dataset": 7}, "dataset must be an object"),
         (raw | {"dataset": raw["dataset"] | {"template": None}}, "dataset.template is missing"),
         (raw | {"dataset": raw["dataset"] | {"template": 7}}, "dataset.template must be a text, not 7"),

@@ -23,9 +23,10 @@ from qdl_engine.trainer.rows import (
     IGNORED,
     EpochSampler,
     TokenRow,
-    UpstreamSampler,
+    lab_order,
     split_held_out,
     tokenise_rows,
+    upstream_order,
 )
 from qdl_engine.trainer.session import make_trainer
 from qdl_engine.trainer.student import load_student, load_tokenizer
@@ -140,7 +141,8 @@ def test_held_out_rows_do_not_hang_on_the_order_of_the_file() -> None:
 
 
 def sampler_of(lengths: list[int], *, grouped: bool = True, longest_first: bool = True) -> EpochSampler:
-    return EpochSampler(lengths, 8, 42, group_by_length=grouped, longest_first=longest_first)
+    order = lab_order(lengths, 8, 42, group_by_length=grouped, longest_first=longest_first)
+    return EpochSampler(len(lengths), order)
 
 
 @pytest.mark.parametrize("grouped", [True, False])
@@ -198,7 +200,6 @@ def test_a_config_that_does_not_ask_keeps_its_order(make_lab: MakeLab) -> None:
         plan, trainer = trainer_of(tiny)
         sampler = trainer._get_train_sampler()
         orders.append([len(plan.rows[index].input_ids) for index in sampler])
-        assert sampler.longest_first is asked
     assert sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]
     longest = max(orders[0])
     assert orders[0][7] == longest, "one step is four rows"
@@ -210,7 +211,7 @@ def test_the_order_of_easydistill_is_that_of_datasets_and_then_of_accelerate() -
 
     rows = Dataset.from_dict({"row": list(range(50))}).shuffle(seed=7)["row"]
     theirs = SeedableRandomSampler(rows, data_seed=11)
-    ours = UpstreamSampler(50, 7, 11)
+    ours = EpochSampler(50, upstream_order(50, 7, 11))
     for epoch in range(3):
         theirs.set_epoch(epoch)
         ours.set_epoch(epoch)

@@ -74,6 +74,17 @@ def test_what_cannot_run_is_refused_with_the_reason(tmp_path: Path, change: Any,
     assert words in str(refused.value)
 
 
+def test_no_message_shows_a_key(tmp_path: Path) -> None:
+    config = sample("kd_black_box_api", api_key="sk-secret")
+    for change in ({"max_new_tokens": "many"}, {"api_kye": "x"}, {"seed": -1}):
+        path = write_sample(tmp_path, config | {"inference": config["inference"] | change})
+        with pytest.raises(SettingsError, match=r"inference\.") as refused:
+            read_foreign(path)
+        assert "sk-secret" not in f"{refused.value} {refused.value.__cause__}"
+    job = read_foreign(write_sample(tmp_path, config))
+    assert "sk-secret" not in repr(job)
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"seed": ' + "1" * 6000 + "}", "{"])
 def test_what_is_no_json_is_said_so(tmp_path: Path, text: str) -> None:
     (tmp_path / "my.json").write_text(text, encoding="utf-8")

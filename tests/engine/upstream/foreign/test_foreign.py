@@ -281,11 +281,29 @@ def test_1_0_trains_a_config_of_its_own(
     assert told["state"] == "done" and "easydistill" in record["versions"]
 
 
-def test_a_refused_config_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("job_type", "training", "says"),
+    [
+        ("kd_white_box", {}, "white-box"),
+        ("kd_black_box_api", {"packing": True}, "training.packing is not supported"),
+        ("kd_black_box_api", {"eval_strategy": "steps"}, "qdl.held_out"),
+    ],
+)
+def test_a_refused_config_leaves_nothing_and_asks_nobody(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    job_type: str,
+    training: dict[str, Any],
+    says: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
-    path = write_sample(tmp_path / "theirs", sample("kd_white_box"))
+    config = sample(job_type)
+    config["training"] = config.get("training", {}) | training
+    path = write_sample(tmp_path / "theirs", config)
     assert main(["run", str(path)]) == 2
-    assert not (tmp_path / "theirs" / "kd_white_box-lab").exists()
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "theirs" / f"{job_type}-lab").exists()
 
 
 @pytest.mark.slow
