@@ -61,7 +61,7 @@ def exact_match(
     """
     import time
 
-    from qdl_engine.models.load import generate
+    from qdl_engine.models.generate import generate
 
     prompts = [format_prompt(instruction, mode, system_prompt=system_prompt) for instruction, _ in samples]
     started = time.perf_counter()

@@ -23,7 +23,8 @@ from qdl_engine.demo.making.loop import Lesson, Recipe, new_model, train
 from qdl_engine.demo.making.tokenizer import save_tokenizer
 from qdl_engine.demo.report import score
 from qdl_engine.demo.world import ALL_TASKS, SYSTEM_PROMPTS, Style, chat_prompt, system2_samples
-from qdl_engine.models.load import generate, load_student
+from qdl_engine.models.generate import generate
+from qdl_engine.models.load import load_student
 
 Who = Literal["student", "teacher", "refinement"]
 

@@ -46,7 +46,8 @@ class Marks:
 
 def sit(paper: Paper) -> Marks:
     """Puts a paper to its model: greedy, batched, exact match on the answer."""
-    from qdl_engine.models.load import generate, load_student
+    from qdl_engine.models.generate import generate
+    from qdl_engine.models.load import load_student
 
     loaded = load_student(paper.model)
     samples = exam(paper.split, paper.per_task, paper.tasks)

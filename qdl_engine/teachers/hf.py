@@ -66,7 +66,7 @@ class HfTeacher:
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
     ) -> Generator[tuple[int, Result], None, None]:
-        from qdl_engine.models.load import generate_each
+        from qdl_engine.models.generate import generate_each
 
         for index, answer in generate_each(
             self._model(on_event),
@@ -80,7 +80,7 @@ class HfTeacher:
 
     def stream(self, question: Question, asking: Asking) -> Generator[StreamChunk, None, None]:
         from qdl_engine.core.events import no_sink
-        from qdl_engine.models.load import stream
+        from qdl_engine.models.generate import stream
 
         yield from stream(
             self._model(no_sink),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from qdl_engine.core.errors import SettingsError
 from qdl_engine.core.prompts import Mode, format_prompt, system_prompt_for
-from qdl_engine.models.generate import StreamChunk
-from qdl_engine.models.load import LoadedModel, stream
+from qdl_engine.models.generate import StreamChunk, stream
+from qdl_engine.models.load import LoadedModel
 from qdl_engine.settings import TeacherSettings
 from qdl_engine.settings.address import read_key, server_url
 from qdl_engine.teachers.base import Asking, Question, Teacher
