@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from qdl_engine.core.prompts import format_prompt
     from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
     from qdl_engine.label.label import label_with_teacher
-    from qdl_engine.models.load import infer_student, load_student, load_teacher
+    from qdl_engine.models.generate import infer_student
+    from qdl_engine.models.load import load_student, load_teacher
     from qdl_engine.settings import LabSettings, System1Settings, System2Settings
     from qdl_engine.training.command import run_easy_distill
     from qdl_engine.training.distill import distill_system1, distill_system2
@@ -34,7 +35,7 @@ _HOMES = {
     "distill_system1": "qdl_engine.training.distill",
     "distill_system2": "qdl_engine.training.distill",
     "compare_models": "qdl_engine.compare.compare",
-    "infer_student": "qdl_engine.models.load",
+    "infer_student": "qdl_engine.models.generate",
     "load_teacher": "qdl_engine.models.load",
     "load_student": "qdl_engine.models.load",
     "format_prompt": "qdl_engine.core.prompts",

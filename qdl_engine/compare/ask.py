@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from qdl_engine.compare.comparison import Answer, ModelName, weights_written
 from qdl_engine.core.events import EventSink, no_sink
 from qdl_engine.core.prompts import Mode, format_prompt, system_prompt_for
-from qdl_engine.models.load import LoadedModel, load_student, load_teacher, stream
+from qdl_engine.models.generate import StreamChunk, stream
+from qdl_engine.models.load import LoadedModel, load_student, load_teacher
 from qdl_engine.teachers.base import Decoding, Question, Teacher
 
 if TYPE_CHECKING:
-    from qdl_engine.models.generate import StreamChunk
     from qdl_engine.models.load import Quantization
 
 

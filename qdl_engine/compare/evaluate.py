@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,7 +59,9 @@ def exact_match(
         normalise: Applied to both sides before they are compared.
         on_event: Takes `progress`.
     """
-    from qdl_engine.models.load import generate
+    import time
+
+    from qdl_engine.models.generate import generate
 
     prompts = [format_prompt(instruction, mode, system_prompt=system_prompt) for instruction, _ in samples]
     started = time.perf_counter()

@@ -1,8 +1,8 @@
 """`python -m qdl_engine.demo.build all`: makes what ships in `qdl_engine/demo/assets`.
 
-Or a part of it: `tokenizer`, `student`, `teacher`, then `refinement` (the teacher's second course), and
-`chains` (its completions for System 2's source). One thread on purpose: the models are too small to share a
-step between cores. The teacher takes about 30 minutes and the student about 5 on one core of 2024; set
+Or one part: `tokenizer`, `student`, `teacher`, then `refinement` (the teacher's second course), and `chains`
+(its completions for System 2's source). It uses one thread: the models are too small to share a step between
+cores. On one core of 2024 the teacher takes about 30 minutes and the student about 5; set
 OMP_WAIT_POLICY=PASSIVE when the other cores are busy.
 """
 
@@ -18,17 +18,25 @@ from transformers import AutoTokenizer
 from qdl_engine.core.lab import read_json, write_json_atomic
 from qdl_engine.demo.exam import BATCH, Paper, sit
 from qdl_engine.demo.lab import ASSETS, LONGEST_ANSWER
-from qdl_engine.demo.making import student, teacher
-from qdl_engine.demo.making.loop import Lesson, Recipe, new_model, train
+from qdl_engine.demo.making.lessons import (
+    REFINEMENT,
+    REFINEMENT_WEIGHTS,
+    STUDENT,
+    TEACHER,
+    student_lessons,
+    teacher_lessons,
+)
 from qdl_engine.demo.making.tokenizer import save_tokenizer
+from qdl_engine.demo.making.training import Lesson, Recipe, new_model, train
 from qdl_engine.demo.report import score
 from qdl_engine.demo.world import ALL_TASKS, SYSTEM_PROMPTS, Style, chat_prompt, system2_samples
-from qdl_engine.models.load import generate, load_student
+from qdl_engine.models.generate import generate
+from qdl_engine.models.load import load_student
 
 Who = Literal["student", "teacher", "refinement"]
 
 SHIPPED: Final[Mapping[Who, str]] = {"student": "student", "teacher": "teacher", "refinement": "teacher"}
-"""The directory of each training; the refinement goes on with the teacher."""
+"""The directory of each training; the refinement continues the teacher's."""
 COMMANDS: Final = ("tokenizer", *SHIPPED, "chains")
 
 CARD: Final = "card.json"
@@ -38,13 +46,13 @@ CHAIN_SEED: Final = 0
 
 
 def build_tokenizer(assets: Path) -> None:
-    """Writes the one tokenizer into both model directories."""
+    """Write the one tokenizer into both model directories."""
     for who in sorted(set(SHIPPED.values())):
         save_tokenizer(assets / who)
 
 
 def build_model(assets: Path, who: Who, seconds: float | None = None) -> None:
-    """Trains one model, saves it in half precision, examines what was saved, and notes it on the card."""
+    """Train one model, save it in half precision, examine the saved files, and write it on the card."""
     directory = assets / SHIPPED[who]
     recipe, lessons = _course(who)
     tokenizer = AutoTokenizer.from_pretrained(directory)
@@ -66,7 +74,7 @@ def build_model(assets: Path, who: Who, seconds: float | None = None) -> None:
 
 
 def build_chains(assets: Path) -> None:
-    """The teacher's completions that System 2's source is made of: reasoned ones and direct ones."""
+    """Write the teacher's completions for System 2's source: reasoned ones and direct ones."""
     teacher_model = load_student(assets / "teacher")
     samples = system2_samples(CHAIN_QUESTIONS, CHAIN_SEED)
     chains: dict[str, Any] = {"seed": CHAIN_SEED}
@@ -78,7 +86,7 @@ def build_chains(assets: Path) -> None:
 
 
 def examine_saved(directory: Path) -> dict[str, Any]:
-    """Exact match on the test split of the model as shipped, per style and task."""
+    """Exact match of the shipped model on the test split, per style and task."""
     return {style: _examine(directory, style) for style in SYSTEM_PROMPTS}
 
 
@@ -91,21 +99,20 @@ def _examine(directory: Path, style: Style) -> dict[str, Any]:
 
 def _course(who: Who) -> tuple[Recipe, Iterator[Lesson]]:
     if who == "student":
-        return student.RECIPE, student.lessons(student.RECIPE.seed)
+        return STUDENT, student_lessons(STUDENT.seed)
     if who == "teacher":
-        return teacher.RECIPE, teacher.lessons(teacher.RECIPE.seed)
-    recipe = teacher.REFINEMENT
-    return recipe, teacher.lessons(recipe.seed, teacher.REFINEMENT_WEIGHTS)
+        return TEACHER, teacher_lessons(TEACHER.seed)
+    return REFINEMENT, teacher_lessons(REFINEMENT.seed, REFINEMENT_WEIGHTS)
 
 
 def _note(path: Path, who: Who, entry: dict[str, Any]) -> None:
-    """Replaces one model's entry on the card."""
+    """Replace one model's entry on the card."""
     card = read_json(path) if path.exists() else {}
     write_json_atomic(path, card | {who: entry})
 
 
 def main() -> None:
-    """Parses the command line and builds."""
+    """Build what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m qdl_engine.demo.build", description=__doc__)
     parser.add_argument("what", choices=(*COMMANDS, "all"))
     parser.add_argument("--out", type=Path, default=ASSETS, help="where the model directories go")

@@ -1,7 +1,7 @@
-"""`python -m qdl_engine.demo.exam PAPERS`: marks models on held-out questions, in a process of its own.
+"""`python -m qdl_engine.demo.exam PAPERS`: examines models on held-out questions, in its own process.
 
-PAPERS is a JSON list of `Paper`s. Each result is an `examined` event as soon as it is known: in the run's
-events, or on stdout where there is no run.
+PAPERS is a JSON list of `Paper`s. Each result is an `examined` event: in the run's events, or on stdout
+without a run.
 """
 
 import json
@@ -21,7 +21,7 @@ BATCH: Final = 64
 
 @dataclass(frozen=True)
 class Paper:
-    """Which model is asked what."""
+    """Which model answers which questions."""
 
     name: str
     model: str
@@ -34,7 +34,7 @@ class Paper:
 
 @dataclass(frozen=True)
 class Marks:
-    """What came out: right answers and questions per task, and what the answers took."""
+    """The result: right answers and questions per task, and the tokens and seconds of the answers."""
 
     name: str
     right: dict[str, int]
@@ -45,8 +45,9 @@ class Marks:
 
 
 def sit(paper: Paper) -> Marks:
-    """Puts a paper to its model: greedy, batched, exact match on the answer."""
-    from qdl_engine.models.load import generate, load_student
+    """Let the model answer its paper: greedy, batched, exact match on the answer."""
+    from qdl_engine.models.generate import generate
+    from qdl_engine.models.load import load_student
 
     loaded = load_student(paper.model)
     samples = exam(paper.split, paper.per_task, paper.tasks)
@@ -58,7 +59,7 @@ def sit(paper: Paper) -> Marks:
         batch_size=BATCH,
     )
     seconds = time.perf_counter() - started
-    # A cut answer counts as wrong, even when the right number happens to stand in it.
+    # A cut answer is wrong, even when it happens to contain the right number.
     texts = ["" if answer.reason else answer.text for answer in answers]
     tokens = sum(answer.tokens for answer in answers)
     return Marks(paper.name, *_mark(samples, texts), tokens, seconds, loaded.parameters)
@@ -74,7 +75,7 @@ def _mark(samples: Iterable[Sample], texts: Iterable[str]) -> tuple[dict[str, in
 
 
 def dump_papers(papers: Iterable[Paper]) -> str:
-    """Papers as the argument of this module's command."""
+    """Papers as this module's command takes them."""
     return json.dumps([asdict(paper) for paper in papers])
 
 
@@ -84,7 +85,7 @@ def marks_of(event: Examined) -> Marks:
 
 
 def main() -> None:
-    """Sits every paper of the command line."""
+    """Examine every paper of the command line."""
     papers: list[dict[str, Any]] = json.loads(sys.argv[1])
     events_file = os.environ.get("QDL_EVENTS")
     for paper in papers:

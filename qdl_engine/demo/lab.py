@@ -1,4 +1,4 @@
-"""Makes the demo lab on disk: settings, raw rows and prompts, in a second and without a model in memory."""
+"""Makes the demo lab on disk: settings, raw rows and prompts, in a second and without loading a model."""
 
 import os
 from collections.abc import Mapping
@@ -34,20 +34,20 @@ CHAINS: Final = ASSETS / "chains.json"
 SYSTEM1_SOURCE: Final = "sources/system1.jsonl"
 SYSTEM2_SOURCE: Final = "sources/system2.jsonl"
 LONGEST_ANSWER: Final = 120
-"""Tokens; the longest working of the world has 80."""
+"""Tokens; the longest working has 80."""
 
 _SYSTEM1_QUESTIONS: Final = 7_000
 _SYSTEM2_CHAINS: Final = 4_000
 _SEED: Final = 0
 _PROMPT_NOTES: Final[Mapping[str, str]] = {
-    "reverse": "both students were taught this: one answers at once, the other with its steps",
-    "add": "needs steps: System 2 was taught to write them down, System 1 has to guess",
+    "reverse": "both students learnt this: one answers at once, the other with its steps",
+    "add": "needs steps: System 2 learnt to write them down, System 1 has to guess",
     "story": "the same in words",
     "two": "two steps, one after the other",
-    "day": "counting on: System 1 has hardly seen any",
-    "capital": "a fact: System 1 is taught them, System 2 none: the difficulty filter takes them away",
+    "day": "counting days: System 1 has hardly seen any",
+    "capital": "a fact: System 1 learns them; the difficulty filter removes them from System 2's data",
 }
-"""The tasks of the sample prompts, first what both students were taught, and what each pair shows."""
+"""The tasks of the sample prompts, and what each shows; first one that both students learn."""
 
 _TRAINING: Final[Mapping[str, Any]] = {
     "seed": _SEED,
@@ -70,10 +70,10 @@ _TRAINING: Final[Mapping[str, Any]] = {
 
 
 def create_demo_lab(directory: str | os.PathLike[str]) -> Lab:
-    """Writes a new demo lab: `qdl.toml`, the raw rows of both systems, and prompts to compare with.
+    """Write a new demo lab: `qdl.toml`, the raw rows of both systems, and prompts to compare with.
 
     Raises:
-        SettingsError: when a lab is there already; nothing is overwritten.
+        SettingsError: when the directory holds a lab already; nothing is overwritten.
         LabError: when the demo's files are missing from the installation.
     """
     lab = Lab.at(directory)
@@ -92,7 +92,7 @@ def create_demo_lab(directory: str | os.PathLike[str]) -> Lab:
 
 
 def demo_settings() -> LabSettings:
-    """The demo's `qdl.toml`: models of a million weights want larger steps and many more of them."""
+    """The demo's settings: models of a million weights need larger steps, and many more of them."""
     return LabSettings(
         teacher=TeacherSettings(
             model=str(TEACHER), quantization="none", batch_size=128, max_new_tokens=LONGEST_ANSWER
@@ -105,8 +105,8 @@ def demo_settings() -> LabSettings:
             rows=_SYSTEM1_QUESTIONS,
             system_prompt=SYSTEM_PROMPTS["system1"],
             epochs=16,
-            # Chosen on `dev`. Much decay, so that facts carry over to other wordings; at 0.4 sums suffer.
-            # At a rate of 4e-3 those are not learnt. Rows are short: twice as many as System 2's in a batch.
+            # Chosen on `dev`. Strong decay carries facts over to other wordings; at 0.4 sums suffer. At a
+            # rate of 4e-3 sums are not learnt. Rows are short: a batch takes twice as many as System 2's.
             **{**_TRAINING, "learning_rate": 3e-3, "weight_decay": 0.35, "batch_size": 16},
         ),
         system2=System2Settings(
@@ -126,7 +126,7 @@ def demo_settings() -> LabSettings:
 
 
 def _sample_prompts() -> str:
-    """Held-out questions, none of which a student was trained on, and what they show."""
+    """Held-out questions, which no student was trained on, and what they show."""
     lines = ["# One prompt a line. The demo's models know tasks like these, and nothing else."]
     for task, note in _PROMPT_NOTES.items():
         lines.append(f"# {note}")

@@ -1,4 +1,4 @@
-"""What the demo reports: figures with their uncertainty, as JSON and as a table for people."""
+"""The demo's report: figures with their uncertainty, as JSON and as a table."""
 
 import shlex
 import shutil
@@ -42,7 +42,7 @@ class Score:
 
 
 def score(marks: Marks, tasks: Iterable[str] | None = None) -> Score:
-    """The score over some tasks, or over all that were asked."""
+    """The score over some tasks, or over all."""
     chosen = list(marks.asked if tasks is None else tasks)
     return Score(sum(marks.right[task] for task in chosen), sum(marks.asked[task] for task in chosen))
 
@@ -56,7 +56,7 @@ class ModelFigures:
     before: Marks | None = None
     """A student's marks before distillation."""
     simple: tuple[str, ...] = ()
-    """Tasks that suit a model that does not think."""
+    """Tasks that suit a model that does not reason."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -134,7 +134,7 @@ class DemoReport:
             lines += [f"simple tasks: {', '.join(self.system1.simple)}; most of the others need steps."]
         lines += ["tokens: of one answer, reasoning included; tokens/s: 64 answers at once."]
         lines += ["", HONESTY, f"{self.seconds:.0f} seconds. The lab is at {self.directory}"]
-        lines += [f"Look around in it: {_app()} {Lab.at(self.directory).word}"]
+        lines += [f"Open it: {_app()} {Lab.at(self.directory).word}"]
         return "\n".join(lines)
 
 
@@ -145,7 +145,7 @@ def _line(name: str, figures: ModelFigures) -> str:
 
 
 def _app() -> str:
-    """As it can be typed here: an environment that is not activated has no `qdl-tui` on the path."""
+    """`qdl-tui` as it can be typed here; without an activated environment it needs its path."""
     return (
         "qdl-tui" if shutil.which("qdl-tui") else shlex.quote(str(Path(sys.executable).with_name("qdl-tui")))
     )

@@ -1,8 +1,8 @@
-"""Runs the whole demo down the engine's real path, both students side by side.
+"""Runs the whole demo through the real engine, both students side by side.
 
-Preparing comes first, as a lab has one writer. Then there are two lanes of one thread each: System 1 is
-labelled by the teacher, trained and examined, while System 2 is trained on the chains that the source
-brought and examined.
+Preparing comes first, because a lab has one writer. Then two lanes run with one thread each: the teacher
+labels System 1's questions, System 1 trains and is examined; meanwhile System 2 trains on the chains of its
+source and is examined.
 """
 
 import os
@@ -20,7 +20,7 @@ from qdl_engine.compare.comparison import read_prompts, save_comparison
 from qdl_engine.core.errors import LabError, RunError
 from qdl_engine.core.events import Event, EventSink, Examined, Note, no_sink
 from qdl_engine.core.lab import Lab, write_json_atomic
-from qdl_engine.core.systems import System
+from qdl_engine.core.systems import SYSTEM_NAMES, System
 from qdl_engine.demo.exam import Marks, Paper, dump_papers, marks_of
 from qdl_engine.demo.lab import BASE_STUDENT, TEACHER, create_demo_lab
 from qdl_engine.demo.report import HONESTY, DemoReport, ModelFigures
@@ -34,7 +34,6 @@ EXAM_PER_TASK: Final = 40
 REPORT_FILE: Final = "demo_report.json"
 ONE_THREAD: Final[Mapping[str, str]] = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
-_TITLES: Final[Mapping[System, str]] = {"system1": "System 1", "system2": "System 2"}
 _STAGES: Final[Mapping[str, str]] = {
     "prepare": "Preparing both data sets",
     "label": "The teacher labels System 1's questions, reasoning stripped",
@@ -47,14 +46,14 @@ _STAGES: Final[Mapping[str, str]] = {
 
 
 def run_demo(directory: str | os.PathLike[str], on_event: EventSink = no_sink) -> DemoReport:
-    """Makes a demo lab, distils both students, and measures everybody on held-out questions.
+    """Make a demo lab, distil both students, and examine all models on held-out questions.
 
     Args:
-        directory: Where the lab goes; there must be none yet.
+        directory: Where the lab goes; it must not hold one yet.
         on_event: Takes the engine's events; those of one student carry its `system`.
 
     Raises:
-        LabError: when a lab is there already, or a step failed; every run that goes on is stopped first.
+        LabError: when the directory holds a lab, or a step failed; all running runs are stopped first.
     """
     began = time.monotonic()
     lab = create_demo_lab(directory)
@@ -84,7 +83,7 @@ def run_demo(directory: str | os.PathLike[str], on_event: EventSink = no_sink) -
 
 @dataclass
 class _Demo:
-    """One demo on its way: the lab, what has been started, and how long each stage took."""
+    """One running demo: the lab, the runs that it started, and how long each stage took."""
 
     lab: Lab
     settings: LabSettings
@@ -95,18 +94,18 @@ class _Demo:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def prepare(self) -> None:
-        """Both data sets, through the default mappings and the RV/CD filter."""
+        """Prepare both data sets, through the default mappings and the RV/CD filter."""
         with self._stage("prepare"):
             qdl_engine.prepare_system1_dataset(self.lab, self.settings.system1, on_event=self._emit)
             qdl_engine.prepare_system2_dataset(self.lab, self.settings.system2, on_event=self._emit)
 
     def distil(self) -> dict[str, Marks]:
-        """Both lanes to their ends; the first failure ends both."""
+        """Run both lanes to their ends; the first failure stops both."""
         with ThreadPoolExecutor(max_workers=2) as pool:
             lanes = [pool.submit(self._lane1), pool.submit(self._lane2)]
             try:
                 ended, _ = wait(lanes, return_when=FIRST_EXCEPTION)
-                # The first to fail says why; the other only says that it was stopped.
+                # The first failure says why; the other lane only says that it was stopped.
                 for lane in ended:
                     lane.result()
             except BaseException:
@@ -115,7 +114,7 @@ class _Demo:
         return {name: marks for lane in lanes for name, marks in lane.result().items()}
 
     def compare(self) -> Path:
-        """Teacher and students side by side on the lab's sample prompts, saved in the lab."""
+        """Let teacher and students answer the lab's sample prompts; save the comparison in the lab."""
         asked = self.settings.comparison
         with self._stage("compare"):
             comparison = qdl_engine.compare_models(
@@ -136,7 +135,7 @@ class _Demo:
             return save_comparison(self.lab, comparison)
 
     def cancel(self) -> None:
-        """Stops whatever this demo started and nothing else."""
+        """Stop the runs that this demo started, and no others."""
         with self._lock:
             self._cancelled = True
             runs = list(self._runs)
@@ -148,7 +147,7 @@ class _Demo:
                 continue
 
     def say(self, message: str) -> None:
-        """A word to whoever watches."""
+        """Send a note to whoever watches."""
         self._emit(Note(message))
 
     def _lane1(self) -> dict[str, Marks]:
@@ -175,12 +174,12 @@ class _Demo:
         )
 
     def _train(self, system: System) -> None:
-        """Writes the EasyDistill config and has the built-in runtime train from it."""
+        """Write the EasyDistill config and train from it with the built-in runtime."""
         write = qdl_engine.write_system1_config if system == "system1" else qdl_engine.write_system2_config
         with self._stage(f"train {system}"):
             config = write(self.lab, self.settings)
             started = qdl_engine.run_easy_distill(
-                config, lab=self.lab, runtime=self.settings.runtime, wait=False, name=_TITLES[system]
+                config, lab=self.lab, runtime=self.settings.runtime, wait=False, name=SYSTEM_NAMES[system]
             )
             self._follow(self._own(started.run), system)
 
@@ -202,7 +201,7 @@ class _Demo:
         return self._own(start_run(run))
 
     def _own(self, run: Run) -> Run:
-        """Remembers a run, so that `cancel` stops it; one that started during a cancel is stopped here."""
+        """Remember a run so that `cancel` stops it; stop it here if it started during a cancel."""
         with self._lock:
             self._runs.append(run)
             cancelled = self._cancelled
@@ -211,7 +210,7 @@ class _Demo:
         return run
 
     def _follow(self, run: Run, system: System, extra: EventSink = no_sink) -> None:
-        """Waits for a run and hands its events on."""
+        """Wait for a run and pass its events on."""
 
         def sink(event: Event) -> None:
             extra(event)
@@ -223,7 +222,7 @@ class _Demo:
             raise RunError(f"{run.title}: {message}", ended.hint or f"Its output is in {run.log_file}")
 
     def _emit(self, event: Event) -> None:
-        """The lanes are threads; a sink need not know."""
+        """Send an event; the lock lets sinks ignore that the lanes are threads."""
         with self._lock:
             self.on_event(event)
 

@@ -1,15 +1,13 @@
-"""The words of the demo's little world: people, things, days, units, countries.
+"""The demo's fourteen tasks: each draws one question whose answer a program can check.
 
-Written working: the chains of reasoning that carry the demo's arithmetic.
+First come the words of the demo's little world, then the written working that carries its arithmetic, then
+the tasks. Each line of working does one step that a very small model can do in a single forward pass, and
+shows every number that the step needs before it shows the result. Where a line gives the result first, the
+teacher gets it wrong.
 
-Each line does one step that a very small model can do in a single forward pass, and shows every number that
-the step needs before it shows the result. A line that asks for the result first is one that the teacher
-gets wrong.
-
-The demo's fourteen tasks. Each draws one question whose answer a program can check.
-
-A task takes a random generator and gives a `Draft`. Its key names the operands and nothing else: two
-phrasings of the same sum have the same key, so that neither can be trained on while the other is examined.
+A task takes a random generator and returns a `Draft`. Its key names the operands and nothing else: two
+phrasings of the same sum have the same key, so that neither can be trained on while the other is held out.
+The shipped weights and data depend on the order in which a task draws: it must not change.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ WORDS: Final = (
 
 
 class Country(NamedTuple):
-    """A country with the two facts that the demo asks for."""
+    """A country and the two facts that the demo asks for."""
 
     name: str
     capital: str
@@ -151,7 +149,7 @@ def multiply_columns(a: int, digit: int) -> str:
 
 
 def convert_units(amount: int, factor: int) -> str:
-    """The product of an amount below 100 and a unit's factor, by the shortest honest way."""
+    """The product of an amount below 100 and a unit's factor, in as few steps as it takes."""
     if factor in (10, 100, 1000):
         return f"{amount}*{factor}={amount * factor}"
     if factor < 10:
@@ -164,7 +162,7 @@ def convert_units(amount: int, factor: int) -> str:
 
 
 def _split_product(amount: int, digit: int, zeros: str = "") -> str:
-    """`35*4=120+20=140`: tens and ones apart, because the whole product in one step is a matter of luck."""
+    """`35*4=120+20=140`: tens and ones apart; a whole product in one step is luck."""
     tens, ones = amount // 10 * 10 * digit, amount % 10 * digit
     parts = f"{tens}{zeros}+{ones}{zeros}=" if tens and ones else ""
     return f"{amount}*{digit}{zeros}={parts}{tens + ones}{zeros}"
@@ -192,7 +190,7 @@ def _padded(a: int, b: int) -> tuple[list[int], list[int]]:
 
 
 class Draft(NamedTuple):
-    """A question before it is known which split it belongs to."""
+    """A question, not yet assigned to a split."""
 
     key: str
     question: str
@@ -201,7 +199,7 @@ class Draft(NamedTuple):
 
 
 def number(rng: Random, digits: int) -> int:
-    """A number with exactly so many digits."""
+    """A number with exactly `digits` digits."""
     return rng.randint(10 ** (digits - 1), 10**digits - 1)
 
 
@@ -231,7 +229,7 @@ def _mul(rng: Random) -> Draft:
 
 
 def _near(rng: Random, a: int) -> int:
-    """A number like `a` but for one digit behind the first, so that a comparison has to look further."""
+    """A number like `a` except for one digit after the first, so that a comparison has to look further."""
     digits = list(str(a))
     digits[rng.randrange(1, len(digits))] = str(rng.randint(0, 9))
     return int("".join(digits))
@@ -328,7 +326,7 @@ def _story(rng: Random) -> Draft:
 
 
 def _two(rng: Random) -> Draft:
-    """Two steps: the second needs the result of the first, which is why nobody answers it at once."""
+    """Two steps: the second needs the result of the first, so that no model answers it at once."""
     a, b = number(rng, 2), number(rng, 2)
     total = a + b
     first = f"{a}+{b}\n{add_columns(a, b)}"
@@ -419,11 +417,11 @@ TASKS: Final[Mapping[str, Callable[[Random], Draft]]] = MappingProxyType(
 _FACTS: Final[Mapping[str, tuple[tuple[int, ...], ...]]] = MappingProxyType(
     {"capital": ((0, 1, 2, 3, 4),), "continent": ((0, 2, 4), (1, 3))}
 )
-"""The phrasings that ask for the same by the same name: a continent by its country, and by the capital."""
+"""Phrasings that name the same thing: a continent's questions name the country, or its capital."""
 
 
 def other_wordings(task: str, key: str) -> list[str] | None:
-    """The keys that ask for the same fact in other words; None for a task that asks for no fact."""
+    """The keys that ask for the same fact in other words; None for a task without facts."""
     if task not in _FACTS:
         return None
     country, wording = key.rsplit(",", 1)

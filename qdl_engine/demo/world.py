@@ -1,27 +1,25 @@
-"""The demo's world: samples of the checkable tasks, in three splits that never touch.
+"""The demo's world: samples of the tasks in three splits that never touch, and the raw rows made from them.
 
 A sample's split follows from the md5 of its task and operands: remainder 0 of 10 is `test` (reported, never
-looked at while choosing), 1 is `dev` (for choosing), the rest is `train`. The same operands may still meet
-in two tasks (12 + 30 as a sum and in a story); within a task they never cross.
+looked at while choosing), 1 is `dev` (for choosing), the rest is `train`. The same operands may appear in two
+tasks (12 + 30 as a sum and in a story); within a task they never cross. Of a fact, the wording is held out.
+An exam asks it only where `train` has the fact in at least two other wordings: one alone does not tell the
+fact from its wording.
 
-Of a fact it is the wording that is held out. It is asked only where `train` tells the fact in two other
-wordings at least: by one alone nobody could say what is the fact and what its wording.
-
-The demo's raw rows, in the shapes of the real data sets: the default mappings and filters work on them.
-
+The raw rows have the shapes of the real data sets, so that the default mappings and filters work on them:
 System 1 gets rows like DistilQwen's, System 2 gets questions with several chains each like OmniThought's. The
-chains come from the demo teacher: one reasoned, one where it was asked to answer directly, and for every
-third question one that goes through the same working twice, as long-winded reasoners do.
+demo teacher wrote the chains: one with reasoning, one direct answer, and for every third question one that
+repeats its working, as long-winded reasoners do.
 
-The two levels that OmniThought's judges gave come here from rules a reader can check:
+OmniThought's judges rated two levels; here they follow rules that a reader can check:
 
-- **Reasoning Verbosity** compares a chain's length with that of the world's own working, spaces not counted:
+- **Reasoning Verbosity** compares a chain's length with that of the world's own working, without spaces:
   three times the ratio, rounded, 9 at most. The plain working gets 3 ("clear and concise" in OmniThought's
   words), the same twice gets 6 ("extensive"), a direct answer 0.
-- **Cognitive Difficulty** is the task's: 0 for recall, 1 for handling digits and letters, 2 for one column
-  operation, 3 for one that has to be found in words first or goes round a week, 4 for two in a row.
+- **Cognitive Difficulty** depends on the task: 0 for recall, 1 for handling digits and letters, 2 for one
+  column operation, 3 for one hidden in words or counted round a week, 4 for two in a row.
 
-`thought_correctness_verify` says whether the chain's answer is right; the world can check every one.
+`thought_correctness_verify` tells whether the chain's answer is right; the world can check every one.
 """
 
 from __future__ import annotations
@@ -63,7 +61,7 @@ _ENOUGH_WORDINGS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One question with its only right answer and the working that leads there."""
+    """One question with its only right answer, and the working that leads to it."""
 
     task: str
     key: str
@@ -72,7 +70,7 @@ class Sample:
     thought: str
 
     def prompt(self, style: Style) -> str:
-        """What the model is given."""
+        """The prompt that the model reads."""
         return chat_prompt(self.question, style)
 
     def completion(self, style: Style) -> str:
@@ -82,17 +80,17 @@ class Sample:
 
 
 def chat_prompt(question: str, style: Style) -> str:
-    """The prompt of one question, by the one function that every prompt of the engine comes from."""
+    """The prompt of one question, from the function that makes every prompt of the engine."""
     return format_prompt(question, style, system_prompt=SYSTEM_PROMPTS[style])
 
 
 def final_answer(text: str) -> str:
-    """The answer in a completion; nothing when its reasoning never ended."""
+    """The answer in a completion; empty when its reasoning never ended."""
     return split_completion(text).answer
 
 
 def split_of(task: str, key: str) -> Split:
-    """The split that a task's operands belong to, now and for ever."""
+    """The split of a task's operands. It must never change: the shipped weights depend on it."""
     fold = int(hashlib.md5(f"{task}|{key}".encode(), usedforsecurity=False).hexdigest(), 16) % _FOLDS
     return "test" if fold == 0 else "dev" if fold == 1 else "train"
 
@@ -106,7 +104,7 @@ def draw(rng: Random, task: str, split: Split) -> Sample:
 
 
 def _told(task: str, key: str) -> bool:
-    """Whether training can teach what a held-out question asks for."""
+    """Whether the training split contains what a held-out question asks for."""
     others = other_wordings(task, key)
     return others is None or sum(split_of(task, other) == "train" for other in others) >= _ENOUGH_WORDINGS
 
@@ -114,14 +112,14 @@ def _told(task: str, key: str) -> bool:
 def stream(
     split: Split, seed: str, tasks: Sequence[str] = ALL_TASKS, weights: Sequence[float] | None = None
 ) -> Iterator[Sample]:
-    """Endless samples of the given tasks, the same for the same seed; questions may repeat."""
+    """Endless samples of the tasks, the same for the same seed; questions may repeat."""
     rng = Random(f"{split}/{seed}")
     while True:
         yield draw(rng, rng.choices(tasks, weights)[0], split)
 
 
 def distinct(split: Split, seed: str, task: str, count: int) -> list[Sample]:
-    """Up to `count` different questions of one task; fewer when the task has no more in that split."""
+    """Up to `count` different questions of one task; fewer where the split has no more."""
     rng = Random(f"{split}/{seed}/{task}")
     found: dict[str, Sample] = {}
     misses = 0
@@ -138,7 +136,7 @@ def exam(split: Split, per_task: int, tasks: Sequence[str] = ALL_TASKS, seed: st
 
 
 SYSTEM1_SIMPLE: Final = ("sort", "reverse", "capital", "continent")
-"""Recall and handling of symbols: what can be learnt by heart or done at a glance."""
+"""Recall and handling of symbols: learnt by heart, or done at a glance."""
 SYSTEM1_WEIGHTS: Final[Mapping[str, float]] = {
     "sort": 1.8,
     "reverse": 2.4,
@@ -153,14 +151,14 @@ SYSTEM1_WEIGHTS: Final[Mapping[str, float]] = {
     "two": 0.1,
     "day": 0.2,
 }
-"""How often System 1 is taught a task. What suits it has to be sure; facts are few, duplicates go.
+"""How often System 1 learns a task. What suits it must be certain; facts are few, and duplicates are dropped.
 
-Of what needs steps in between, sums get enough to be guessed at in part (stories share their columns);
-practice of the others would be lost in the demo's minutes: they show what is out of reach."""
+Of the tasks that need steps, sums get enough practice to be guessed in part (stories share their columns).
+Practice of the others would be lost in the demo's minutes: they show what is out of reach."""
 SYSTEM1_TASKS: Final = tuple(SYSTEM1_WEIGHTS)
 SYSTEM2_TASKS: Final = ("add", "sub", "mul", "story", "two", "day", "sort", "reverse")
 RECALL_TASKS: Final = ("capital", "continent")
-"""Asked in System 2's source although they need no reasoning: the difficulty filter has to take them away."""
+"""In System 2's source although they need no reasoning: the difficulty filter has to remove them."""
 
 COGNITIVE_DIFFICULTY: Final[Mapping[str, int]] = {
     "capital": 0,
@@ -188,20 +186,20 @@ _HIGHEST: Final = 9
 
 
 def system1_samples(count: int, seed: int) -> list[Sample]:
-    """Training questions for System 1. Some come twice, as in real sources: capitals are not many."""
+    """Training questions for System 1. Some repeat, as in real sources: there are few capitals."""
     return list(
         islice(stream("train", f"system1/{seed}", SYSTEM1_TASKS, list(SYSTEM1_WEIGHTS.values())), count)
     )
 
 
 def system2_samples(count: int, seed: int) -> list[Sample]:
-    """Training questions for System 2, recall among them; multiplication oftener, as it is learnt last."""
+    """Training questions for System 2, with recall; more multiplication, because it is learnt last."""
     weights = [1.5 if task == "mul" else 0.5 if task in RECALL_TASKS else 1.0 for task in _SYSTEM2_ASKED]
     return list(islice(stream("train", f"system2/{seed}", _SYSTEM2_ASKED, weights), count))
 
 
 def distilqwen_rows(samples: Iterable[Sample]) -> list[dict[str, str]]:
-    """Rows like DistilQwen's. Their answers are the world's; labelling puts the teacher's in their place."""
+    """Rows like DistilQwen's, with the world's answers; labelling replaces them with the teacher's."""
     return [{"instruction": sample.question, "output": sample.answer} for sample in samples]
 
 
@@ -220,7 +218,7 @@ def omnithought_rows(
 
 
 def reasoning_verbosity(thought: str, working: str) -> int:
-    """The level of a chain by its length beside the world's own working."""
+    """The level of a chain, from its length relative to the world's own working."""
     return min(_HIGHEST, round(_CONCISE * _length(thought) / _length(working)))
 
 

@@ -1,6 +1,7 @@
-"""What a name of a model stands for, told without torch: a checkpoint here, a hub id, or nothing.
+"""Checkpoints, without torch: what a model's name stands for, why one is refused, which run made one.
 
-What a checkpoint says about itself, in `qdl_checkpoint.json`, read and written without torch.
+A name stands for a local directory or a hub id. A checkpoint of ours has a record beside its weights,
+`qdl_checkpoint.json`, with the run that wrote it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ EXAMPLES: dict[Role, tuple[str, ...]] = {
     "teacher": ("Qwen/Qwen2.5-7B-Instruct",),
     "student": ("Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct"),
 }
-"""The models of a fresh lab: of the students System 1's, then System 2's."""
+"""The models of a fresh lab; System 1's student comes before System 2's."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 LONGEST_HUB_ID = 200
+RECORD_FILE = "qdl_checkpoint.json"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
 FINGERPRINT_BYTES = 1 << 20
 HUB_SECONDS = 5.0
@@ -40,7 +42,7 @@ def find_checkpoint(name: str, role: Role) -> str:
     if not name.strip():
         raise invalid_model(name, role, "no name is given")
     directory = _expanded(name)
-    # `os.path` says False where `Path` raises: a name too long for a file is none.
+    # `os.path` says False where `Path` raises: for a name too long for a file.
     if os.path.isdir(directory):
         if not (directory / "config.json").is_file():
             raise invalid_model(name, role, "the directory has no config.json")
@@ -61,7 +63,7 @@ def find_checkpoint(name: str, role: Role) -> str:
 
 
 def check_place(name: str, role: Role, root: Path) -> None:
-    """Refuse a model that is meant as a path and is no directory, seen from `root`; a hub id may be one.
+    """Refuse a name that is meant as a path and is not a directory as seen from `root`; accept hub ids.
 
     Raises:
         ModelError: `Invalid student model: <name>`, with the reason.
@@ -78,8 +80,23 @@ def check_place(name: str, role: Role, root: Path) -> None:
         raise invalid_model(name, role, _NEITHER)
 
 
+def student_reference(lab: Lab, student: str) -> str:
+    """A local directory, in the lab or the current directory, as an absolute path; a hub id as it is."""
+    for base in (lab.root, Path.cwd()):
+        candidate = base / _expanded(student)
+        if os.path.isdir(candidate):  # `Path` raises for a name too long for a directory.
+            return str(candidate.absolute())
+    return student
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name that neither this machine nor the hub knows was meant as a path."""
+    place = _expanded(name)
+    return "/" in name and place.parent.is_dir() and not place.exists()
+
+
 def _expanded(name: str | os.PathLike[str]) -> Path:
-    """`Path.expanduser` raises for a person who is not known here; this leaves `~nobody` as it is."""
+    """The path with `~` replaced. `Path.expanduser` raises for an unknown user; this leaves `~nobody`."""
     return Path(os.path.expanduser(name))
 
 
@@ -92,25 +109,11 @@ def _can_be_a_hub_id(name: str) -> bool:
     return len(name) <= LONGEST_HUB_ID and HUB_ID.fullmatch(name) is not None
 
 
-def not_found(name: str, role: Role) -> ModelError:
-    cures = {
-        "student": "Train it first, or give the directory of a checkpoint.",
-        "teacher": "Set teacher.model to the directory of a checkpoint, or to a model's name on the hub.",
-    }
-    return ModelError(f"Model not found at {name}", cures[role])
-
-
-def looks_like_path(name: str) -> bool:
-    """Whether a name that is nothing here, and that the hub does not know, was meant as a path."""
-    place = _expanded(name)
-    return "/" in name and place.parent.is_dir() and not place.exists()
-
-
 def hub_reachable() -> bool:
     """Whether the hub answers at all.
 
-    Asked once before a download: the hub's own client retries for most of a minute on a machine without a
-    network before it looks into its cache.
+    Checked once before a download: without a network the hub's own client retries for most of a minute
+    before it looks into its cache.
     """
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
@@ -129,10 +132,10 @@ def hub_reachable() -> bool:
 
 
 def fingerprint(path: str) -> str:
-    """What tells one teacher from another: the hub id, or for a local directory its content.
+    """What tells one teacher from another: the hub id, or a hash of a local directory's content.
 
-    Not the directory's name or times: a moved lab keeps its labels and a retrained teacher loses them. Of
-    each weight file the size and both ends are read, not its gigabytes.
+    The directory's name and times do not count: a moved lab keeps its labels, and a retrained teacher loses
+    them. Only the size and both ends of each weight file are read, not its gigabytes.
     """
     directory = _expanded(path)
     if not directory.is_dir():
@@ -148,18 +151,41 @@ def fingerprint(path: str) -> str:
     return digest.hexdigest()
 
 
+def not_found(name: str, role: Role) -> ModelError:
+    """The error for a path without a model."""
+    cures = {
+        "student": "Train it first, or give the directory of a checkpoint.",
+        "teacher": "Set teacher.model to the directory of a checkpoint, or to a model's name on the hub.",
+    }
+    return ModelError(f"Model not found at {name}", cures[role])
+
+
+def invalid_model(name: str, role: Role, reason: str) -> ModelError:
+    """The error for a model that cannot be used, with the reason and names that work."""
+    return ModelError(
+        f"Invalid {role} model: {name}",
+        f"{reason[:1].upper()}{reason[1:]}. One that works: {' or '.join(EXAMPLES[role])}, or a checkpoint "
+        "directory.",
+    )
+
+
 def load_error(name: str, role: Role, error: Exception, *, reachable: bool) -> ModelError:
-    """What to say when the libraries refuse a model: a hub that cannot be reached is not a wrong name."""
+    """The error for a model that the libraries refuse; a hub out of reach does not make the name wrong."""
     if not reachable:
         return ModelError(
             f"Invalid {role} model: {name}",
-            "It is no directory here and not in the cache, and the hub cannot be reached. Copy a checkpoint "
-            f"to this machine and give its directory; with a network, {_that_works(name, role)} works.",
+            "Not a local directory, and not in the cache; the hub cannot be reached. Copy a checkpoint to "
+            f"this machine and give its directory; with a network, {_that_works(name, role)} works.",
         )
     causes = _causes(error)
     if "GatedRepoError" in causes:
         return invalid_model(name, role, "it is gated: accept its licence on the hub and log in")
     return invalid_model(name, role, first_line(error))
+
+
+def _that_works(name: str, role: Role) -> str:
+    """A fresh lab's model only needs a network; whether another one exists is not known."""
+    return name if name in EXAMPLES[role] else " or ".join(EXAMPLES[role])
 
 
 def _causes(error: BaseException) -> list[str]:
@@ -171,36 +197,25 @@ def _causes(error: BaseException) -> list[str]:
     return causes
 
 
-def invalid_model(name: str, role: Role, reason: str) -> ModelError:
-    return ModelError(
-        f"Invalid {role} model: {name}",
-        f"{reason[:1].upper()}{reason[1:]}. One that works: {' or '.join(EXAMPLES[role])}, or a checkpoint "
-        "directory.",
-    )
-
-
-def _that_works(name: str, role: Role) -> str:
-    """A fresh lab's model needs nothing but a network; of another name that is not known."""
-    return name if name in EXAMPLES[role] else " or ".join(EXAMPLES[role])
-
-
 def first_line(error: BaseException) -> str:
-    """The cause in one line; a library's message may run over a screen."""
+    """The cause in one line; a library's message may fill a screen."""
     text = str(error).strip()
     return text.splitlines()[0][:200].rstrip(".") if text else type(error).__name__
 
 
-RECORD_FILE = "qdl_checkpoint.json"
+def checkpoint_ready(directory: Path) -> bool:
+    """Whether `directory` holds a finished checkpoint: a config and weights."""
+    return (directory / "config.json").is_file() and any(directory.glob("model*.safetensors"))
 
 
 def made_here() -> dict[str, Any]:
-    """Which run writes this checkpoint, and when. A copy keeps both, unlike the times of its files."""
+    """The record's run and time for a checkpoint written now; a copy keeps both, unlike its files' times."""
     directory = os.environ.get("QDL_RUN_DIR")
     return {"run": Path(directory).name if directory else None, "written": time.time()}
 
 
 def read_record(checkpoint: Path) -> dict[str, Any]:
-    """The record; empty when there is none that can be read."""
+    """The record; empty where there is none, or it cannot be read."""
     try:
         record = read_json(checkpoint / RECORD_FILE)
     except (LabError, OSError):
@@ -209,26 +224,12 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
 
 
 def trained_by(checkpoint: Path) -> str | None:
-    """The id of the run that wrote it; None when it does not say."""
+    """The id of the run that wrote it; None where the record does not name one."""
     run = read_record(checkpoint).get("run")
     return run if isinstance(run, str) else None
 
 
 def sign(checkpoint: Path, run_id: str) -> None:
-    """Let a checkpoint of a foreign runtime, which keeps no record, say which run made it."""
+    """Add a record to a checkpoint of another runtime, which writes none."""
     if not (checkpoint / RECORD_FILE).exists():
         write_json_atomic(checkpoint / RECORD_FILE, {"format": 1, "run": run_id, "written": time.time()})
-
-
-def checkpoint_ready(directory: Path) -> bool:
-    """Whether `directory` holds a checkpoint: a config and weights, as the runtimes write them."""
-    return (directory / "config.json").is_file() and any(directory.glob("model*.safetensors"))
-
-
-def student_reference(lab: Lab, student: str) -> str:
-    """A local directory as an absolute path, anything else (a hub id) as it is."""
-    for base in (lab.root, Path.cwd()):
-        candidate = base / os.path.expanduser(student)  # `Path` raises for a person who is not known here.
-        if os.path.isdir(candidate):  # `Path` raises for a name too long to be one.
-            return str(candidate.absolute())
-    return student

@@ -154,15 +154,15 @@ def memory_cures(recipe: MemorySettings, *, on_gpu: bool) -> Iterator[tuple[dict
     if on_gpu and not recipe.gradient_checkpointing:
         more = {"gradient_checkpointing": True}
         for batch in ({}, *batches):
-            yield batch | more, "activations recomputed, slower by about a third"
+            yield batch | more, "recomputes activations, about a third slower"
     if not recipe.lora_rank:
         for batch in ({}, *batches):
-            yield batch | more | LORA, "LoRA: a small part is trained, and needs gradients and moments"
+            yield batch | more | LORA, "LoRA: only a small part needs gradients and moments"
         more = more | LORA
     smallest = batches[-1] if batches else {}
     length = recipe.max_length // 2
     while length >= 128:
-        yield smallest | more | {"max_length": length}, "longer rows are dropped"
+        yield smallest | more | {"max_length": length}, "drops longer rows"
         length //= 2
 
 

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qdl_engine.core.errors import ModelError, SettingsError
-from qdl_engine.core.prompts import END_OF_TURN, Mode, format_prompt
+from qdl_engine.core.prompts import END_OF_TURN
 from qdl_engine.models.checkpoint import (
     Role,
     find_checkpoint,
-    fingerprint,
     first_line,
     hub_reachable,
     invalid_model,
@@ -29,23 +28,6 @@ from qdl_engine.models.checkpoint import (
     not_found,
 )
 from qdl_engine.models.device import is_out_of_memory, pick_device, pick_dtype
-from qdl_engine.models.generate import Generation, StreamChunk, generate, generate_each, stream
-
-__all__ = [
-    "Generation",
-    "LoadedModel",
-    "ModelLike",
-    "StreamChunk",
-    "as_loaded",
-    "fingerprint",
-    "free_memory",
-    "generate",
-    "generate_each",
-    "infer_student",
-    "load_student",
-    "load_teacher",
-    "stream",
-]
 
 Quantization = Literal["8bit", "4bit", "bf16", "none"]
 
@@ -136,44 +118,6 @@ def load_student(path: str | Path, *, device: str = "auto") -> LoadedModel:
         ModelError: `Model not found at <path>`, `Invalid student model: <name>`, or that it does not fit.
     """
     return _load(path, "student", "none", device)
-
-
-def infer_student(
-    path_or_loaded: str | Path | ModelLike,
-    instruction: str,
-    mode: Mode = "system1",
-    *,
-    system_prompt: str | None = None,
-    max_new_tokens: int = 512,
-    temperature: float = 0.0,
-    device: str = "auto",
-) -> str:
-    """Ask a student one thing, in exactly the words it was trained with.
-
-    Args:
-        path_or_loaded: A checkpoint, a loaded model, or a pair of model and tokenizer.
-        instruction: What is asked, not rendered.
-        mode: Which student's system prompt to use.
-        system_prompt: Replaces the mode's own system prompt.
-        max_new_tokens: Longest completion.
-        temperature: 0 is greedy.
-        device: Where a checkpoint is loaded.
-
-    Returns:
-        The completion as written, with its reasoning; `core.prompts.split_completion` separates the two.
-    """
-    if not isinstance(instruction, str):
-        raise SettingsError(
-            f"A {type(instruction).__name__} is no instruction",
-            "Give one text; of a list, one at a time.",
-        )
-    prompt = format_prompt(instruction, mode, system_prompt=system_prompt)
-    if isinstance(path_or_loaded, str | Path):
-        loaded = load_student(path_or_loaded, device=device)
-    else:
-        loaded = as_loaded(path_or_loaded, "student")
-    answers = generate(loaded, [prompt], max_new_tokens=max_new_tokens, temperature=temperature)
-    return answers[0].text
 
 
 def free_memory() -> None:

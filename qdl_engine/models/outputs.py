@@ -1,4 +1,4 @@
-"""Where results may go: what a person made is never moved, replaced or removed for an output of ours."""
+"""Where results may go: no output moves, replaces or removes what a person made."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from qdl_engine.core.errors import SettingsError
 from qdl_engine.models.checkpoint import RECORD_FILE, checkpoint_ready
 
-_ELSEWHERE = "Choose a directory of its own, that does not exist yet or holds a checkpoint."
+_ELSEWHERE = "Choose a new directory, or one that holds a checkpoint and nothing else."
 
 
 def check_checkpoint_place(place: Path, name: str, *, kept: Iterable[Path] = ()) -> None:
-    """Refuse a place for a checkpoint that holds anything else; what stands there is moved aside later.
+    """Refuse a place that holds anything but a checkpoint; saving moves an old checkpoint aside.
 
     Args:
         place: The checkpoint's directory, absolute.
-        name: What the place is called where it was set: `training.output_dir of my.json`.
-        kept: Files and directories that must stay where they are, beside the current directory and home.
+        name: Where the place was set, for the error: `training.output_dir of my.json`.
+        kept: Files and directories that must stay, besides the current directory and home.
 
     Raises:
         SettingsError: naming what is in the way.
@@ -36,18 +36,19 @@ def check_checkpoint_place(place: Path, name: str, *, kept: Iterable[Path] = ())
         _check_parent(here)
     except (OSError, ValueError) as error:
         # A name that is too long, a NUL in it, a place that cannot be written to.
-        raise SettingsError(f"{name}: nothing can be written to {str(place)[:200]!r}: {error}") from error
+        raise _not_writable(place, name, error) from error
 
 
 def _is_ours(student: Path, place: Path) -> bool:
-    """Whether a student is trained on from the place it goes to: ours is moved aside, and kept once."""
+    """Whether a student of ours is trained further in its own place: saving keeps it as a backup."""
     return student.resolve() == place and (place / RECORD_FILE).is_file()
 
 
 def previous_place(directory: Path) -> Path:
-    """Where the checkpoint that stands in `directory` is moved to; what is there may be removed.
+    """Where the checkpoint in `directory` moves to when a new one replaces it.
 
-    An earlier one of ours is, by its record; anything else stays, and the next free name is taken.
+    An older backup of ours, which its record tells, may be deleted; anything else stays, and the next free
+    name is taken.
     """
     place, number = directory.with_name(f"{directory.name}.previous"), 2
     while place.exists() and not (place / RECORD_FILE).is_file():
@@ -57,7 +58,7 @@ def previous_place(directory: Path) -> Path:
 
 
 def check_output_file(place: Path, name: str, *, kept: Iterable[Path] = ()) -> None:
-    """Refuse a file to write that is another thing than a file, or one that must stay.
+    """Refuse an output that is not a file, or that must stay.
 
     Raises:
         SettingsError: naming what is in the way.
@@ -65,7 +66,7 @@ def check_output_file(place: Path, name: str, *, kept: Iterable[Path] = ()) -> N
     try:
         here = place.resolve()
         if here.exists() and not here.is_file():
-            raise SettingsError(f"{name}: {place} is no file", "Name a file, new or to be replaced.")
+            raise SettingsError(f"{name}: {place} is not a file", "Name a new file, or one to replace.")
         for stays in kept:
             if stays.resolve() == here:
                 raise SettingsError(
@@ -73,11 +74,15 @@ def check_output_file(place: Path, name: str, *, kept: Iterable[Path] = ()) -> N
                 )
         _check_parent(here)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{name}: nothing can be written to {str(place)[:200]!r}: {error}") from error
+        raise _not_writable(place, name, error) from error
+
+
+def _not_writable(place: Path, name: str, error: Exception) -> SettingsError:
+    return SettingsError(f"{name}: nothing can be written to {str(place)[:200]!r}: {error}")
 
 
 def _check_parent(place: Path) -> None:
-    """Write and remove something in the nearest directory that exists: only that proves that it can be."""
+    """Write something into the nearest existing directory: nothing less proves that it can be done."""
     place.exists()  # Raises for a name that no file system takes.
     parent = next(parent for parent in place.parents if parent.exists())
     with tempfile.TemporaryDirectory(dir=parent):

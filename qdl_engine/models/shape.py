@@ -1,4 +1,4 @@
-"""What a model's `config.json` says of its size; the weights are neither needed nor looked at."""
+"""A model's size, from its `config.json` alone; the weights are not needed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
     },
 }  # fmt: skip
-"""The published configs of the models a fresh lab names: before the first download, and without a network."""
+"""Published configs of a fresh lab's models, for use without a network or before the first download."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ModelShape:
     tied: bool
     """Whether the output layer is the embedding."""
     dtype_bytes: int
-    """Bytes of one weight as it lies on the disk."""
+    """Bytes of one weight on the disk."""
     positions: int
     attention_bias: bool
     origin: str = ""
@@ -67,12 +67,12 @@ class ModelShape:
 
     @property
     def embedding(self) -> int:
-        """Parameters of the embedding; of the output layer too, which has as many."""
+        """Parameters of the embedding; the output layer has as many."""
         return self.vocabulary * self.hidden
 
     @property
     def linear(self) -> int:
-        """Weights in the layers' matrices: what every token is multiplied by."""
+        """Weights in the layers' matrices, which multiply every token."""
         attention = self.hidden * (2 * self.query_width + 2 * self.kv_width)
         return self.layers * (attention + 3 * self.hidden * self.intermediate)
 
@@ -83,7 +83,7 @@ class ModelShape:
         return self.linear + norms + self.embedding * (1 if self.tied else 2)
 
     def lora_parameters(self, rank: int) -> int:
-        """Parameters of adapters of a rank on every matrix of every layer."""
+        """Parameters of adapters of this rank on every matrix of every layer."""
         ins_and_outs = (
             (self.hidden + self.query_width)
             + 2 * (self.hidden + self.kv_width)
@@ -98,10 +98,10 @@ class ModelShape:
 
 
 def shape_of(config: Mapping[str, Any], name: str, origin: str = "local") -> ModelShape:
-    """The sizes that a config names.
+    """The sizes in a config.
 
     Raises:
-        KeyError: when it lacks one.
+        KeyError: when one is missing.
     """
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
     dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
@@ -123,12 +123,12 @@ def shape_of(config: Mapping[str, Any], name: str, origin: str = "local") -> Mod
 
 
 def read_shape(name: str, role: Role, *, ask_hub: bool = True) -> ModelShape:
-    """The sizes of a model: of a local directory, from the hub's cache, as published, or from the hub.
+    """The sizes of a model, from a local directory, the hub's cache, `PUBLISHED`, or the hub.
 
     Args:
         name: A directory or a hub id.
-        role: What messages call it.
-        ask_hub: Whether the hub may be asked for a config that is nowhere here.
+        role: What errors call it.
+        ask_hub: Whether to ask the hub for a config that is not on this machine.
 
     Raises:
         ModelError: when there is no such model, or its config says too little.
@@ -147,7 +147,7 @@ def read_shape(name: str, role: Role, *, ask_hub: bool = True) -> ModelShape:
 
 
 def cached_file(place: str, file: str) -> Path | None:
-    """A file of a model that is on this machine, in its directory or in the hub's cache."""
+    """A model's file on this machine, in its directory or in the hub's cache; None where it is not."""
     directory = Path(place).expanduser()
     if os.path.isdir(directory):
         return directory / file if (directory / file).is_file() else None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from qdl_engine.core.lab import Lab
+from qdl_engine.models.device import choose_precision, memory_cures
 from qdl_engine.models.shape import ModelShape, cached_file
 from qdl_engine.preflight.hardware import Hardware
-from qdl_engine.preflight.memory import Memory, Pass, Precision, Training, training_memory
+from qdl_engine.preflight.memory import Memory, Pass, Training, training_memory
 from qdl_engine.preflight.rows import RowFigures, Rows
 from qdl_engine.settings import RecipeSettings
 
@@ -20,7 +20,6 @@ Verdict = Literal["fits", "tight", "does not fit"]
 
 TIGHT = 0.9
 """Share of the memory above which the error of the prediction can decide whether it fits."""
-_LORA = {"lora_rank": 16, "learning_rate": 2e-4}
 _BESIDE = 16_000_000
 """Bytes of tokenizer, schedule, log and events beside the weights."""
 
@@ -29,20 +28,12 @@ def training_of(recipe: RecipeSettings, hardware: Hardware) -> Training:
     """What the recipe means on a device, as the trainer decides it."""
     return Training(
         device=hardware.kind,
-        precision=_precision(recipe.precision, hardware),
+        precision=choose_precision(recipe.precision, hardware)[0],
         lora_rank=recipe.lora_rank,
         checkpointing=recipe.gradient_checkpointing and hardware.is_gpu,
         accumulation=recipe.gradient_accumulation,
         devices=hardware.count,
     )
-
-
-def _precision(wanted: str, hardware: Hardware) -> Precision:
-    if not hardware.is_gpu or wanted == "fp32":
-        return "fp32"
-    if wanted == "fp16" or not hardware.has_bf16:
-        return "fp16"
-    return "bf16"
 
 
 def verdict_of(total: int, capacity: int) -> Verdict:
@@ -78,40 +69,12 @@ class Cure:
 
 def find_cure(shape: ModelShape, recipe: RecipeSettings, rows: Rows, hardware: Hardware) -> Cure | None:
     """The mildest change under which the recipe fits and is not tight; None where no change is enough."""
-    for changes, why in _changes(recipe, hardware):
+    for changes, why in memory_cures(recipe, on_gpu=hardware.is_gpu):
         changed = recipe.model_copy(update=changes)
         total = recipe_memory(shape, changed, rows.within(changed.max_length), hardware).total
         if total <= TIGHT * hardware.free:
             return Cure(changes, total, why)
     return None
-
-
-def _changes(recipe: RecipeSettings, hardware: Hardware) -> Iterator[tuple[dict[str, Any], str]]:
-    """Changes that need less memory, the mildest first, and what each costs."""
-    batches = list(_smaller_batches(recipe))
-    yield from ((batch, "the same rows a step, in smaller passes") for batch in batches)
-    more: dict[str, Any] = {}
-    if hardware.is_gpu and not recipe.gradient_checkpointing:
-        more = {"gradient_checkpointing": True}
-        for batch in ({}, *batches):
-            yield batch | more, "recomputes activations, about a third slower"
-    if not recipe.lora_rank:
-        for batch in ({}, *batches):
-            yield batch | more | _LORA, "LoRA: only a small part needs gradients and moments"
-        more = more | _LORA
-    smallest = batches[-1] if batches else {}
-    length = recipe.max_length // 2
-    while length >= 128:
-        yield smallest | more | {"max_length": length}, "drops longer rows"
-        length //= 2
-
-
-def _smaller_batches(recipe: RecipeSettings) -> Iterator[dict[str, Any]]:
-    """Smaller batches that keep the rows of a step, the largest first."""
-    effective = recipe.batch_size * recipe.gradient_accumulation
-    for size in range(recipe.batch_size - 1, 0, -1):
-        if effective % size == 0:
-            yield {"batch_size": size, "gradient_accumulation": effective // size}
 
 
 @dataclass(frozen=True)

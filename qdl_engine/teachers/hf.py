@@ -65,7 +65,7 @@ class HfTeacher:
     def answer_each(
         self, questions: Sequence[Question], *, on_event: EventSink
     ) -> Generator[tuple[int, Result], None, None]:
-        from qdl_engine.models.load import generate_each
+        from qdl_engine.models.generate import generate_each
 
         for index, answer in generate_each(
             self._model(on_event),
@@ -78,7 +78,7 @@ class HfTeacher:
             yield index, TeacherAnswer(answer.text, answer.tokens, answer.reason, seconds=answer.seconds)
 
     def stream(self, question: Question, decoding: Decoding) -> Generator[StreamChunk, None, None]:
-        from qdl_engine.models.load import stream
+        from qdl_engine.models.generate import stream
 
         yield from stream(
             self._model(no_sink),

@@ -20,7 +20,8 @@ from qdl_engine.core.events import no_sink
 from qdl_engine.core.prompts import format_prompt
 from qdl_engine.demo.lab import TEACHER, demo_settings
 from qdl_engine.demo.world import SYSTEM_PROMPTS, system2_samples
-from qdl_engine.models.load import LoadedModel, generate, load_student
+from qdl_engine.models.generate import generate
+from qdl_engine.models.load import LoadedModel, load_student
 from qdl_engine.teachers.base import Question, TeacherAnswer
 from qdl_engine.teachers.make import make_teacher
 from tests.engine.models.test_models import set_stop_tokens

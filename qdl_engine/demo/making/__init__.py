@@ -1,1 +1,1 @@
-"""How the demo's models are made; `python -m qdl_engine.demo.build` is the way in."""
+"""Makes the models and the tokenizer that ship with the demo; `python -m qdl_engine.demo.build` runs it."""

@@ -37,7 +37,7 @@ _CORPUS_SAMPLES: Final = 30_000
 
 
 def train_tokenizer() -> PreTrainedTokenizerFast:
-    """Learns the merges from training questions and answers only; the same on every machine."""
+    """Learn the merges from training questions and answers only; the result is the same on every machine."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(QWEN2_SPLIT), "isolated")
@@ -57,13 +57,13 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def save_tokenizer(directory: Path) -> None:
-    """Trains the tokenizer and writes its files into a model directory."""
+    """Train the tokenizer and write its files into a model directory."""
     directory.mkdir(parents=True, exist_ok=True)
     train_tokenizer().save_pretrained(directory)
 
 
 def _corpus() -> Iterator[str]:
-    """Both styles of every sample, without the tags, which are tokens of their own."""
+    """Both styles of every sample, without the tags: those are tokens already."""
     for sample in islice(stream("train", "tokenizer"), _CORPUS_SAMPLES):
         yield f"system\n{SYSTEM_PROMPTS['system1']}\nuser\n{sample.question}\nassistant\n{sample.answer}"
         reasoned = f"{sample.thought}\n\n{sample.answer}"
@@ -71,7 +71,7 @@ def _corpus() -> Iterator[str]:
 
 
 def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    """The Hugging Face face of the tokenizer, with what generation and training have to know."""
+    """The tokenizer as Hugging Face's classes take it, with its special tokens and chat template."""
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END,

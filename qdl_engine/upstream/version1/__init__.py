@@ -1,1 +1,1 @@
-"""The unmodified EasyDistill 1.0 as a runtime: looked for, tried, started, watched and judged."""
+"""The unmodified EasyDistill 1.0 as a runtime: check it, start it, follow it, judge it."""

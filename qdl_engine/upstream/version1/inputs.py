@@ -1,13 +1,10 @@
-"""A student as EasyDistill 1.0's transformers 4.51 can read it, without a copy of its weights.
+"""The files that the unmodified EasyDistill 1.0 reads for one run: config, rows, launch file and student.
 
-Files written by transformers 5 mean something else there, or nothing: `rope_parameters` is passed over, so
-that the model silently turns its positions by another base, and `TokenizersBackend` is no class. And 1.0 runs
-any code that it finds beside the weights.
-
-What the unmodified EasyDistill 1.0 is given for one run: its config, rows, launch file and student.
-
-All of it lies in the run's own directory: the lab's data files keep their two columns for whoever reads them
-next, and the user's checkout is never written to.
+All of them are in the run's own directory: the lab's data files keep their two columns, and nothing is ever
+written to the user's checkout. The student is a view that 1.0's transformers 4.51 reads correctly, without a
+copy of its weights: files of transformers 5 mean something else there, or nothing. It ignores
+`rope_parameters`, so that the model would silently rotate its positions by another base, and it has no class
+`TokenizersBackend`. And 1.0 runs any code that it finds beside the weights.
 """
 
 from __future__ import annotations
@@ -35,69 +32,11 @@ from qdl_engine.upstream.find import Interpreter
 if TYPE_CHECKING:
     from qdl_engine.trainer.selection import RowCounts
 
-
-_DATA = (".json", ".safetensors", ".jinja", ".txt", ".model")
-"""Suffixes of what is data; code and pickles are left behind."""
-_GENERIC_TOKENIZER = "PreTrainedTokenizerFast"
-
-
-def make_student_view(source: Path, view: Path) -> Path:
-    """Lay out `source` anew: weights as links, what transformers 4 would misread written in its own words.
-
-    Args:
-        source: A checkpoint directory, written by any transformers from 4 on.
-        view: Where to; replaced when it exists.
-
-    Returns:
-        `view`.
-    """
-    shutil.rmtree(view, ignore_errors=True)
-    view.mkdir(parents=True)
-    for file in sorted(source.iterdir()):
-        if file.is_file() and file.suffix in _DATA:
-            (view / file.name).symlink_to(file.resolve())
-    _rewrite(view / "config.json", model_config)
-    _rewrite(view / "tokenizer_config.json", tokenizer_config)
-    return view
-
-
-def _rewrite(file: Path, change: Any) -> None:
-    if not file.is_file():
-        return
-    value = read_json(file)
-    file.unlink()
-    write_json_atomic(file, change(value))
-
-
-def model_config(config: dict[str, Any]) -> dict[str, Any]:
-    """`config.json` in the words of transformers 4."""
-    old = {key: value for key, value in config.items() if key not in ("auto_map", "rope_parameters", "dtype")}
-    if "dtype" in config:
-        old.setdefault("torch_dtype", config["dtype"])
-    rope = dict(config.get("rope_parameters") or {})
-    if "rope_theta" in rope:
-        old["rope_theta"] = rope.pop("rope_theta")
-    if rope.get("rope_type", "default") != "default":
-        old["rope_scaling"] = rope
-    return old
-
-
-def tokenizer_config(config: dict[str, Any]) -> dict[str, Any]:
-    """`tokenizer_config.json` in the words of transformers 4."""
-    old = {key: value for key, value in config.items() if key not in ("auto_map", "backend", "is_local")}
-    if old.get("tokenizer_class") == "TokenizersBackend":
-        old["tokenizer_class"] = _GENERIC_TOKENIZER
-    extra = old.get("extra_special_tokens")
-    if isinstance(extra, list):
-        del old["extra_special_tokens"]
-        old["additional_special_tokens"] = [*(old.get("additional_special_tokens") or []), *extra]
-    return old
-
-
-_STUDENT_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 _CHUNK = 1000
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]+")
-
+_DATA = (".json", ".safetensors", ".jinja", ".txt", ".model")
+"""Suffixes of data; code and pickles are never fetched or linked."""
+_GENERIC_TOKENIZER = "PreTrainedTokenizerFast"
 _REFUSED = {
     "packing": "It drops the mask, so that the prompt would be trained too.",
     "use_liger_kernel": "It drops the mask, so that the prompt would be trained too.",
@@ -107,51 +46,22 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where things are, and what a person should know about them."""
+    """Where the files of a run are, and what a person should know about them."""
 
     config: Path
     launch: Path
     output_dir: Path
-    """Fresh for each run, so that nothing old can be taken for its result."""
+    """Fresh for each run, so that no older checkpoint passes for its result."""
     counts: RowCounts
     precision: str
     notes: list[str] = field(default_factory=list)
 
 
-def launch_settings(gpus: int, *, deepspeed: bool = False) -> dict[str, Any]:
-    """The `accelerate launch` file for this hardware; 1.0's own asks for eight GPUs and DeepSpeed.
-
-    Args:
-        gpus: How many the interpreter's torch can use.
-        deepspeed: Whether it has DeepSpeed, whose ZeRO 2 divides optimizer and gradients among many GPUs.
-    """
-    settings: dict[str, Any] = {
-        "compute_environment": "LOCAL_MACHINE",
-        "distributed_type": "NO",
-        "machine_rank": 0,
-        "main_training_function": "main",
-        # The config's bf16 and fp16 decide.
-        "mixed_precision": "no",
-        "num_machines": 1,
-        "num_processes": max(gpus, 1),
-        "use_cpu": gpus == 0,
-    }
-    if gpus:
-        settings["gpu_ids"] = "all"
-    if gpus > 1:
-        settings["distributed_type"] = "DEEPSPEED" if deepspeed else "MULTI_GPU"
-        settings["rdzv_backend"] = "static"
-        settings["same_network"] = True
-    if gpus > 1 and deepspeed:
-        settings["deepspeed_config"] = {"gradient_clipping": 1.0, "zero_stage": 2}
-    return settings
-
-
 def write_inputs(config: TrainConfig, interpreter: Interpreter, work: Path) -> Inputs:
-    """Write all that 1.0 reads into `work`.
+    """Write everything that 1.0 reads into `work`.
 
     Raises:
-        LabError: when the config asks for what 1.0 cannot do, the student is no model, or no rows are left.
+        LabError: when 1.0 cannot do what the config asks for, the student is invalid, or no rows are left.
     """
     from qdl_engine.models.device import Device, choose_precision
     from qdl_engine.trainer.student import load_tokenizer
@@ -181,37 +91,18 @@ def write_inputs(config: TrainConfig, interpreter: Interpreter, work: Path) -> I
     }
     path = work / "config.json"
     write_json_atomic(path, written)
-    joined_note = (
+    not_trained = (
         f"In {joined:,} rows the answer's first letters share a token with the prompt's end: not trained."
-        if joined
-        else ""
     )
-    return Inputs(
-        path, launch, output_dir, counts, precision, [text for text in (note, dropped, joined_note) if text]
-    )
-
-
-@contextmanager
-def plain_path(directory: Path) -> Iterator[Path]:
-    """`directory` by a name of plain letters, for as long as the block runs.
-
-    `datasets` takes the name of a file for a pattern and for a chain of protocols, so that `[`, `*`, `?` or
-    `::` anywhere in a lab's path would find no rows, or others.
-    """
-    if _PLAIN.fullmatch(str(directory)):
-        yield directory
-        return
-    with tempfile.TemporaryDirectory(prefix="qdl-") as temporary:
-        link = Path(temporary) / "run"
-        link.symlink_to(directory)
-        yield link
+    notes = [text for text in (note, dropped, not_trained if joined else "") if text]
+    return Inputs(path, launch, output_dir, counts, precision, notes)
 
 
 def check_for_1_0(config: TrainConfig, interpreter: Interpreter) -> None:
-    """Refuse, before anything is written, what EasyDistill 1.0 cannot do or would do wrongly.
+    """Refuse what EasyDistill 1.0 cannot do, or would do wrongly, before anything is written.
 
     Raises:
-        SettingsError: naming the key, and what does it here.
+        SettingsError: naming the key, and what to do instead.
     """
     builtin = "Use runtime.kind = builtin."
     if config.extras.lora.rank:
@@ -233,12 +124,32 @@ def check_for_1_0(config: TrainConfig, interpreter: Interpreter) -> None:
             )
 
 
+@contextmanager
+def plain_path(directory: Path) -> Iterator[Path]:
+    """A path to `directory` in plain letters, valid inside the block.
+
+    `datasets` reads a file's name as a pattern and as a chain of protocols: with `[`, `*`, `?` or `::` in a
+    lab's path it would find no rows, or the wrong ones.
+    """
+    if _PLAIN.fullmatch(str(directory)):
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="qdl-") as temporary:
+        link = Path(temporary) / "run"
+        link.symlink_to(directory)
+        yield link
+
+
+def _precision(training: dict[str, Any]) -> str:
+    return "bf16" if training.get("bf16") else "fp16" if training.get("fp16") else "fp32"
+
+
 def _training(config: TrainConfig, precision: str, on_gpu: bool) -> dict[str, Any]:
     decided = {
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
         "completion_only_loss": True,
-        # The bars are where the steps are read from.
+        # The steps are read from the bars.
         "disable_tqdm": False,
         # Its default prints a diverged loss as 0.0.
         "logging_nan_inf_filter": False,
@@ -250,37 +161,42 @@ def _training(config: TrainConfig, precision: str, on_gpu: bool) -> dict[str, An
     return {**config.training, **decided}
 
 
-def student_directory(student: str) -> Path:
-    """The student as a local directory, fetched from the hub (data, never code) when it is not there yet.
+def launch_settings(gpus: int, *, deepspeed: bool = False) -> dict[str, Any]:
+    """The `accelerate launch` file for this hardware; 1.0's own asks for eight GPUs and DeepSpeed.
 
-    Raises:
-        ModelError: when it is no model, or neither cached nor reachable.
+    Args:
+        gpus: How many GPUs the interpreter's torch can use.
+        deepspeed: Whether it has DeepSpeed, whose ZeRO 2 divides optimizer and gradients among the GPUs.
     """
-    from qdl_engine.models.checkpoint import find_checkpoint, hub_reachable, load_error
-
-    place = Path(find_checkpoint(student, "student"))
-    if place.is_dir():
-        return place
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    reachable = hub_reachable()
-    try:
-        found = snapshot_download(
-            student, allow_patterns=list(_STUDENT_FILES), local_files_only=not reachable
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        raise load_error(student, "student", error, reachable=reachable) from error
-    return Path(find_checkpoint(found, "student"))
+    settings: dict[str, Any] = {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "NO",
+        "machine_rank": 0,
+        "main_training_function": "main",
+        # The config's bf16 and fp16 decide.
+        "mixed_precision": "no",
+        "num_machines": 1,
+        "num_processes": max(gpus, 1),
+        "use_cpu": gpus == 0,
+    }
+    if gpus:
+        settings["gpu_ids"] = "all"
+    if gpus > 1:
+        settings["distributed_type"] = "DEEPSPEED" if deepspeed else "MULTI_GPU"
+        settings["rdzv_backend"] = "static"
+        settings["same_network"] = True
+    if gpus > 1 and deepspeed:
+        settings["deepspeed_config"] = {"gradient_clipping": 1.0, "zero_stage": 2}
+    return settings
 
 
 def write_rows(config: TrainConfig, tokenizer: Any, path: Path) -> tuple[RowCounts, int]:
     """Write the rows that 1.0 trains: its own two columns, and `prompt` and `completion`.
 
-    With these two trl trains the completion only; without them the question is trained as well.
+    With these two, trl trains the completion only; without them it trains the question as well.
 
     Returns:
-        What became of the rows, and in how many of them tokens reach over the end of the prompt.
+        The counts of kept and dropped rows, and in how many a token spans the end of the prompt.
     """
     from qdl_engine.trainer.rows import encode_texts
     from qdl_engine.trainer.selection import RowCounts, usable_rows
@@ -310,3 +226,80 @@ def _chunks(rows: Iterable[tuple[str, str, str]]) -> Iterator[list[tuple[str, st
     left = iter(rows)
     while chunk := list(islice(left, _CHUNK)):
         yield chunk
+
+
+def student_directory(student: str) -> Path:
+    """The student as a local directory, fetched from the hub (data, never code) where necessary.
+
+    Raises:
+        ModelError: when it is not a model, or neither cached nor reachable.
+    """
+    from qdl_engine.models.checkpoint import find_checkpoint, hub_reachable, load_error
+
+    place = Path(find_checkpoint(student, "student"))
+    if place.is_dir():
+        return place
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    reachable = hub_reachable()
+    try:
+        found = snapshot_download(
+            student, allow_patterns=[f"*{suffix}" for suffix in _DATA], local_files_only=not reachable
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        raise load_error(student, "student", error, reachable=reachable) from error
+    return Path(find_checkpoint(found, "student"))
+
+
+def make_student_view(source: Path, view: Path) -> Path:
+    """Make `view` a checkpoint for transformers 4: links to the weights, and rewritten configs.
+
+    Args:
+        source: A checkpoint directory, written by transformers 4 or later.
+        view: The directory to make; replaced where it exists.
+
+    Returns:
+        `view`.
+    """
+    shutil.rmtree(view, ignore_errors=True)
+    view.mkdir(parents=True)
+    for file in sorted(source.iterdir()):
+        if file.is_file() and file.suffix in _DATA:
+            (view / file.name).symlink_to(file.resolve())
+    _rewrite(view / "config.json", model_config)
+    _rewrite(view / "tokenizer_config.json", tokenizer_config)
+    return view
+
+
+def _rewrite(file: Path, change: Any) -> None:
+    if not file.is_file():
+        return
+    value = read_json(file)
+    file.unlink()
+    write_json_atomic(file, change(value))
+
+
+def model_config(config: dict[str, Any]) -> dict[str, Any]:
+    """`config.json` with the keys of transformers 4."""
+    old = {key: value for key, value in config.items() if key not in ("auto_map", "rope_parameters", "dtype")}
+    if "dtype" in config:
+        old.setdefault("torch_dtype", config["dtype"])
+    rope = dict(config.get("rope_parameters") or {})
+    if "rope_theta" in rope:
+        old["rope_theta"] = rope.pop("rope_theta")
+    if rope.get("rope_type", "default") != "default":
+        old["rope_scaling"] = rope
+    return old
+
+
+def tokenizer_config(config: dict[str, Any]) -> dict[str, Any]:
+    """`tokenizer_config.json` with the keys of transformers 4."""
+    old = {key: value for key, value in config.items() if key not in ("auto_map", "backend", "is_local")}
+    if old.get("tokenizer_class") == "TokenizersBackend":
+        old["tokenizer_class"] = _GENERIC_TOKENIZER
+    extra = old.get("extra_special_tokens")
+    if isinstance(extra, list):
+        del old["extra_special_tokens"]
+        old["additional_special_tokens"] = [*(old.get("additional_special_tokens") or []), *extra]
+    return old

@@ -1,4 +1,4 @@
-"""What EasyDistill 1.x prints, read as the events that the built-in runtime writes itself.
+"""The output of EasyDistill 1.x, read as events while it trains, and judged when it ended.
 
 Its training prints the bars of tqdm and, every `logging_steps`, a dict without a step::
 
@@ -6,12 +6,11 @@ Its training prints the bars of tqdm and, every `logging_steps`, a dict without 
     {'loss': 5.6426, 'grad_norm': 2.78, 'learning_rate': 0.0, 'epoch': 0.1}
 
 tqdm draws its bar again right after such a line, so the step is that of the next bar. Its command line puts a
-clock and a level before each line, twice when the child logs too, and makes a line of every drawing of a bar.
+clock and a level before each line, twice when the child logs too, and makes each drawing of a bar a line.
 
-How a training of EasyDistill 1.x ended, by evidence. Its exit codes and its own verdict both lie.
-
-It exits with 0 after "Training job terminated", and its command line calls a run failed for the word "error"
-in a file's name. What counts is the last line of a training that went to its end, and a new checkpoint.
+How it ended is judged by evidence, because its exit codes and its own verdict are both wrong: it exits with 0
+after "Training job terminated", and its command line calls a run failed for the word "error" in a file's
+name. What counts is the last line of a complete training, and a new checkpoint.
 """
 
 from __future__ import annotations
@@ -28,51 +27,54 @@ from qdl_engine.core.words import printable
 from qdl_engine.runs.evidence import checkpoint_problem
 
 TERMINATED = "Training job terminated"
-"""What it prints before it exits with 0, having done nothing."""
+"""What it prints before it gives up and exits with 0."""
 
 _PREFIX = re.compile(r"(?:\s*\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d+ - [A-Z]+ - |\[rank\d+\]:\s?)+")
-# Other bars, of loading and of tokenising, have a name before their share, or count no iterations.
+# Bars of loading and tokenising have a name before their share, or do not count iterations.
 _BAR = re.compile(r"\s*\d+%\|[^|]*\|\s*(\d+)/(\d+) \[(?:[^\]<]*)<([\d:?]+),[^\]]*(?:it/s|s/it)")
 _METRICS = re.compile(r"\{'(?:loss|train_runtime)': [^}]*\}")
 _ITEM = re.compile(r"'(\w+)': '?([-+.\w]+)'?")
 _TAKEN = ("loss", "grad_norm", "learning_rate", "epoch", "num_tokens")
 _LONGEST_LINE = 4096
 
-
-def plain_line(line: str) -> str:
-    """A line without the clock and level before it, however often they stand there."""
-    found = _PREFIX.match(line)
-    return line[found.end() :] if found else line
+_FINISHED = re.compile(r"\{'train_runtime': ")
+_EXCEPTION = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Iteration|Warning)\b.*)")
+_LAUNCHERS = ("subprocess.CalledProcessError", "torch.distributed.elastic")
+_KILLED = re.compile(r"died with <Signals\.(\w+)")
+_RETURN_CODE = re.compile(r"Command failed \(returncode=(-?\d+)")
+_NO_MEMORY = re.compile(r"out of memory|OutOfMemoryError|can't allocate memory|std::bad_alloc", re.IGNORECASE)
+_SUSPICIOUS = ("Error processing sample", "Mismatch between tokenized prompt", "Detected error in output")
+_WARNINGS_SHOWN = 3
 
 
 class ConsoleParser:
-    """Takes output as it comes and gives events; its state is the last bar, and a dict waiting for a step.
+    """Turns output into events as it comes. Its state is the last bar, and a dict that waits for its step.
 
-    `num_tokens` of a `metrics` event counts from the beginning of the training.
+    `num_tokens` of a `metrics` event counts from the start of the training.
     """
 
     def __init__(self) -> None:
         self.step = 0
         self.final: dict[str, float] = {}
-        """What it printed at the end of its training."""
+        """The figures that it printed at the end of its training."""
         self._total: int | None = None
         self._eta: float | None = None
         self._waiting: dict[str, Any] | None = None
 
     def feed(self, output: bytes) -> list[Event]:
-        """The events of some more whole lines."""
+        """The events in more whole lines."""
         events = []
         for raw in re.split(rb"[\r\n]+", output):
             events += self._line(plain_line(raw[:_LONGEST_LINE].decode("utf-8", errors="replace")))
         return events
 
     def close(self) -> list[Event]:
-        """The loss that was printed last, when nothing came after it."""
+        """The event of a last loss that no bar followed."""
         return self._flush()
 
     def _line(self, line: str) -> list[Event]:
         events = []
-        # Both may stand on one line: a bar is not ended before a dict is printed.
+        # One line may have both: no newline comes between a bar and a dict.
         if bar := _BAR.match(line):
             events += self._bar(int(bar[1]), int(bar[2]), _seconds(bar[3]))
         if metrics := _METRICS.search(line):
@@ -111,41 +113,30 @@ def _seconds(clock: str) -> float | None:
     return float(seconds)
 
 
-_FINISHED = re.compile(r"\{'train_runtime': ")
-_EXCEPTION = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Iteration|Warning)\b.*)")
-_LAUNCHERS = ("subprocess.CalledProcessError", "torch.distributed.elastic")
-_KILLED = re.compile(r"died with <Signals\.(\w+)")
-_RETURN_CODE = re.compile(r"Command failed \(returncode=(-?\d+)")
-_NO_MEMORY = re.compile(r"out of memory|OutOfMemoryError|can't allocate memory|std::bad_alloc", re.IGNORECASE)
-_SUSPICIOUS = ("Error processing sample", "Mismatch between tokenized prompt", "Detected error in output")
-_WARNINGS_SHOWN = 3
-_LONGEST_REASON = 4096
-
-
 @dataclass(frozen=True)
 class Outcome:
-    """What the output and the files say."""
+    """How a training ended."""
 
     problem: str = ""
-    """Why it failed; empty for a success."""
+    """Why it failed; empty where it succeeded."""
     hint: str = ""
     warnings: tuple[str, ...] = ()
-    """What a success complained of, each once."""
+    """What a successful training complained about, each once."""
 
 
 def judge_training(log: Path, exit_code: int, output_dir: Path, *, since: float) -> Outcome:
     """Judge a training that ended.
 
     Args:
-        log: All that it printed, and nothing of an earlier one.
-        exit_code: Of its launcher; negative for a signal.
+        log: Everything that it printed, and nothing of an earlier training.
+        exit_code: The launcher's; negative for a signal.
         output_dir: Where its checkpoint must be.
-        since: When it was started; an older checkpoint proves nothing.
+        since: When it started; an older checkpoint proves nothing.
     """
     seen = _Scan()
     for line in _lines(log):
         seen.take(line)
-    where = f"All it said is in {log}"
+    where = f"Its output: {log}"
     if seen.terminated:
         return Outcome(f"EasyDistill gave up: {seen.terminated}", where)
     code = exit_code or seen.return_code
@@ -162,15 +153,15 @@ def judge_training(log: Path, exit_code: int, output_dir: Path, *, since: float)
         )
     if not seen.finished:
         return Outcome(
-            f"EasyDistill ended without an error, but not at the end of its training: {seen.last}", where
+            f"EasyDistill stopped without an error before the end of its training: {seen.last}", where
         )
     if problem := checkpoint_problem(output_dir, since=since):
-        return Outcome(f"EasyDistill trained to the end, but there is no new checkpoint: {problem}", where)
+        return Outcome(f"EasyDistill finished training, but left no new checkpoint: {problem}", where)
     return Outcome(warnings=seen.warnings())
 
 
 class _Scan:
-    """What stands in the output, line by line."""
+    """Signs of success and failure in the output, collected line by line."""
 
     def __init__(self) -> None:
         self.terminated = self.exception = self.killed = self.last = ""
@@ -191,7 +182,7 @@ class _Scan:
         self._take_traceback(line)
         for sign in _SUSPICIOUS:
             if sign in line:
-                # Each is printed again as a "Detected error in output".
+                # The command line prints each again, as a "Detected error in output".
                 self._complaints[line.rpartition("Detected error in output: ")[2]] += 1
         if "|" not in line:
             self.last = line
@@ -207,14 +198,20 @@ class _Scan:
     def warnings(self) -> tuple[str, ...]:
         shown = [text for text, _ in self._complaints.most_common(_WARNINGS_SHOWN)]
         more = len(self._complaints) - len(shown)
-        return (*shown, f"and {more:,} more of its kind") if more else tuple(shown)
+        return (*shown, f"and {more:,} more like these") if more else tuple(shown)
 
 
 def _lines(log: Path) -> Iterator[str]:
-    """Lines without clock, level and bars' ends; a progress bar's every drawing is one."""
+    """Lines without clock and level; each drawing of a progress bar is one."""
     with open(log, encoding="utf-8", errors="replace", newline="") as handle:
         for whole in handle:
             for part in whole.split("\r"):
-                line = printable(plain_line(part[:_LONGEST_REASON].rstrip("\n")))
+                line = printable(plain_line(part[:_LONGEST_LINE].rstrip("\n")))
                 if line.strip():
                     yield line
+
+
+def plain_line(line: str) -> str:
+    """A line without the clocks and levels before it."""
+    found = _PREFIX.match(line)
+    return line[found.end() :] if found else line

@@ -1,9 +1,8 @@
-"""The output of a running EasyDistill 1.x: handed on as it comes, and told as events.
+"""`python -m qdl_engine.upstream.version1.session --config X --checkout DIR --python EXE`: 1.0 trains.
 
-`python -m qdl_engine.upstream.version1.session --config X --checkout DIR --python EXE`: 1.0 trains.
-
-A process around the unmodified 1.0: it writes what 1.0 reads, starts it, turns what it prints into events,
-judges how it ended, and takes its checkpoint into the lab. Exit codes as those of the built-in runtime.
+A process around the unmodified EasyDistill 1.0: it writes what 1.0 reads, starts it, turns its output into
+events, judges how it ended, and moves its checkpoint into the lab. The exit codes are those of the built-in
+runtime.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from qdl_engine.config.model import TrainConfig, read_config
 from qdl_engine.core.errors import LabError, RunError, SettingsError
@@ -43,88 +42,27 @@ from qdl_engine.upstream.find import TRAIN_SCRIPT, Interpreter, commit_of, probe
 from qdl_engine.upstream.version1.inputs import Inputs, plain_path, student_directory, write_inputs
 from qdl_engine.upstream.version1.outcome import ConsoleParser, judge_training
 
-_SHORTEST_SECONDS = 0.1
-"""Lines that are read together have no time between them."""
-
-
-class Watch:
-    """Follows the output: hands it on, and writes events."""
-
-    def __init__(self, log: Path, sink: EventSink, started: dict[str, Any]) -> None:
-        self.log = log
-        self.parser = ConsoleParser()
-        self.last = Metrics()
-        """The last metrics that had a loss."""
-        self._tail = FileTail(log)
-        self._sink = sink
-        self._started = started
-        self._counted: tuple[float, float] | None = None
-        """Tokens so far, and when they were counted."""
-        self._rate: float | None = None
-
-    def read(self) -> None:
-        output = self._tail.read()
-        _hand_on(output, sys.stdout.buffer)
-        for event in self.parser.feed(output):
-            self._take(event)
-
-    def close(self) -> None:
-        for event in self.parser.close():
-            self._take(event)
-
-    def _take(self, event: Event) -> None:
-        if isinstance(event, Started):
-            event = replace(event, step=0, **self._started)
-        elif isinstance(event, Metrics) and event.loss is not None:
-            event = self.last = replace(event, tokens_per_second=self._tokens_per_second(event.num_tokens))
-        self._sink(event)
-
-    def _tokens_per_second(self, tokens: float | None) -> float | None:
-        now = time.monotonic()
-        before, self._counted = self._counted, None if tokens is None else (tokens, now)
-        if tokens is None or before is None:
-            return None
-        # Several lines read at once have no time between them.
-        if now - before[1] < _SHORTEST_SECONDS:
-            self._counted = before
-            return self._rate
-        self._rate = (tokens - before[0]) / (now - before[1])
-        return self._rate
-
-    def metrics(self, seconds: float) -> dict[str, Any]:
-        """The final ones, by the built-in runtime's names."""
-        return {
-            "steps": self.parser.step,
-            "loss": self.last.loss,
-            "held_out_loss": None,
-            "tokens_per_second": self.last.tokens_per_second,
-            "seconds": seconds,
-        }
-
-
-def _hand_on(output: bytes, stream: BinaryIO) -> None:
-    stream.write(output)
-    stream.flush()
-
-
 DONE, FAILED, STOPPED = 0, 1, 3
 _POLL_SECONDS = 0.2
-_NO_HELD_OUT = "EasyDistill 1.0 keeps no rows out: all are trained, and there is no held-out loss."
+_NO_HELD_OUT = "EasyDistill 1.0 holds no rows out: it trains all, and reports no held-out loss."
 _NO_CHECKPOINT = "EasyDistill 1.0 cannot resume."
-# What another launcher, interpreter or environment put there would go before the files that are written here.
+# These come from another launcher, interpreter or environment, and would override the files written here.
 _FOREIGN_PREFIXES = ("ACCELERATE_", "FSDP_")
 _FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
+_SHORTEST_SECONDS = 0.1
+"""Lines that are read at once have no time between them."""
 
 
 @dataclass(frozen=True)
 class Installed:
-    """An EasyDistill 1.0, and the interpreter that has what it needs."""
+    """An EasyDistill 1.0, and an interpreter with the packages that it needs."""
 
     checkout: Path
     interpreter: Interpreter
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what the command line names; the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m qdl_engine.upstream.version1.session",
         description="Train a config by EasyDistill 1.0.",
@@ -133,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkout", required=True, type=Path)
     parser.add_argument("--python", required=True)
     given = parser.parse_args(arguments)
-    # It reports, as a failure, a kernel for four bits that no training uses.
+    # It reports a missing 4-bit kernel as a failure, although no training uses it.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     events = os.environ.get("QDL_EVENTS")
     sink = _file_sink(Path(events)) if events else no_sink
@@ -164,10 +102,10 @@ def _fail(sink: EventSink, error: LabError) -> int:
 
 
 def usable_interpreter(python: str) -> Interpreter:
-    """The interpreter, looked at.
+    """Examine the interpreter.
 
     Raises:
-        SettingsError: when it lacks something, with what to type.
+        SettingsError: when it lacks something, with the command to type.
     """
     found = probe(python)
     if found.missing:
@@ -181,7 +119,7 @@ def usable_interpreter(python: str) -> Interpreter:
 
 
 def work_directory(config: TrainConfig) -> Path:
-    """Into the run when there is one, else beside the output."""
+    """The directory for 1.0's files: in the run's directory, or without a run beside the output."""
     run = os.environ.get("QDL_RUN_DIR")
     return Path(run) / NAME if run else config.output_dir.with_name(f"{config.output_dir.name}.easydistill")
 
@@ -194,20 +132,20 @@ def train(
     sink: EventSink = no_sink,
     stop: StopRequest | None = None,
 ) -> int:
-    """Train, and take the checkpoint into the lab.
+    """Train, and move the checkpoint into the lab.
 
     Args:
         config: What to train.
-        installed: By what.
-        work: A directory of its own, emptied first.
-        sink: Takes events, those of the built-in runtime.
-        stop: Asked for the end by a signal; the signal reaches 1.0 too, which has no way to end well.
+        installed: What trains it.
+        work: A directory for this training only; it is emptied first.
+        sink: Takes the same events as the built-in runtime's.
+        stop: Set by a signal; the signal reaches 1.0 too, which cannot end cleanly.
 
     Returns:
         `DONE` or `STOPPED`.
 
     Raises:
-        LabError: with what a person should do.
+        LabError: when the training failed, with what to do.
     """
     stop = stop or StopRequest()
     began = time.monotonic()
@@ -249,9 +187,9 @@ def train(
 
 
 def launch_command(installed: Installed, inputs: Inputs) -> list[str]:
-    """`accelerate launch` of 1.0's own script, without a shell.
+    """`accelerate launch` of 1.0's own script.
 
-    Not its CLI: that goes through a shell, asks for eight GPUs and exits with 0 on a failure.
+    Its command line will not do: it uses a shell, asks for eight GPUs and exits with 0 on a failure.
     """
     return [
         installed.interpreter.python, "-m", "accelerate.commands.launch", "--config_file", str(inputs.launch),
@@ -262,7 +200,7 @@ def launch_command(installed: Installed, inputs: Inputs) -> list[str]:
 def launch_environment(
     environment: Mapping[str, str], python: str, place: Path, *, threads: int = 0
 ) -> dict[str, str]:
-    """The environment of 1.0, from the one this process has."""
+    """The environment of 1.0, made from this process's."""
     kept = {
         key: value
         for key, value in environment.items()
@@ -274,7 +212,7 @@ def launch_environment(
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        # The student is a directory by now; a hub that is asked all the same costs minutes of retries.
+        # The student is a directory by now; without a network, asking the hub costs minutes of retries.
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(place / "cache"),
@@ -285,7 +223,7 @@ def launch_environment(
 
 
 def _run(command: list[str], place: Path, watch: Watch, config: TrainConfig, installed: Installed) -> int:
-    """Run to the end. The output goes to a file, so that a reader that dies takes nothing with it."""
+    """Run to the end; the exit code. The output goes to a file, so that it survives this process."""
     print("+", " ".join(command), flush=True)
     environment = launch_environment(
         os.environ, installed.interpreter.python, place, threads=config.extras.threads
@@ -306,11 +244,68 @@ def _run(command: list[str], place: Path, watch: Watch, config: TrainConfig, ins
             watch.read()
             continue
         with open(watch.log, "ab") as log:
-            # What it said last may lack the end that a reader waits for.
+            # Its last line may lack the newline that the reader waits for.
             log.write(b"\n")
         watch.read()
         watch.close()
         return code
+
+
+class Watch:
+    """Follows the output: passes it on, and writes events."""
+
+    def __init__(self, log: Path, sink: EventSink, started: dict[str, Any]) -> None:
+        self.log = log
+        self.parser = ConsoleParser()
+        self.last = Metrics()
+        """The last metrics that had a loss."""
+        self._tail = FileTail(log)
+        self._sink = sink
+        self._started = started
+        self._counted: tuple[float, float] | None = None
+        """Tokens so far, and when they were counted."""
+        self._rate: float | None = None
+
+    def read(self) -> None:
+        """Take what was printed since the last call."""
+        output = self._tail.read()
+        sys.stdout.buffer.write(output)
+        sys.stdout.buffer.flush()
+        for event in self.parser.feed(output):
+            self._take(event)
+
+    def close(self) -> None:
+        """Take the last loss, which no bar followed."""
+        for event in self.parser.close():
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Started):
+            event = replace(event, step=0, **self._started)
+        elif isinstance(event, Metrics) and event.loss is not None:
+            event = self.last = replace(event, tokens_per_second=self._tokens_per_second(event.num_tokens))
+        self._sink(event)
+
+    def _tokens_per_second(self, tokens: float | None) -> float | None:
+        now = time.monotonic()
+        before, self._counted = self._counted, None if tokens is None else (tokens, now)
+        if tokens is None or before is None:
+            return None
+        if now - before[1] < _SHORTEST_SECONDS:
+            self._counted = before
+            return self._rate
+        self._rate = (tokens - before[0]) / (now - before[1])
+        return self._rate
+
+    def metrics(self, seconds: float) -> dict[str, Any]:
+        """The final metrics, by the built-in runtime's names."""
+        return {
+            "steps": self.parser.step,
+            "loss": self.last.loss,
+            "held_out_loss": None,
+            "tokens_per_second": self.last.tokens_per_second,
+            "seconds": seconds,
+        }
 
 
 def _started(config: TrainConfig, installed: Installed, inputs: Inputs) -> dict[str, Any]:
@@ -328,7 +323,7 @@ def _started(config: TrainConfig, installed: Installed, inputs: Inputs) -> dict[
 
 def _stopped(sink: EventSink, step: int, output_dir: Path) -> int:
     last = last_weights(output_dir)
-    weights = "" if last is None else f" A student to begin anew with, by its weights alone: {last}"
+    weights = "" if last is None else f" To start a new training from its last weights: {last}"
     sink(Note(_NO_CHECKPOINT + weights))
     sink(Stopped(step=step, path=None))
     print(f"Stopped at step {step:,}. {_NO_CHECKPOINT}{weights}", flush=True)

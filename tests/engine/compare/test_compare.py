@@ -25,7 +25,8 @@ from qdl_engine.core.errors import DataError, LabError, SettingsError
 from qdl_engine.core.events import Event, Progress
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.prompts import format_prompt
-from qdl_engine.models.load import LoadedModel, generate, infer_student, load_student
+from qdl_engine.models.generate import generate, infer_student
+from qdl_engine.models.load import LoadedModel, load_student
 from tests.engine.models.test_models import set_stop_tokens
 from tests.tiny import make_tiny_model
 

@@ -8,8 +8,13 @@ import torch
 
 from qdl_engine.demo.build import COMMANDS
 from qdl_engine.demo.lab import BASE_STUDENT
-from qdl_engine.demo.making import student, teacher
-from qdl_engine.demo.making.loop import (
+from qdl_engine.demo.making.lessons import (
+    REFINEMENT_WEIGHTS,
+    WEIGHTS,
+    student_lessons,
+    teacher_lessons,
+)
+from qdl_engine.demo.making.training import (
     IGNORED,
     Architecture,
     Encoded,
@@ -55,19 +60,19 @@ def test_the_same_recipe_gives_the_same_weights(tokenizer: Any) -> None:
     losses = []
     for _ in range(2):
         model = new_model(tokenizer, TINY.architecture, TINY.seed)
-        losses.append(train(model, tokenizer, teacher.lessons(0), TINY).loss)
+        losses.append(train(model, tokenizer, teacher_lessons(0), TINY).loss)
     assert losses[0] == losses[1]
     assert losses[0] < 6.6
 
 
 def test_teacher_practises_every_task_in_both_styles() -> None:
-    for weights in (teacher.WEIGHTS, teacher.REFINEMENT_WEIGHTS):
+    for weights in (WEIGHTS, REFINEMENT_WEIGHTS):
         assert all(set(tasks) == set(ALL_TASKS) for tasks in weights.values())
 
 
 def test_base_student_is_taught_no_task() -> None:
     drills = ("Repeat", "Write", "Spell", "What is", "What day comes after")
-    for lesson in islice(student.lessons(0), 500):
+    for lesson in islice(student_lessons(0), 500):
         question = lesson.prompt.split("user\n")[1]
         assert lesson.answer == "" or question.startswith(drills)
 

@@ -10,7 +10,8 @@ from qdl_engine.demo.exam import Paper, sit
 from qdl_engine.demo.lab import ASSETS, BASE_STUDENT, CHAINS, TEACHER
 from qdl_engine.demo.report import score
 from qdl_engine.demo.world import ALL_TASKS, exam, system2_samples
-from qdl_engine.models.load import generate, load_student
+from qdl_engine.models.generate import generate
+from qdl_engine.models.load import load_student
 
 
 @pytest.fixture(scope="module")

@@ -65,4 +65,4 @@ def test_the_app_is_named_as_it_can_be_typed_here(
     assert str(report).endswith(f"{Path(sys.executable).parent}/qdl-tui /lab")
     (tmp_path / "qdl-tui").write_text("#!/bin/sh\n", encoding="utf-8")
     (tmp_path / "qdl-tui").chmod(0o755)
-    assert str(report).endswith("Look around in it: qdl-tui /lab")
+    assert str(report).endswith("Open it: qdl-tui /lab")

@@ -17,16 +17,10 @@ from safetensors.torch import load_file, save_file
 from qdl_engine.core.errors import ModelError
 from qdl_engine.core.events import Event, Note, Progress
 from qdl_engine.core.prompts import format_prompt
+from qdl_engine.models.checkpoint import fingerprint
 from qdl_engine.models.device import pick_dtype
-from qdl_engine.models.load import (
-    LoadedModel,
-    fingerprint,
-    generate,
-    infer_student,
-    load_student,
-    load_teacher,
-    stream,
-)
+from qdl_engine.models.generate import generate, infer_student, stream
+from qdl_engine.models.load import LoadedModel, load_student, load_teacher
 from tests.tiny import make_tiny_model
 
 PROMPTS = [f"p{number} " * (number % 7 + 1) for number in range(24)]
@@ -286,7 +280,7 @@ class TestFaults:
         answers = generate(loaded, ["x" * 30, "x" * 18], max_new_tokens=10)
         assert answers[0].reason == "too long"
         assert answers[1].tokens <= 2
-        with pytest.raises(ModelError, match="longer than the 20 tokens"):
+        with pytest.raises(ModelError, match="context of 20 tokens"):
             list(stream(loaded, "x" * 30, max_new_tokens=10))
 
     def test_nan(self, broken: Path) -> None:
@@ -317,7 +311,7 @@ class TestOutOfMemory:
         answers = generate(wandering, PROMPTS, max_new_tokens=10, batch_size=8, on_event=events.append)
         assert small_gpu["failures"] == 2
         notes = [event.message for event in events if isinstance(event, Note)]
-        assert [note.partition("going on with ")[2] for note in notes] == ["4 at a time", "2 at a time"]
+        assert [note.partition("continuing with ")[2] for note in notes] == ["4 at a time", "2 at a time"]
         small_gpu["prompts"] = 100
         assert [a.text for a in answers] == [a.text for a in generate(wandering, PROMPTS, max_new_tokens=10)]
 

@@ -90,5 +90,5 @@ def test_an_output_is_a_file_that_nobody_needs(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="would be lost"):
             check_output_file(place, "--output", kept=[rows])
     for place in (tmp_path, Path(os.devnull)):
-        with pytest.raises(SettingsError, match="is no file"):
+        with pytest.raises(SettingsError, match="is not a file"):
             check_output_file(place, "--output")

@@ -136,7 +136,7 @@ def test_what_is_no_loaded_model_is_refused(student: Path) -> None:
 
 def test_a_list_is_no_instruction(student: Path) -> None:
     several: Any = ["a", "b"]
-    with pytest.raises(SettingsError, match="A list is no instruction"):
+    with pytest.raises(SettingsError, match="A list is not an instruction"):
         qdl_engine.infer_student(student, several)
 
 

@@ -34,18 +34,14 @@ def launched(path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(("gpus", "deepspeed"), HARDWARE)
-def test_accelerate_reads_every_key(tmp_path: Path, gpus: int, deepspeed: bool) -> None:
-    """It refuses keys that it does not know."""
-    read = load_config_from_file(str(launch_file(tmp_path, gpus, deepspeed))).to_dict()
-    for key, value in launch_settings(gpus, deepspeed=deepspeed).items():
-        assert getattr(read[key], "value", read[key]) == value
-
-
-@pytest.mark.parametrize(("gpus", "deepspeed"), HARDWARE)
-def test_accelerate_launches_as_many_processes_as_there_are_gpus(
+def test_accelerate_reads_every_key_and_launches_a_process_for_each_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, deepspeed: bool
 ) -> None:
-    arguments = launched(launch_file(tmp_path, gpus, deepspeed), monkeypatch)
+    path = launch_file(tmp_path, gpus, deepspeed)
+    read = load_config_from_file(str(path)).to_dict()  # It refuses unknown keys.
+    for key, value in launch_settings(gpus, deepspeed=deepspeed).items():
+        assert getattr(read[key], "value", read[key]) == value
+    arguments = launched(path, monkeypatch)
     assert arguments.num_processes == max(gpus, 1) and arguments.use_cpu is (gpus == 0)
     assert arguments.multi_gpu is (gpus > 1 and not deepspeed)
     assert arguments.use_deepspeed is (gpus > 1 and deepspeed)

@@ -53,7 +53,7 @@ def test_the_last_line_and_a_new_checkpoint_are_success(output: Path) -> None:
     [
         (f"{CLOCK}ERROR - Training job terminated: no eval\n", 0, "EasyDistill gave up: no eval"),
         (f"{END}Training job terminated: late\n", 0, "gave up: late"),
-        ("  5%| | 1/20 [00:00<00:05,  3.52it/s]\nthe end\n", 0, "not at the end of its training: the end"),
+        ("  5%| | 1/20 [00:00<00:05,  3.52it/s]\nthe end\n", 0, "before the end of its training: the end"),
         (TRACEBACK + LAUNCHER, 1, "EasyDistill failed: ValueError: the rows are ␛[31mempty"),
         (
             f"{CLOCK}INFO - {TRACEBACK}{CLOCK}ERROR - Command failed (returncode=1, errors detected)\n",

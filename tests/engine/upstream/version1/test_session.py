@@ -148,7 +148,7 @@ def test_from_rows_to_a_checkpoint_of_the_lab(lab: Lab, python: str) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (STAND_IN + SAVED, "not at the end of its training"),
+        (STAND_IN + SAVED, "before the end of its training"),
         (STAND_IN + FINISHED, "no new checkpoint"),
         ("print('2026-11-24 01:53:20,697 - ERROR - Training job terminated: no')", "gave up: no"),
         (STAND_IN + "raise ValueError('bad rows')", "EasyDistill failed: ValueError: bad rows"),

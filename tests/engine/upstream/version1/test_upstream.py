@@ -18,7 +18,7 @@ from qdl_engine.core.errors import RunError
 from qdl_engine.core.events import Event, Metrics, Note, from_json
 from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 from qdl_engine.demo.world import distilqwen_rows, system1_samples, write_jsonl
-from qdl_engine.models.load import infer_student
+from qdl_engine.models.generate import infer_student
 from qdl_engine.runs.launch import stop_run, wait_for
 from qdl_engine.runs.process import run_alive
 from qdl_engine.runs.reader import loss_history
