@@ -21,8 +21,6 @@ StageState = Literal["ready", "stale", "missing", "running", "failed", "stopped"
 """`stale`: there, but not what the recipe asks for now. `stopped`: by whoever asked for it, so no failure."""
 
 STAGE_NAMES = ("data", "labels", "config", "run", "checkpoint", "comparison")
-ACTIVE_STATES = frozenset({"queued", "starting", "running", "stopping"})
-BAD_STATES = frozenset({"failed", "stopped", "lost"})
 UNFINISHED = frozenset({"failed", "stopped"})
 """Stages that somebody began and that came to no end."""
 KIND_STAGES = {"prepare": "data", "label": "labels", "train": "run"}
@@ -113,9 +111,9 @@ def config_stage(lab: Lab, system: str, trainings: list[Run]) -> Stage:
 def run_stage(lab: Lab, system: str, trainings: list[Run]) -> Stage:
     """The newest training, or the one that made the student when that is done."""
     latest = trainings[0] if trainings else None
-    if latest is not None and latest.state in ACTIVE_STATES:
+    if latest is not None and not latest.final:
         return Stage("run", "running", running_text("training", latest))
-    if latest is not None and latest.state in BAD_STATES:
+    if latest is not None and latest.ended_early:
         return _unfinished("run", latest)
     checkpoint = lab.checkpoint(system)
     maker = trained_by(checkpoint) if checkpoint_ready(checkpoint) else None
@@ -130,9 +128,9 @@ def job_stage(name: str, run: Run | None) -> Stage | None:
     """What a prepare or label job says about its stage; None when its files say it better."""
     if run is None:
         return None
-    if run.state in ACTIVE_STATES:
+    if not run.final:
         return Stage(name, "running", running_text(DOING[run.kind], run))
-    if run.state in BAD_STATES:
+    if run.ended_early:
         return _unfinished(name, run)
     return None
 

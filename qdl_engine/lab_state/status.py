@@ -17,7 +17,6 @@ from qdl_engine.core.systems import SYSTEM_NAMES, SYSTEMS
 from qdl_engine.core.toml import toml_error
 from qdl_engine.core.words import one_line
 from qdl_engine.lab_state.stages import (
-    ACTIVE_STATES,
     KIND_STAGES,
     STAGE_NAMES,
     UNFINISHED,
@@ -121,7 +120,7 @@ def lab_status(lab: Lab, *, check: bool = True) -> LabStatus:
         exists=True,
         systems=systems,
         steps=_steps(systems, runs),
-        active_runs=sum(run.state in ACTIVE_STATES for run in runs),
+        active_runs=sum(not run.final for run in runs),
         problems=tuple(problems),
     )
 
@@ -179,7 +178,7 @@ def _steps(systems: tuple[SystemStatus, ...], runs: list[Run]) -> tuple[Step, ..
             run.id,
         )
         for run in runs
-        if run.state in ACTIVE_STATES
+        if not run.final
     ]
     resumed = [step for status in systems for step in _resume(status, runs)]
     needed = [step for status in systems for step in _needed(status)]

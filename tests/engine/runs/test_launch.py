@@ -59,10 +59,10 @@ def test_a_run_to_its_end(lab: Lab, make_run: MakeRun) -> None:
     [
         ("pass", "no config.json in"),
         ("Path('student').mkdir(); Path('student/config.json').write_text('{}')", "no model*.safetensors in"),
-        ("checkpoint('student'); os.truncate('student/model.safetensors', 20)", "is no safetensors file"),
+        ("checkpoint('student'); os.truncate('student/model.safetensors', 20)", "is not a safetensors file"),
         (
             "checkpoint('student'); f='student/model.safetensors'; os.truncate(f, os.stat(f).st_size - 1)",
-            "cut short",
+            "truncated",
         ),
         ("checkpoint('student'); os.utime('student/model.safetensors', (1, 1))", "older than the run"),
     ],
@@ -78,9 +78,9 @@ def test_exit_code_0_without_a_new_checkpoint_is_a_failure(
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("print('tick\\rboom \\x1b[31m'); sys.exit(7)", "It ended with exit code 7: boom ␛[31m"),
+        ("print('tick\\rboom \\x1b[31m'); sys.exit(7)", "Exit code 7: boom ␛[31m"),
         ("event('failed', message='No data', hint='Fetch some'); sys.exit(1)", "No data"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "It was killed by SIGKILL."),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "Killed by SIGKILL."),
     ],
 )
 def test_a_failure_says_why(make_run: MakeRun, body: str, message: str) -> None:
@@ -208,7 +208,7 @@ def test_workers_outlive_their_launcher_until_their_checkpoint_is_written(
     assert refresh_run(run).state == "stopping"
     (lab.root / "enough").touch()
     ended = wait_for(run, poll=0.02, timeout=PATIENCE)
-    assert ended.state == "stopped" and "with a checkpoint" in ended.message
+    assert ended.state == "stopped" and "checkpoint saved" in ended.message
 
 
 ELASTIC = """
@@ -337,7 +337,7 @@ def test_stopping_what_does_not_run(make_run: MakeRun) -> None:
 def test_two_runs_on_one_output_are_refused_naming_the_holder(lab: Lab, make_run: MakeRun) -> None:
     first = start_run(make_run(COUNTING, output="student"))
     second = make_run(COUNTING, output="student")
-    with pytest.raises(LabBusyError, match=f"run {first.id} \\(process {first.pid}\\)"):
+    with pytest.raises(LabBusyError, match=f"Run {first.id} \\(process {first.pid}\\)"):
         start_run(second)
     assert refresh_run(second).state == "queued"
     with pytest.raises(RunError, match="still running"):
@@ -345,7 +345,7 @@ def test_two_runs_on_one_output_are_refused_naming_the_holder(lab: Lab, make_run
     assert start_run(make_run(COUNTING, output="another")).state == "running"
     lab.settings_file.touch()
     holder = start_run(make_run(COUNTING, output=lab.checkpoint("system1").name))
-    with pytest.raises(LabBusyError, match=f"run {holder.id} "):
+    with pytest.raises(LabBusyError, match=f"Run {holder.id} "):
         start_job(lab, ["train", "system1"])
     assert make_run("pass").id.startswith("0005-"), "what was refused used up no number"
     (lab.root / "enough").touch()
@@ -389,7 +389,7 @@ def test_resume_goes_on_in_the_same_directory(lab: Lab) -> None:
 def test_what_cannot_resume_says_so(lab: Lab) -> None:
     run = create_run(lab, "train", argv=[sys.executable, "-c", "raise SystemExit(1)"])
     ended = wait_for(start_run(run), poll=0.02, timeout=PATIENCE)
-    with pytest.raises(RunError, match="its program has no resume"):
+    with pytest.raises(RunError, match="its program does not support resuming"):
         resume_run(ended)
 
 
@@ -404,7 +404,7 @@ def test_a_training_by_easydistill_offers_its_weights_instead_of_a_resume(
         (work / f"output/checkpoint-{step}/trainer_state.json").touch()
     (work / "output/checkpoint-11").mkdir()
     (work / "launch.json").touch()
-    with pytest.raises(RunError, match=r"EasyDistill 1\.0 has no resume") as refused:
+    with pytest.raises(RunError, match=r"EasyDistill 1\.0 does not support resuming") as refused:
         resume_run(ended)
     assert f"system1.student={work / 'output/checkpoint-10'}'" in refused.value.hint
     assert refresh_run(run).state == ended.state and not ended.resumable

@@ -69,7 +69,7 @@ def test_ids_count_up_and_a_number_or_a_beginning_finds_them(lab: Lab) -> None:
     assert [run.id for run in list_runs(lab)] == ["0002-prepare-system2", "0001-prepare-system1"]
     for name in ("2", "0002", "0002-pre", "0002-prepare-system2", "last"):
         assert get_run(lab, name).id == runs[1].id
-    with pytest.raises(RunError, match="More than one run is meant by '000'"):
+    with pytest.raises(RunError, match="'000' matches several runs"):
         get_run(lab, "000")
     with pytest.raises(RunError, match="No run '9'") as caught:
         get_run(lab, "9")
