@@ -91,7 +91,7 @@ def test_what_the_lab_needs_of_a_hub_that_is_not_asked_is_missing(
     report = examine(lab)
     hub = next(check for check in report.checks if check.name == "hub")
     assert hub.state == "missing" and "someone/Chains" in hub.cure and str(student) not in hub.cure
-    assert "Everything needed is here" not in report.table()
+    assert "Nothing necessary is missing" not in report.table()
     (tmp_path / "cache/someone___chains").mkdir(parents=True)
     assert next(check for check in examine(lab).checks if check.name == "hub").state == "note"
 

@@ -110,7 +110,7 @@ async def test_a_wrong_setting_is_told_with_its_cure_until_it_is_mended(lab: Lab
         told = " ".join(screen_text(app).split())
         assert "system1.epochs: '-1' is not accepted. Accepted: number, above 0, at most 1,000. In " in told
         assert "qdl.toml 3 more: qdl config validate shows all" in told
-        assert "Prepare the data of System 2" in told
+        assert "Prepare System 2 data" in told
         lab.settings_file.write_text(good, encoding="utf-8")
         app.screen.tick()  # type: ignore[attr-defined]
         await settled(app, pilot)
@@ -124,7 +124,7 @@ async def test_what_failed_is_told_whole_where_the_table_cuts_it(lab: Lab) -> No
     async with opened(lab, size=(60, 20)) as (app, _pilot):
         told = " ".join(screen_text(app).split())
         assert f"System 1, run failed: {message}. Wait for it, or stop that process." in told
-        assert "Prepare the data of System 2" in told
+        assert "Prepare System 2 data" in told
 
 
 async def test_the_theme_is_remembered_and_so_is_the_lab(lab: Lab) -> None:
@@ -223,7 +223,7 @@ async def test_enter_goes_on_with_a_training_that_was_stopped(lab: Lab) -> None:
     run = replace(finished_run(lab, state="stopped"), argv=argv)
     save_run(run)
     async with opened(lab) as (app, pilot):
-        assert "Resume the training of System 1" in screen_text(app)
+        assert "Resume System 1 training" in screen_text(app)
         await pilot.press("enter")
         await settled(app, pilot)
         assert app.run_id == run.id
@@ -232,5 +232,5 @@ async def test_enter_goes_on_with_a_training_that_was_stopped(lab: Lab) -> None:
 
 
 def test_a_stopped_run_says_where_it_stopped_in_the_narrowest_column() -> None:
-    stopped = Stage("run", "stopped", "stopped at step 472, with a checkpoint")
+    stopped = Stage("run", "stopped", "stopped at step 472, checkpoint saved")
     assert stage_text(stopped, 60) == stopped.detail and stage_text(stopped, 20) == "stopped at step 472"
