@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from qdl_engine.core.systems import SYSTEM_NAMES
-from qdl_engine.core.words import count_text, printable, size_text, time_text
+from qdl_engine.core.words import count_text, duration, printable, size_text
 from qdl_engine.preflight.fit import Cure, Disk, Verdict
 from qdl_engine.preflight.hardware import Hardware
 from qdl_engine.preflight.memory import Memory, Training
@@ -88,8 +88,8 @@ class Preflight:
             f"longest {rows.longest:,} tokens",
             "tokens": f"{rows.trained_tokens:,} trained, {rows.masked_tokens:,} masked{dropped}{guess}",
             "steps": f"{rows.steps:,} ({rows.steps_per_epoch:,} an epoch), {rows.padding:.0%} padding",
-            "time": f"{time_text(took.seconds)} {took.error} ({took.origin}: {printable(took.source)}); "
-            f"floor {time_text(took.floor_seconds)}",
+            "time": f"{duration(took.seconds)} {took.error} ({took.origin}: {printable(took.source)}); "
+            f"floor {duration(took.floor_seconds)}",
             "disk": f"{size_text(disk.needed)} of {size_text(disk.free)} free: checkpoints "
             f"{size_text(disk.checkpoints)}, student {size_text(disk.student)}{download}",
         }
@@ -139,6 +139,6 @@ def labelling_text(labelling: Labelling) -> str:
     fits = "fits" if labelling.fits else "DOES NOT FIT"
     return (
         f"{printable(labelling.teacher)} {fits}: {size_text(labelling.memory.total)} of "
-        f"{size_text(labelling.capacity)}; {labelling.prompts:,} prompts in {time_text(labelling.seconds)}, "
-        f"estimated; the hardware's floor is {time_text(labelling.floor_seconds)}"
+        f"{size_text(labelling.capacity)}; {labelling.prompts:,} prompts in {duration(labelling.seconds)}, "
+        f"estimated; the hardware's floor is {duration(labelling.floor_seconds)}"
     )
