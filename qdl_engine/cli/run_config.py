@@ -173,7 +173,7 @@ def _check_trainer(job: Imported, settings: LabSettings, runtime: str) -> None:
 
 
 def _start(context: Context, job: Imported, given: Namespace) -> Run:
-    from qdl_engine.runs import delete_run
+    from qdl_engine.runs.edit import delete_run
     from qdl_engine.runs.launch import python_command, start_run
     from qdl_engine.runs.store import create_run, save_run
 

@@ -105,7 +105,8 @@ checkpoint("student"); event("finished", path="student")
 STARTER = """
 import os, sys, time
 from qdl_engine.core.lab import Lab
-from qdl_engine.runs import get_run, start_run
+from qdl_engine.runs.launch import start_run
+from qdl_engine.runs.store import get_run
 start_run(get_run(Lab(__import__("pathlib").Path(sys.argv[1])), "1"))
 print("started", flush=True)
 time.sleep(600)
@@ -356,7 +357,8 @@ def test_two_runs_on_one_output_are_refused_naming_the_holder(lab: Lab, make_run
 def test_many_starters_at_once_and_one_gets_the_output(lab: Lab, make_run: MakeRun) -> None:
     runs = [make_run(COUNTING, output="student") for _ in range(3)]
     code = (
-        "import sys\nfrom qdl_engine.core.lab import Lab\nfrom qdl_engine.runs import get_run, start_run\n"
+        "import sys\nfrom qdl_engine.core.lab import Lab\n"
+        "from qdl_engine.runs.launch import start_run\nfrom qdl_engine.runs.store import get_run\n"
         "start_run(get_run(Lab(__import__('pathlib').Path(sys.argv[1])), sys.argv[2]))"
     )
     starters = [
