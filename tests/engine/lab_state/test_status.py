@@ -1,4 +1,4 @@
-"""Where a lab stands, and the one next step."""
+"""The state of a lab, and the next step."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_a_run_that_was_stopped_on_request_is_no_failure(lab: Lab, message: str,
     assert next_command(lab) == ("resume", run.id)
 
 
-def test_a_labelling_that_was_stopped_goes_on(lab: Lab) -> None:
+def test_a_stopped_labelling_is_the_next_step(lab: Lab) -> None:
     prepared(lab, "system1")
     lab.settings_file.write_text("[system1]\nlabel = true\n", encoding="utf-8")
     write_json_atomic(lab.train_instructions, [])
@@ -245,7 +245,7 @@ def test_a_broken_settings_file_is_a_problem_not_a_crash(lab: Lab) -> None:
     assert not lab_status(lab).problems
 
 
-def test_what_is_wrong_with_a_setting_is_said_with_its_cure_and_the_file_last(lab: Lab) -> None:
+def test_a_problem_names_the_setting_the_remedy_and_the_file(lab: Lab) -> None:
     lab.settings_file.write_text("[system1]\nrowz = 3\nepochs = -1\n[system2]\nqqqq = 1\n", encoding="utf-8")
     file = f"In {lab.settings_file}"
     assert sorted(lab_status(lab).problems) == [

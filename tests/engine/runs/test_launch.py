@@ -88,7 +88,7 @@ def test_a_failure_says_why(make_run: MakeRun, body: str, message: str) -> None:
     assert (ended.state, ended.message) == ("failed", message)
 
 
-def test_a_program_that_is_not_there(lab: Lab) -> None:
+def test_a_missing_program(lab: Lab) -> None:
     run = start_run(create_run(lab, "train", argv=["/nowhere/python"]))
     assert run.state == "failed" and "Cannot start /nowhere/python" in run.message
 
@@ -230,7 +230,7 @@ def test_workers_with_sessions_of_their_own_end_with_the_run(lab: Lab, make_run:
     until(lambda: identity_of(worker) is None)
 
 
-def test_workers_that_outlived_launcher_and_supervisor_end_before_the_run_goes_on(
+def test_workers_that_outlived_launcher_and_supervisor_end_before_a_resume(
     lab: Lab,
 ) -> None:
     run = start_run(create_run(lab, "label", argv=program(ELASTIC)))
@@ -251,7 +251,7 @@ DAMAGED = ["", "{", "[]", "null", '{"deadline": "soon"}', '{"deadline": NaN}', '
 
 
 @pytest.mark.parametrize("text", [*DAMAGED, '{"deadline": 1e400}', f'{{"deadline": {10**400}}}'])
-def test_a_request_to_stop_that_cannot_be_read_counts_from_its_file(make_run: MakeRun, text: str) -> None:
+def test_the_grace_of_an_unreadable_request_counts_from_its_file(make_run: MakeRun, text: str) -> None:
     run = make_run("pass")
     assert stop_deadline(run, default=7.0) == 7.0
     run.stop_file.write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -261,9 +261,7 @@ def test_a_request_to_stop_that_cannot_be_read_counts_from_its_file(make_run: Ma
     assert stop_deadline(run, default=7.0) == 12.5
 
 
-def test_a_damaged_request_to_stop_asks_the_run_and_leaves_its_supervisor_alive(
-    lab: Lab, make_run: MakeRun
-) -> None:
+def test_a_damaged_request_stops_the_run_and_not_its_supervisor(lab: Lab, make_run: MakeRun) -> None:
     run = start_run(
         make_run(
             """
@@ -285,7 +283,7 @@ def test_a_damaged_request_to_stop_asks_the_run_and_leaves_its_supervisor_alive(
     assert str(run.stop_file) in run.supervisor_log.read_text(encoding="utf-8")
 
 
-def test_past_the_grace_of_a_damaged_request_the_run_is_ended(lab: Lab, make_run: MakeRun) -> None:
+def test_a_run_is_killed_after_the_grace_of_a_damaged_request(lab: Lab, make_run: MakeRun) -> None:
     body = "signal.signal(signal.SIGTERM, signal.SIG_IGN); Path('ready').touch(); time.sleep(600)"
     run = start_run(make_run(body))
     until((lab.root / "ready").exists)
@@ -296,9 +294,7 @@ def test_past_the_grace_of_a_damaged_request_the_run_is_ended(lab: Lab, make_run
 
 
 @pytest.mark.parametrize("kind", ["a directory", "a link to a directory", "a link to itself"])
-def test_whatever_stands_in_the_place_of_the_request_a_run_is_stopped_and_resumed(
-    lab: Lab, kind: str
-) -> None:
+def test_a_run_stops_and_resumes_whatever_replaced_the_request(lab: Lab, kind: str) -> None:
     code = "import time, pathlib; pathlib.Path('ready').touch(); time.sleep(600)"
     run = start_run(create_run(lab, "label", argv=[sys.executable, "-c", code]))
     for _ in range(2):
@@ -328,7 +324,7 @@ def test_stop_without_a_supervisor(lab: Lab, make_run: MakeRun) -> None:
     assert stop_run(run, grace=0.1).state == "stopped"
 
 
-def test_stopping_what_does_not_run(make_run: MakeRun) -> None:
+def test_a_run_that_is_not_running_cannot_stop(make_run: MakeRun) -> None:
     run = make_run("pass")
     assert stop_run(run).state == "stopped"
     with pytest.raises(RunError, match="not running: it is stopped"):
@@ -348,7 +344,7 @@ def test_two_runs_on_one_output_are_refused_naming_the_holder(lab: Lab, make_run
     holder = start_run(make_run(COUNTING, output=lab.checkpoint("system1").name))
     with pytest.raises(LabBusyError, match=f"Run {holder.id} "):
         start_job(lab, ["train", "system1"])
-    assert make_run("pass").id.startswith("0005-"), "what was refused used up no number"
+    assert make_run("pass").id.startswith("0005-"), "a refusal uses up no number"
     (lab.root / "enough").touch()
     wait_for(first, poll=0.02, timeout=PATIENCE)
     assert wait_for(start_run(second), poll=0.02, timeout=PATIENCE).state == "done"
@@ -369,7 +365,7 @@ def test_many_starters_at_once_and_one_gets_the_output(lab: Lab, make_run: MakeR
     assert sorted(run.state for run in list_runs(lab)) == ["queued", "queued", "running"]
 
 
-def test_resume_goes_on_in_the_same_directory(lab: Lab) -> None:
+def test_a_resume_uses_the_same_directory(lab: Lab) -> None:
     module = lab.root / "qdl_engine.py"
     module.write_text("", encoding="utf-8")
     code = (
@@ -432,7 +428,7 @@ def test_a_run_of_a_copied_lab_never_writes_into_the_lab_it_came_from(lab: Lab, 
     ],
 )
 @pytest.mark.parametrize("saved", [True, False])
-def test_a_student_that_is_no_directory_is_refused_before_there_is_a_run(
+def test_a_missing_student_directory_is_refused_before_a_run_exists(
     lab: Lab, system: str, student: str, reason: str, saved: bool
 ) -> None:
     student = student.format(lab=lab.root)
@@ -445,7 +441,7 @@ def test_a_student_that_is_no_directory_is_refused_before_there_is_a_run(
     assert list_runs(lab) == [] and not list(lab.configs.iterdir())
 
 
-def test_what_trains_no_student_is_started_whatever_the_student_is(lab: Lab) -> None:
+def test_a_job_that_trains_nothing_starts_with_any_student(lab: Lab) -> None:
     lab.settings_file.write_text('[system1]\nstudent = "/nope"\n', encoding="utf-8")
     run = wait_for(start_job(lab, ["label"]), poll=0.02, timeout=PATIENCE)
     assert run.state == "failed" and "Invalid student" not in run.message
