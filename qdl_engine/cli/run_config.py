@@ -177,7 +177,7 @@ def _check_trainer(job: ForeignJob, settings: LabSettings, runtime: str) -> None
 
 
 def _start(context: Context, job: ForeignJob, given: Namespace) -> Run:
-    from qdl_engine.runs import delete_run
+    from qdl_engine.runs.edit import delete_run
     from qdl_engine.runs.launch import python_command, start_run
     from qdl_engine.runs.store import create_run, save_run
 

@@ -1,4 +1,4 @@
-"""Text from models, data and logs, made fit for a terminal: control characters are shown, never obeyed."""
+"""Text for a terminal: foreign text made harmless, and numbers, sizes, money and times in words."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _PLAIN = re.compile(r"[ -~\n\t]*")
 
 
 def printable(text: str) -> str:
-    """`text` with every control character shown: ESC as `␛`, others as `␀`-style pictures or `\\u202e`.
+    """`text` with visible control characters: ESC as `␛`, others as `␀`-style pictures or `\\u202e`.
 
-    Newlines and tabs stay; a carriage return before a newline goes, because it is only a line's end.
+    Newlines and tabs stay. A carriage return before a newline is part of the line end and is dropped.
     """
     if _PLAIN.fullmatch(text):
         return text
@@ -26,7 +26,7 @@ def printable(text: str) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether `text` can be written as UTF-8: half a surrogate pair, which JSON can spell, cannot."""
+    """Whether UTF-8 can encode `text`: it cannot encode half a surrogate pair, which JSON allows."""
     return text.isascii() or _HALF_PAIR.search(text) is None
 
 
@@ -50,7 +50,7 @@ def one_line(text: str, width: int) -> str:
 
 
 def last_line(path: Path, limit: int = 8192) -> str:
-    """The last line with something on it; each redrawing of a progress bar by `\\r` counts as a line."""
+    """The last line that is not blank; each `\\r` of a progress bar ends a line too."""
     try:
         with open(path, "rb") as handle:
             size = handle.seek(0, 2)
@@ -62,9 +62,10 @@ def last_line(path: Path, limit: int = 8192) -> str:
     return next((line for line in reversed(lines) if line), "")
 
 
-def money_text(amount: float) -> str:
-    """Money in a currency that is not known: cents where there is a whole one, else finer."""
-    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"
+def sentences(message: str, hint: str) -> str:
+    """A message and its hint as separate sentences."""
+    stop = "" if not hint or message.endswith((".", "!", "?", ":")) else "."
+    return f"{message}{stop} {hint}".strip()
 
 
 def two_columns(lines: Iterable[tuple[str, str]], width: int = 20) -> str:
@@ -72,8 +73,16 @@ def two_columns(lines: Iterable[tuple[str, str]], width: int = 20) -> str:
     return "\n".join(f"{name:<{width}}{value:>12}" for name, value in lines)
 
 
+def count_text(count: int) -> str:
+    """A large number: `494.03M`, `1.54B`."""
+    for size, letter in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")):
+        if count >= size:
+            return f"{count / size:.2f}{letter}"
+    return str(count)
+
+
 def size_text(size: int) -> str:
-    """Bytes as a person reads them: `1.2 GB`."""
+    """Bytes: `12 B`, `60.8 MB`, `1.2 GB`."""
     value = float(size)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:
@@ -82,32 +91,17 @@ def size_text(size: int) -> str:
     return f"{value:.1f} TB"
 
 
-def sentences(message: str, hint: str) -> str:
-    """A message and what to do about it, as sentences that do not run into each other."""
-    stop = "" if not hint or message.endswith((".", "!", "?", ":")) else "."
-    return f"{message}{stop} {hint}".strip()
-
-
-def count_text(count: int) -> str:
-    """`494.0M`, `1.54B`."""
-    for size, letter in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")):
-        if count >= size:
-            return f"{count / size:.2f}{letter}"
-    return str(count)
-
-
-def time_text(seconds: float) -> str:
-    """`12 s`, `3.5 min`, `2.1 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+def money_text(amount: float) -> str:
+    """Money in an unknown currency: two decimals, or four below 1."""
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person reads them: `42 s`, `3:07 min`, `2:05 h`."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+    """Seconds: `<1 s`, `42 s`, `3 min 7 s`, `2 h 5 min`."""
+    if 0 < seconds < 1:
+        return "<1 s"
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -25,8 +25,8 @@ from qdl_engine.demo.exam import Marks, Paper, dump_papers, marks_of
 from qdl_engine.demo.lab import BASE_STUDENT, TEACHER, create_demo_lab
 from qdl_engine.demo.report import HONESTY, DemoReport, ModelFigures
 from qdl_engine.demo.world import ALL_TASKS, SYSTEM1_SIMPLE, SYSTEM1_TASKS, SYSTEM2_TASKS
-from qdl_engine.runs import Run, create_run, start_run, stop_run, wait_for
-from qdl_engine.runs.launch import python_command
+from qdl_engine.runs.launch import python_command, start_run, stop_run, wait_for
+from qdl_engine.runs.store import Run, create_run
 from qdl_engine.settings import LabSettings
 from qdl_engine.settings.toml import load_settings
 

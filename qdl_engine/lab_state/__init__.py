@@ -1,1 +1,1 @@
-"""Where a lab stands: its stages, its next step, and what the machine lacks."""
+"""The state of a lab: its stages, its next step, and what the machine lacks."""

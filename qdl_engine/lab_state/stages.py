@@ -1,4 +1,4 @@
-"""The stages of a student: data, labels, config, run, checkpoint, comparison, and what of them is there."""
+"""The stages of a student: data, labels, config, run, checkpoint, comparison, each with its state."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ if TYPE_CHECKING:
     from qdl_engine.runs.store import Run
 
 StageState = Literal["ready", "stale", "missing", "running", "failed", "stopped", "skipped"]
-"""`stale`: there, but not what the recipe asks for now. `stopped`: by whoever asked for it, so no failure."""
+"""`stale`: made with other settings than the recipe has now. `stopped`: by the user, so not a failure."""
 
 STAGE_NAMES = ("data", "labels", "config", "run", "checkpoint", "comparison")
-ACTIVE_STATES = frozenset({"queued", "starting", "running", "stopping"})
-BAD_STATES = frozenset({"failed", "stopped", "lost"})
 UNFINISHED = frozenset({"failed", "stopped"})
-"""Stages that somebody began and that came to no end."""
+"""States of a stage that started and did not finish."""
 KIND_STAGES = {"prepare": "data", "label": "labels", "train": "run"}
 
 DOING = {"train": "training", "label": "labelling", "prepare": "preparing"}
-"""What a run of each kind is at."""
+"""The activity of a run of each kind."""
 
 
 @dataclass(frozen=True)
@@ -38,27 +36,27 @@ class Stage:
     name: str
     state: StageState
     detail: str
-    """In words what is there, so that no meaning hangs on a colour or a sign."""
+    """The state in words, so that no meaning depends on a colour or a symbol."""
     changed: tuple[SettingChange, ...] = ()
-    """The settings that are not those that the data were prepared with."""
+    """The settings that changed since the data were prepared."""
     why: str = ""
-    """Of one that failed: what happened and what to do about it, whole."""
+    """For a failed stage: the full message and what to do about it."""
 
     @property
     def in_words(self) -> str:
-        """State and detail; the state once where the detail begins with it."""
+        """State and detail, without repeating a state that begins the detail."""
         return self.detail if self.detail.startswith(self.state) else f"{self.state}: {self.detail}"
 
 
 def read_report(lab: Lab, system: str) -> dict[str, Any]:
-    """The report of the last preparation; empty when there is none that can be read."""
+    """The report of the last preparation; empty when it is missing or unreadable."""
     return _read_json(lab.report_file(system))
 
 
 def data_stage(
     lab: Lab, system: str, labelled: bool, table: Mapping[str, Any], report: Mapping[str, Any]
 ) -> Stage:
-    """The prepared rows, held against the recipe's table of `qdl.toml`."""
+    """The prepared rows, compared with the recipe's table in `qdl.toml`."""
     path = lab.train_instructions if labelled else lab.training_data(system)
     if not path.is_file():
         return Stage("data", "missing", "not prepared")
@@ -73,20 +71,20 @@ def data_stage(
 
 
 def labels_stage(lab: Lab, labelled: bool, report: Mapping[str, Any]) -> Stage:
-    """The teacher's answers, and whether they are those to the rows that are there now."""
+    """The teacher's answers, and whether they belong to the prepared rows."""
     if not labelled:
         return Stage("labels", "skipped", "in the data")
     if not lab.train_labeled.is_file():
-        return Stage("labels", "missing", "teacher not asked")
+        return Stage("labels", "missing", "no answers yet")
     if lab.train_instructions.is_file():
         record = _read_json(lab.labels_record)
         if is_same(lab.train_instructions, record.get("instructions")) is False:
-            return Stage("labels", "missing", "of other rows than the data")
+            return Stage("labels", "missing", "answers belong to other rows")
         if not record and is_same(lab.train_labeled, report.get("digest")):
-            return Stage("labels", "missing", "the data's own, teacher not asked")
+            return Stage("labels", "missing", "the data's own answers, none by the teacher")
     labelling = _read_json(lab.label_report)
     kept = labelling.get("kept")
-    # One that spent its budget, or kept no answer, left the labels as they were.
+    # A labelling that spent its budget, or kept no answer, left the labels as they were.
     if not isinstance(kept, int) or not kept or labelling.get("left"):
         return Stage("labels", "ready", f"by the teacher, {size_text(lab.train_labeled.stat().st_size)}")
     return Stage("labels", "ready", f"{kept:,} rows by the teacher")
@@ -101,7 +99,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def config_stage(lab: Lab, system: str, trainings: list[Run]) -> Stage:
-    """The config of the newest training, else the last by name: ids sort by time."""
+    """The config of the newest training, else the last by name, because ids sort by time."""
     found = {path.name for path in lab.configs.glob(lab.config_file(system, "*").name)}
     used = (run.config.name for run in trainings if run.config is not None)
     name = next((name for name in used if name in found), max(found, default=""))
@@ -111,34 +109,34 @@ def config_stage(lab: Lab, system: str, trainings: list[Run]) -> Stage:
 
 
 def run_stage(lab: Lab, system: str, trainings: list[Run]) -> Stage:
-    """The newest training, or the one that made the student when that is done."""
+    """The newest training; once done, the training that made the student."""
     latest = trainings[0] if trainings else None
-    if latest is not None and latest.state in ACTIVE_STATES:
+    if latest is not None and not latest.final:
         return Stage("run", "running", running_text("training", latest))
-    if latest is not None and latest.state in BAD_STATES:
+    if latest is not None and latest.ended_early:
         return _unfinished("run", latest)
     checkpoint = lab.checkpoint(system)
     maker = trained_by(checkpoint) if checkpoint_ready(checkpoint) else None
     if maker is not None and maker not in (run.id for run in trainings):
-        return Stage("run", "ready", f"done, {maker}, deleted since")
+        return Stage("run", "ready", f"done, {maker}, since deleted")
     if latest is None:
         return Stage("run", "missing", "not trained")
     return Stage("run", "ready", f"done, {maker or latest.id}")
 
 
 def job_stage(name: str, run: Run | None) -> Stage | None:
-    """What a prepare or label job says about its stage; None when its files say it better."""
+    """The stage of a prepare or label job that is running or ended early; else None, and the files decide."""
     if run is None:
         return None
-    if run.state in ACTIVE_STATES:
+    if not run.final:
         return Stage(name, "running", running_text(DOING[run.kind], run))
-    if run.state in BAD_STATES:
+    if run.ended_early:
         return _unfinished(name, run)
     return None
 
 
 def running_text(verb: str, run: Run) -> str:
-    """`training 45 %`, or `training, starting` while there is no progress yet."""
+    """`training 45%`, or `training, starting` before the first progress."""
     from qdl_engine.runs.reader import summarise
 
     if run.state == "stopping":
@@ -148,6 +146,7 @@ def running_text(verb: str, run: Run) -> str:
 
 
 def checkpoint_stage(lab: Lab, system: str) -> Stage:
+    """The student's weights, and whether they come from the prepared data."""
     directory = lab.checkpoint(system)
     if not checkpoint_ready(directory):
         return Stage("checkpoint", "missing", "none yet")
@@ -155,17 +154,18 @@ def checkpoint_stage(lab: Lab, system: str) -> Stage:
     size = size_text(sum(path.stat().st_size for path in weights))
     data = lab.training_data(system)
     if data.is_file() and is_same(data, read_record(directory).get("data")) is False:
-        return Stage("checkpoint", "ready", f"{size}, of other data")
+        return Stage("checkpoint", "ready", f"{size}, trained on other data")
     return Stage("checkpoint", "ready", size)
 
 
 def comparison_stage(lab: Lab, system: str) -> Stage:
+    """The saved comparisons, if one is newer than the student."""
     found = list(lab.comparisons.glob("*.json")) if lab.comparisons.is_dir() else []
     if not found or not checkpoint_ready(lab.checkpoint(system)):
         return Stage("comparison", "missing", "none yet")
     written = read_record(lab.checkpoint(system)).get("written")
     if isinstance(written, int | float):
-        # A comparison's name is the time it was made at.
+        # The name of a comparison is its time.
         since = time.strftime("%Y%m%d-%H%M%S", time.localtime(written))
         if max(path.stem for path in found) < since:
             return Stage("comparison", "missing", "none since the last training")
@@ -173,17 +173,11 @@ def comparison_stage(lab: Lab, system: str) -> Stage:
 
 
 def _unfinished(name: str, run: Run) -> Stage:
-    """`failed: Out of memory`; the state once where the message begins with it."""
+    """`failed: Out of memory`, without repeating a state that begins the message."""
     message = run.message or run.id
+    text = message if message.lower().startswith(run.state) else f"{run.state}: {message}"
     if run.state == "stopped":
-        return Stage(name, "stopped", _stopped_text(message))
-    said = message if message.lower().startswith(run.state) else f"{run.state}: {message}"
-    return Stage(name, "failed", said, why=sentences(said, run.hint))
-
-
-def _stopped_text(message: str) -> str:
-    """`stopped at step 472, with a checkpoint`: that it can be gone on from is what the next step says."""
-    said = message.removesuffix(".").removesuffix(" to go on from")
-    if not said.startswith("Stopped"):
-        return f"stopped: {said}"
-    return f"stopped{said.removeprefix('Stopped').removeprefix(' on request')}"
+        # The lab screen cuts a long detail at its first comma.
+        short = text.removesuffix(".").removesuffix(" on request").replace("; ", ", ")
+        return Stage(name, "stopped", short[:1].lower() + short[1:])
+    return Stage(name, "failed", text, why=sentences(text, run.hint))

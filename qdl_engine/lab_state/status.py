@@ -1,6 +1,6 @@
-"""Where a lab stands: what is ready, and the one next step. Files are read, nothing is written.
+"""The state of a lab: what is ready, and the next step. This reads files and writes none.
 
-The app, the plain text report and `qdl status` all show this; none of them decides on its own what is ready.
+The app and `qdl status` both show this; neither decides for itself what is ready.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from qdl_engine.core.systems import SYSTEM_NAMES, SYSTEMS
 from qdl_engine.core.toml import toml_error
 from qdl_engine.core.words import one_line
 from qdl_engine.lab_state.stages import (
-    ACTIVE_STATES,
     KIND_STAGES,
     STAGE_NAMES,
     UNFINISHED,
@@ -50,19 +49,19 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Step:
-    """Something that can be done now."""
+    """Something that the user can do now."""
 
     label: str
     command: tuple[str, ...]
-    """The `qdl` arguments that do it, and what a detached job is started with."""
+    """The `qdl` arguments that do it, typed or as a detached job."""
     screen: str = ""
-    """The screen that does it instead of a job: `training` to watch a run, `compare`."""
+    """The screen to open instead of starting a job: `training` to watch a run, or `compare`."""
     run_id: str = ""
 
 
 @dataclass(frozen=True)
 class SystemStatus:
-    """Where one student stands."""
+    """The stages of one student."""
 
     system: str
     stages: tuple[Stage, ...]
@@ -73,13 +72,13 @@ class SystemStatus:
 
 @dataclass(frozen=True)
 class LabStatus:
-    """Where the whole lab stands."""
+    """The state of the whole lab."""
 
     root: str
     exists: bool
     systems: tuple[SystemStatus, ...] = ()
     steps: tuple[Step, ...] = ()
-    """What can be done, the next step first."""
+    """What the user can do, the next step first."""
     active_runs: int = 0
     problems: tuple[str, ...] = ()
 
@@ -93,19 +92,19 @@ class LabStatus:
 
 @dataclass(frozen=True)
 class MachineStatus:
-    """What the machine has for the lab."""
+    """GPUs, disk and EasyDistill of this machine."""
 
     gpus: tuple[str, ...] = field(default=())
     disk_free: int = 0
     disk_total: int = 0
     easydistill: str = ""
-    """The EasyDistill that was checked, in a few words; empty when none was."""
+    """The EasyDistill that `qdl easydistill check` recorded, in a few words; empty when there is none."""
 
 
 def lab_status(lab: Lab, *, check: bool = True) -> LabStatus:
-    """Read where `lab` stands: JSON heads, file sizes, run records, and with `check` each setting.
+    """Read the state of `lab` from its files and run records; with `check`, validate every setting too.
 
-    Without, it is cheap enough to call once a second.
+    Without `check` this is cheap enough for one call a second.
     """
     if not lab.settings_file.is_file():
         return LabStatus(str(lab.root), exists=False)
@@ -121,7 +120,7 @@ def lab_status(lab: Lab, *, check: bool = True) -> LabStatus:
         exists=True,
         systems=systems,
         steps=_steps(systems, runs),
-        active_runs=sum(run.state in ACTIVE_STATES for run in runs),
+        active_runs=sum(not run.final for run in runs),
         problems=tuple(problems),
     )
 
@@ -130,7 +129,7 @@ def _raw_settings(lab: Lab) -> tuple[dict[str, Any], list[str]]:
     """`qdl.toml` as plain tables: the settings models would cost 0.1 s before the first paint."""
     file, text = lab.settings_file, ""
     try:
-        # A byte order mark is how some editors begin a file.
+        # Some editors begin a file with a byte order mark.
         text = file.read_text(encoding="utf-8-sig")
         return tomllib.loads(text), []
     except tomllib.TOMLDecodeError as broken:
@@ -141,7 +140,7 @@ def _raw_settings(lab: Lab) -> tuple[dict[str, Any], list[str]]:
 
 
 def _settings_problems(lab: Lab) -> list[str]:
-    """What the settings models refuse, each with its cure."""
+    """What the settings models refuse, each with a remedy."""
     from qdl_engine.settings.toml import validate_file
 
     return [problem.cause_first for problem in validate_file(lab.settings_file)]
@@ -170,7 +169,7 @@ def _system_status(lab: Lab, system: str, settings: dict[str, Any], runs: list[R
 
 
 def _steps(systems: tuple[SystemStatus, ...], runs: list[Run]) -> tuple[Step, ...]:
-    """Everything that makes sense now, the one next step first."""
+    """Every sensible step, the next one first."""
     watch = [
         Step(
             f"Watch {run.kind} {SYSTEM_NAMES.get(run.system or '', '')}".rstrip(),
@@ -179,7 +178,7 @@ def _steps(systems: tuple[SystemStatus, ...], runs: list[Run]) -> tuple[Step, ..
             run.id,
         )
         for run in runs
-        if run.state in ACTIVE_STATES
+        if not run.final
     ]
     resumed = [step for status in systems for step in _resume(status, runs)]
     needed = [step for status in systems for step in _needed(status)]
@@ -192,38 +191,40 @@ def _steps(systems: tuple[SystemStatus, ...], runs: list[Run]) -> tuple[Step, ..
 
 
 def _resume(status: SystemStatus, runs: list[Run]) -> list[Step]:
-    """To go on with the newest training, when it was stopped or its machine went down."""
+    """Resume the newest training if it was stopped or lost; a failed one would fail again."""
     newest = next((run for run in runs if run.kind == "train" and run.system == status.system), None)
     if newest is None or newest.state not in ("stopped", "lost"):
         return []
     if newest.writes_elsewhere or not newest.resumable:
         return []
-    return [Step(f"Resume the training of {SYSTEM_NAMES[status.system]}", ("resume", newest.id))]
+    return [Step(f"Resume {SYSTEM_NAMES[status.system]} training", ("resume", newest.id))]
 
 
 def _needed(status: SystemStatus) -> list[Step]:
-    """The next thing this student needs; nothing while a job works for it."""
+    """The next step for this student; none while a job works for it."""
     if any(stage.state == "running" for stage in status.stages):
         return []
     name, system = SYSTEM_NAMES[status.system], status.system
     data = status.stage("data")
     if data.state not in ("ready", "stale"):
         return [Step(f"Prepare {name} data", ("prepare", system))]
-    anew = [_prepare_anew(name, system, data)] if data.state == "stale" else []
+    renewal = [_prepare_again(name, system, data)] if data.state == "stale" else []
     if status.stage("labels").state in {"missing", *UNFINISHED}:
-        return [*anew, Step(f"Generate {name} answers with the teacher", ("label",))]
+        return [*renewal, Step(f"Generate {name} answers with the teacher", ("label",))]
     if status.stage("checkpoint").state != "ready" or status.stage("run").state in UNFINISHED:
-        return [*anew, Step(f"Train {name}{' on the data as it is' if anew else ''}", ("train", system))]
-    return anew
+        old = " on the existing data" if renewal else ""
+        return [*renewal, Step(f"Train {name}{old}", ("train", system))]
+    return renewal
 
 
-def _prepare_anew(name: str, system: str, data: Stage) -> Step:
+def _prepare_again(name: str, system: str, data: Stage) -> Step:
     first, more = data.changed[0], len(data.changed) - 1
     why = f"{one_line(str(first), 40)}{f' and {more} more' if more else ''}"
     return Step(f"Prepare {name} data again: {why}", ("prepare", system))
 
 
 def _again(status: SystemStatus) -> list[Step]:
+    """Finished steps that the user can repeat; none while a job works for this student."""
     if any(stage.state == "running" for stage in status.stages):
         return []
     name, system = SYSTEM_NAMES[status.system], status.system
@@ -231,25 +232,25 @@ def _again(status: SystemStatus) -> list[Step]:
     if status.stage("data").state == "ready":
         again.append(Step(f"Prepare {name} data again", ("prepare", system)))
     if status.stage("labels").state == "ready":
-        again.append(Step(f"Generate {name} answers with the teacher again", ("label",)))
+        again.append(Step(f"Generate {name} answers again", ("label",)))
     if status.stage("checkpoint").state == "ready" and status.stage("run").state not in UNFINISHED:
         again.append(Step(f"Train {name} again", ("train", system)))
     return again
 
 
 def machine_status(root: Path) -> MachineStatus:
-    """GPUs by `nvidia-smi` and the disk under the lab. May take a second: call it in a thread."""
+    """GPUs from `nvidia-smi` and the disk of the lab. Call it in a thread: it may take a second."""
     existing = next((path for path in (root, *root.parents) if path.exists()), Path("/"))
     usage = shutil.disk_usage(existing)
     return MachineStatus(_gpus(), usage.free, usage.total, _easydistill())
 
 
 def _easydistill() -> str:
-    """As plain TOML: the settings models would cost memory that a screen without them does not need."""
+    """Read as plain TOML: the settings models would cost memory that the lab screen does not need."""
     try:
         table = tomllib.loads(user_settings_file().read_text(encoding="utf-8")).get("easydistill")
     except (OSError, ValueError):
-        # `qdl doctor` says what is wrong with the file.
+        # `qdl doctor` explains what is wrong with the file.
         return ""
     checkout = table.get("checkout") if isinstance(table, dict) else ""
     return f"EasyDistill 1.0 at {checkout}" if checkout else ""
@@ -264,10 +265,12 @@ def _gpus() -> tuple[str, ...]:
 
 
 def report_text(status: LabStatus) -> str:
-    """The status as plain text, for a pipe, a dumb terminal or `qdl status`."""
+    """The status as plain text, for `qdl status`."""
     lab = Lab(Path(status.root))
     if not status.exists:
-        return f"No lab at {lab.root}\nMake one:   qdl --lab {lab.word} init\nOr a demo:  qdl demo {lab.word}"
+        return (
+            f"No lab at {lab.root}\nCreate one:  qdl --lab {lab.word} init\nOr a demo:   qdl demo {lab.word}"
+        )
     rows = [["", *(SYSTEM_NAMES[system.system] for system in status.systems)]]
     for name in STAGE_NAMES:
         rows.append([name, *(one_line(system.stage(name).in_words, 60) for system in status.systems)])

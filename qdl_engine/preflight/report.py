@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from qdl_engine.core.systems import SYSTEM_NAMES
-from qdl_engine.core.words import count_text, printable, size_text, time_text
+from qdl_engine.core.words import count_text, duration, printable, size_text
 from qdl_engine.preflight.fit import Cure, Disk, Verdict
 from qdl_engine.preflight.hardware import Hardware
 from qdl_engine.preflight.memory import Memory, Training
@@ -90,8 +90,8 @@ class Preflight:
             "tokens": f"{rows.trained_tokens:,} trained, {rows.masked_tokens:,} masked{dropped}{guess}",
             "steps": f"{rows.steps:,} ({rows.steps_per_epoch:,} an epoch), "
             f"{100 * rows.padding:.0f} % padding",
-            "time": f"{time_text(took.seconds)} ({took.error}; {basis} {printable(took.source)}); "
-            f"{time_text(took.floor_seconds)} at best",
+            "time": f"{duration(took.seconds)} ({took.error}; {basis} {printable(took.source)}); "
+            f"{duration(took.floor_seconds)} at best",
             "disk": f"{size_text(disk.needed)} of {size_text(disk.free)} free: checkpoints "
             f"{size_text(disk.checkpoints)}, student {size_text(disk.student)}{download}",
         }
@@ -141,6 +141,6 @@ def labelling_text(labelling: Labelling) -> str:
     fits = "fits" if labelling.fits else "DOES NOT FIT"
     return (
         f"{printable(labelling.teacher)} {fits}: {size_text(labelling.memory.total)} of "
-        f"{size_text(labelling.capacity)}; {labelling.prompts:,} prompts in {time_text(labelling.seconds)} "
-        f"(estimated); {time_text(labelling.floor_seconds)} at best"
+        f"{size_text(labelling.capacity)}; {labelling.prompts:,} prompts in {duration(labelling.seconds)} "
+        f"(estimated); {duration(labelling.floor_seconds)} at best"
     )

@@ -1,4 +1,4 @@
-"""Rename a run, write a note on it, delete it, and say beforehand what that costs."""
+"""Rename a run, write its note, delete it, and tell in advance what deleting it loses."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ LONGEST_NAME = 80
 
 @dataclass(frozen=True)
 class Deletion:
-    """What goes with a run, and what stays."""
+    """What deleting a run removes and keeps."""
 
     run_id: str
     size: int
-    """Bytes of its directory."""
+    """Bytes in its directory."""
     checkpoints: int
-    """Checkpoints to resume from, which only a run that did not end has."""
+    """Checkpoints to resume from; only a run that ended early has any."""
     student: str
-    """The student that it made and that is there still; empty when there is none."""
+    """The student that the run trained, if the lab still has it; else empty."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def text(self) -> str:
-        """In words, for the question that is asked first."""
-        goes = "Its log and its figures go"
-        if self.checkpoints:
-            noun = "checkpoint" if self.checkpoints == 1 else "checkpoints"
-            goes += f", and {self.checkpoints} {noun} to resume from"
-        lines = [f"{goes} ({size_text(self.size)})."]
-        if self.student:
-            lines.append(f"The student it made stays ({self.student}); how it was trained is then lost.")
-        return "\n".join(lines)
+        """The text of the question before the deletion."""
+        saved = f"{self.checkpoints} checkpoint{'' if self.checkpoints == 1 else 's'} to resume from"
+        parts = f"its log, its figures and {saved}" if self.checkpoints else "its log and its figures"
+        text = f"Deletes {parts} ({size_text(self.size)})."
+        if not self.student:
+            return text
+        return f"{text}\nKeeps its student ({self.student}), without the record of how it was trained."
 
 
 def rename_run(run: Run, name: str) -> Run:
-    """Give a run a name; an empty one takes it away. A run that goes on is not touched by it.
+    """Give a run a name; an empty one removes the name. A running run works on undisturbed.
 
     Raises:
         RunError: when the name is longer than `LONGEST_NAME` or more than one line.
     """
     name = name.strip()
     if len(name) > LONGEST_NAME or "\n" in name:
-        raise RunError(f"A name is one line of at most {LONGEST_NAME} characters", "Write more in a note.")
+        raise RunError(
+            f"A name is one line of at most {LONGEST_NAME} characters", "Put longer text in the note."
+        )
     return _write_about(run, name=name)
 
 
 def note_run(run: Run, note: str) -> Run:
-    """Write a note on a run; an empty one takes it away."""
+    """Write a run's note; an empty one removes the note."""
     return _write_about(run, note=note.strip())
 
 
@@ -67,7 +67,7 @@ def _write_about(run: Run, **changes: str) -> Run:
 
 
 def deletion(run: Run) -> Deletion:
-    """What deleting `run` would take, and leave."""
+    """What deleting `run` would remove and keep."""
     files = [path for path in run.directory.rglob("*") if path.is_file() and not path.is_symlink()]
     return Deletion(
         run_id=run.id,
@@ -78,7 +78,7 @@ def deletion(run: Run) -> Deletion:
 
 
 def made_student(run: Run) -> bool:
-    """Whether the student in the lab is this run's: as its record says, else as the newest that was done."""
+    """Whether this run trained the lab's student: by the student's record, else as the newest run done."""
     if run.output_dir is None or not checkpoint_ready(run.lab.root / run.output_dir.name):
         return False
     maker = trained_by(run.lab.root / run.output_dir.name)
@@ -90,10 +90,10 @@ def made_student(run: Run) -> bool:
 
 
 def delete_run(run: Run) -> None:
-    """Remove a run's directory; its student stays. One whose record cannot be read can be deleted too.
+    """Delete a run's directory and keep its student. An unreadable record does not prevent that.
 
     Raises:
-        RunError: while it is running.
+        RunError: when the run is running.
     """
     with store_lock(run.lab):
         try:

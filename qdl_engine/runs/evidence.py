@@ -1,4 +1,7 @@
-"""How a run ended, by evidence: exit codes alone have told us of success with nothing to show for it."""
+"""How a run ended, judged from its exit code, its events and its checkpoint.
+
+The exit code alone is not enough: programs have exited with 0 and left no checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,15 @@ from qdl_engine.core.events import Failed, Finished, Outcome, Stopped, from_json
 from qdl_engine.core.words import last_line, printable
 
 STOPPED_EXIT_CODE = 3
-"""The built-in runtime's exit code after a checkpoint written on request."""
+"""The built-in runtime's exit code after it saved a checkpoint and stopped on request."""
+
+STOPPED = "Stopped on request."
 
 Terminal = Finished | Stopped | Failed | Outcome
 """The events that end a job."""
 
 _TAIL_BYTES = 256 * 1024
-# File systems stamp with a coarser clock than `time.time()`.
+# File systems have a coarser clock than `time.time()`.
 _CLOCK_SLACK = 1.0
 
 
@@ -41,38 +46,39 @@ def decide(
     """Judge an ended run.
 
     Args:
-        exit_code: As the supervisor saw it (negative: a signal), None when it was not there to see.
-        started: When this attempt began; older evidence belongs to an earlier one.
-        events_file: Where the run wrote its events.
-        log_file: Where its output went; the last line helps when there is nothing better.
-        output_dir: Where a checkpoint must be, None for a run that makes none.
-        stop_requested: Whether somebody asked it to stop.
+        exit_code: What the supervisor got (negative: a signal); None when no supervisor lived to see it.
+        started: When this attempt started; older evidence belongs to an earlier attempt.
+        events_file: The run's events.
+        log_file: The run's output; its last line explains a failure that no event explains.
+        output_dir: Where the run must leave a checkpoint; None for a run that makes none.
+        stop_requested: Whether the user stopped the run.
     """
     last = last_terminal_event(events_file, since=started)
+    output = f"Output: {log_file}"
     if exit_code == STOPPED_EXIT_CODE or (isinstance(last, Stopped) and exit_code != 0):
-        where = ""
         if isinstance(last, Stopped) and last.step and last.path:
-            where = f" at step {last.step}, with a checkpoint to resume from"
-        return Verdict("stopped", f"Stopped on request{where}.")
+            return Verdict("stopped", f"Stopped at step {last.step}; checkpoint saved.")
+        return Verdict("stopped", STOPPED)
     ended_well = exit_code == 0 or (exit_code is None and isinstance(last, Finished | Outcome))
     if ended_well:
         problem = "" if output_dir is None else checkpoint_problem(output_dir, since=started)
         if not problem:
-            return Verdict("done", _said_at_the_end(last))
+            return Verdict("done", _closing_message(last))
         if not stop_requested:
-            message = f"It ended without an error, but there is no new checkpoint: {problem}"
-            return Verdict("failed", message, f"Its output is in {log_file}")
+            return Verdict(
+                "failed", f"Exited without an error but saved no new checkpoint: {problem}", output
+            )
     if stop_requested:
-        return Verdict("stopped", "Stopped on request.")
+        return Verdict("stopped", STOPPED)
     if isinstance(last, Failed):
-        message = printable(last.message or "It failed without an error message.")
-        return Verdict("failed", message, printable(last.hint or f"Its output is in {log_file}"))
+        message = printable(last.message or "The run failed without an error message.")
+        return Verdict("failed", message, printable(last.hint or output))
     if exit_code is None:
-        return Verdict("lost", "Its process is gone and left no result.", f"Its last output is in {log_file}")
-    return _from_exit_code(exit_code, log_file)
+        return Verdict("lost", "The process disappeared without a result.", output)
+    return _from_exit_code(exit_code, log_file, output)
 
 
-def _said_at_the_end(last: Terminal | None) -> str:
+def _closing_message(last: Terminal | None) -> str:
     if isinstance(last, Outcome):
         return printable(last.message)
     if isinstance(last, Finished) and last.warnings:
@@ -80,21 +86,20 @@ def _said_at_the_end(last: Terminal | None) -> str:
     return ""
 
 
-def _from_exit_code(exit_code: int, log_file: Path) -> Verdict:
-    hint = f"Its output is in {log_file}"
+def _from_exit_code(exit_code: int, log_file: Path, output: str) -> Verdict:
     if exit_code < 0:
         name = (
             signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else f"signal {-exit_code}"
         )
         if name == "SIGKILL":
-            hint = f"The system may have run out of memory: lower batch_size or max_length. {hint}"
-        return Verdict("failed", f"It was killed by {name}.", hint)
+            output = f"The system may have run out of memory: lower batch_size or max_length. {output}"
+        return Verdict("failed", f"Killed by {name}.", output)
     words = printable(last_line(log_file))
-    return Verdict("failed", f"It ended with exit code {exit_code}" + (f": {words}" if words else "."), hint)
+    return Verdict("failed", f"Exit code {exit_code}" + (f": {words}" if words else "."), output)
 
 
 def last_terminal_event(events_file: Path, *, since: float) -> Terminal | None:
-    """The last event of this attempt that says how it ended, read from the file's end."""
+    """The event that ended this attempt, searched from the end of the file."""
     try:
         with open(events_file, "rb") as handle:
             size = handle.seek(0, 2)
@@ -110,9 +115,9 @@ def last_terminal_event(events_file: Path, *, since: float) -> Terminal | None:
 
 
 def checkpoint_problem(directory: Path, *, since: float | None = None) -> str:
-    """Why `directory` holds no whole checkpoint (newer than `since`), or an empty string when it does.
+    """What is wrong with the checkpoint in `directory`; empty when it is complete (and newer than `since`).
 
-    Only headers are read, so this costs the same for any model.
+    This reads headers only, so a large model costs no more than a small one.
     """
     if not (directory / "config.json").is_file():
         return f"no config.json in {directory}"
@@ -127,26 +132,26 @@ def checkpoint_problem(directory: Path, *, since: float | None = None) -> str:
             return f"{index} cannot be read"
         missing = sorted(named - {path.name for path in weights})
         if missing:
-            return f"{missing[0]} is missing in {directory}"
+            return f"{missing[0]} is missing from {directory}"
     for path in weights:
         problem = _safetensors_problem(path)
         if problem:
             return problem
     if since is not None and max(path.stat().st_mtime for path in weights) < since - _CLOCK_SLACK:
-        return f"the one in {directory} is older than the run"
+        return f"the checkpoint in {directory} is older than the run"
     return ""
 
 
 def _safetensors_problem(path: Path) -> str:
-    """A file cut short has a header that promises more bytes than there are."""
+    """A truncated file is shorter than its header says."""
     size = path.stat().st_size
     with open(path, "rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
         if not 2 <= length <= min(size, 100_000_000):
-            return f"{path} is no safetensors file"
+            return f"{path} is not a safetensors file"
         try:
             header = json.loads(handle.read(length))
             ends = [value["data_offsets"][1] for key, value in header.items() if key != "__metadata__"]
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            return f"{path} is no safetensors file"
-    return "" if size == 8 + length + max(ends, default=0) else f"{path} is cut short"
+            return f"{path} is not a safetensors file"
+    return "" if size == 8 + length + max(ends, default=0) else f"{path} is truncated"

@@ -1,4 +1,4 @@
-"""Start, stop, resume and wait for runs. Nothing here keeps a process alive or dies with one."""
+"""Start, resume, stop and wait for runs. A run outlives the process that started it."""
 
 from __future__ import annotations
 
@@ -29,55 +29,63 @@ from qdl_engine.runs.process import (
     signal_group,
 )
 from qdl_engine.runs.reader import EventTail
-from qdl_engine.runs.record import NAME, OUTPUT, RESUME_FLAG, STOP_GRACE_SECONDS, clear_stop, last_weights
+from qdl_engine.runs.record import (
+    RESUME_FLAG,
+    STOP_GRACE_SECONDS,
+    UPSTREAM_DIRECTORY,
+    UPSTREAM_OUTPUT,
+    clear_stop,
+    last_weights,
+)
 from qdl_engine.runs.store import Run, create_run, list_runs, refresh_run, save_run, store_lock
 
 CHILD_ENVIRONMENT: Mapping[str, str] = {
-    # Output must be in the log while the run goes on, and be UTF-8 whatever the locale.
+    # The log must show output while the run works, in UTF-8 under any locale.
     "PYTHONUNBUFFERED": "1",
     "PYTHONUTF8": "1",
-    # Forked tokenizers warn and may deadlock; spinning OpenMP threads starve everybody on a small machine.
+    # Forked tokenizers warn and may deadlock; spinning OpenMP threads starve the others on a small machine.
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
-    """How a module of ours is started: `-P` keeps what lies in the current directory from being imported."""
+    """The command that runs one of our modules. `-P` keeps the current directory off the path."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def start_run(run: Run) -> Run:
-    """Start a queued run, detached from this process, and return it as it stands once its program is started.
+    """Start a queued run, detached from this process, and return its record once its program has started.
 
     Raises:
-        LabBusyError: when another run writes to the same output directory; the message names it.
-        RunError: when it was started before, or the supervisor does not come up.
+        LabBusyError: when another run writes to the same output directory; the message names that run.
+        RunError: when the run was started before, or its supervisor fails to start.
     """
     with store_lock(run.lab):
         current = refresh_run(run)
         if current.state != "queued":
             raise RunError(
                 f"Run {run.id} is {current.state}, not queued",
-                f"Start it again: qdl --lab {run.lab.word} resume {run.id}",
+                f"Resume it: qdl --lab {run.lab.word} resume {run.id}",
             )
         return _launch(current)
 
 
 def resume_run(run: Run) -> Run:
-    """Start a run that ended once more, in the same directory, going on from its last checkpoint.
+    """Start an ended run again in the same directory, from its last checkpoint.
 
     Raises:
-        RunError: while it is running, when it is done, when its runtime cannot resume, or when its student
-            belongs to the lab that this one was copied from.
+        RunError: when the run is running or done, when its program cannot resume, or when it would write into
+            the lab that this one was copied from.
     """
     with store_lock(run.lab):
         current = refresh_run(run)
-        if current.final and current.state != "done" and current.cannot_go_on:
-            raise RunError(f"Run {run.id} cannot be resumed: {current.cannot_go_on}", _anew(current))
+        if current.ended_early and current.cannot_go_on:
+            raise RunError(f"Cannot resume run {run.id}: {current.cannot_go_on}", _retraining(current))
         if current.state != "queued" and not current.resumable:
             raise RunError(
-                f"Run {run.id} is {current.state}", "Only a stopped, failed or lost run can be resumed."
+                f"Cannot resume run {run.id}: it is {current.state}",
+                "Only stopped, failed and lost runs can resume.",
             )
         _refuse_other_lab(current)
         return _launch(replace(current, argv=tuple(_resuming(current))))
@@ -87,7 +95,7 @@ def _refuse_other_lab(run: Run) -> None:
     if run.writes_elsewhere:
         raise RunError(
             f"Run {run.id} writes into another lab: {run.output_dir}",
-            f"This lab is a copy of it. Train here anew: qdl --lab {run.lab.word} train {run.system}",
+            f"This lab is a copy of that one. Train here: qdl --lab {run.lab.word} train {run.system}",
         )
 
 
@@ -97,25 +105,26 @@ def _resuming(run: Run) -> list[str]:
     return [*run.argv, RESUME_FLAG]
 
 
-def _anew(run: Run) -> str:
+def _retraining(run: Run) -> str:
     if "run" in run.argv:
         foreign = run.argv[run.argv.index("run") + 1]
         return f"Run it again: qdl --lab {run.lab.word} run {shlex.quote(foreign)}"
     train = f"qdl --lab {run.lab.word} train {run.system or 'system1'}"
-    weights = last_weights(run.directory / NAME / OUTPUT)
+    weights = last_weights(run.directory / UPSTREAM_DIRECTORY / UPSTREAM_OUTPUT)
     if weights is None:
         return f"Train again: {train}"
     begin = shlex.quote(f"{run.system or 'system1'}.student={weights}")
-    return f"Train again: {train}\nOr from its last weights, without its optimizer: {train} --set {begin}"
+    last = f"Or start from its last weights, with a fresh optimizer: {train} --set {begin}"
+    return f"Train again: {train}\n{last}"
 
 
 def _launch(run: Run) -> Run:
     if run.output_dir is not None:
         _refuse_shared_output(run.lab, run.output_dir, run.id)
-    # Workers whose launcher and supervisor were both killed would write into what is trained now.
+    # Workers of an earlier attempt, left when its launcher and supervisor were killed, would write here too.
     kill_workers(run.directory)
     clear_stop(run)
-    # Until the supervisor is up, the run lives by the process that starts it.
+    # Until the supervisor has started, this process stands in for it: the run must not read as lost.
     run = replace(
         run,
         state="starting",
@@ -145,17 +154,17 @@ def _launch(run: Run) -> Run:
         )
     if supervisor.returncode != 0:
         failed = replace(
-            run, state="failed", ended=time.time(), message="The supervisor of the run did not start."
+            run, state="failed", ended=time.time(), message="The run's supervisor did not start."
         )
         save_run(failed)
-        raise RunError(f"Run {run.id} did not start", f"Why is in {run.supervisor_log}")
+        raise RunError(f"Run {run.id} did not start", f"See {run.supervisor_log}")
     return refresh_run(run)
 
 
 def _supervisor_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """That of a supervisor: it finds this very package, also when it is run from a checkout.
+    """The environment in which the supervisor imports this very package, even from a source checkout.
 
-    A run that starts another one is not left its mark: the other is no part of it.
+    A run that starts another run must not pass on `RUN_DIRECTORY`, which would make the other a part of it.
     """
     environment = {key: value for key, value in environment.items() if key != RUN_DIRECTORY}
     here = str(Path(__file__).resolve().parents[2])
@@ -169,29 +178,29 @@ def _refuse_shared_output(lab: Lab, output_dir: Path, own_id: str = "") -> None:
     for other in list_runs(lab):
         if other.id != own_id and other.active and other.writes_to(output_dir):
             raise LabBusyError(
-                f"{output_dir} is being written by run {other.id} (process {other.pid})",
+                f"Run {other.id} (process {other.pid}) is writing to {output_dir}",
                 f"Wait for it, or stop it: qdl --lab {lab.word} stop {other.id}",
             )
 
 
 def stop_run(run: Run, *, force: bool = False, grace: float = STOP_GRACE_SECONDS) -> Run:
-    """Ask a run to stop: SIGTERM to its whole group, SIGKILL once `grace` seconds are over.
+    """Stop a run: SIGTERM to its process group now, SIGKILL after `grace` seconds.
 
-    The supervisor keeps the deadline. When there is none any more, this call waits and keeps it itself.
+    The supervisor enforces the deadline. If the supervisor is dead, this call waits and enforces it.
 
     Args:
-        run: What to stop.
-        force: Kill at once, without a checkpoint.
-        grace: Seconds the program has for its checkpoint.
+        run: The run to stop.
+        force: Kill the run at once, without a checkpoint.
+        grace: Seconds that the program has to save its checkpoint.
 
     Raises:
-        RunError: when it is not running.
+        RunError: when the run is not running.
     """
     with store_lock(run.lab):
-        # A run that is being started cannot be signalled yet; its starter holds the lock.
+        # A starting run has no process to signal yet; its starter holds the lock.
         current = refresh_run(run)
     if current.state == "queued":
-        stopped = replace(current, state="stopped", ended=time.time(), message="Stopped before it began.")
+        stopped = replace(current, state="stopped", ended=time.time(), message="Stopped before it started.")
         save_run(stopped)
         return stopped
     if not current.active:
@@ -217,17 +226,17 @@ def _end_by(run: Run, deadline: float) -> None:
 def wait_for(
     run: Run, on_event: EventSink = no_sink, poll: float = 0.2, *, timeout: float | None = None
 ) -> Run:
-    """Follow a run to its end, handing on its events, those of the past first.
+    """Pass every event of a run, past ones first, to `on_event` until the run ends.
 
-    Interrupting the wait leaves the run alone.
+    Interrupting the wait does not stop the run.
 
     Raises:
-        RunError: when `timeout` seconds pass first.
+        RunError: when the run is not over after `timeout` seconds.
     """
     tail = EventTail(run.events_file)
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        # The state before the events: what was written before the end is then never missed.
+        # Read the state before the events: then no event written before the end is missed.
         current = refresh_run(run)
         for event in tail.read():
             on_event(event)
@@ -241,19 +250,18 @@ def wait_for(
 def start_job(lab: Lab, arguments: Sequence[str], *, name: str = "", note: str = "") -> Run:
     """Start a `qdl` subcommand (`["train", "system1"]`, `["prepare", "system2"]`, `["label"]`) as a run.
 
-    The run of `train` prepares what is missing and then becomes the runtime itself, so that there is one run,
-    one process and one log for the whole of it.
+    A `train` run prepares missing data and then becomes the training itself: one run, one process, one log.
 
     Raises:
-        LabBusyError: when another run trains the same student: no run is made.
-        ModelError: when the student of a training is meant as a path and is no directory: likewise.
+        LabBusyError: when another run trains the same student. No run is created.
+        ModelError: when the student looks like a path but is not a directory. No run is created.
     """
     kind = arguments[0]
     system = next((argument for argument in arguments[1:] if argument in SYSTEMS), None)
     trains = kind == "train" and system is not None
     if trains and system:
         _refuse_student(lab, system, arguments)
-        # Starting it looks again, for good; refused here, it has not used up a number.
+        # `start_run` checks again under the lock; a refusal here uses up no run number.
         _refuse_shared_output(lab, lab.checkpoint(system))
     run = create_run(
         lab,
@@ -270,13 +278,13 @@ def start_job(lab: Lab, arguments: Sequence[str], *, name: str = "", note: str =
             save_run(run)
         return start_run(run)
     except (LabBusyError, OSError):
-        # A job that was refused, or had no room on the disk, is no run: leave no trace of it in the list.
+        # A refused job, or one that found the disk full, must not stay in the list of runs.
         delete_run(run)
         raise
 
 
 def _refuse_student(lab: Lab, system: str, arguments: Sequence[str]) -> None:
-    """At once what the run would say minutes later; it takes relative paths from the lab, where it works."""
+    """Refuse now what the run would refuse minutes later. Relative paths start at the lab, as in the run."""
     from qdl_engine.settings.toml import apply_overrides, load_settings
 
     overrides = [word for before, word in pairwise(arguments) if before == "--set"]

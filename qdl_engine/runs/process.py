@@ -1,4 +1,8 @@
-"""Whether a process is still the one we started, and how its whole group is ended."""
+"""Whether a process is still the one we started, and how to kill every process of a run.
+
+Not with psutil: its start times are seconds since the epoch, computed from a boot time that Linux moves with
+the wall clock, so setting the clock would turn a running run into a lost one.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,14 @@ from pathlib import Path
 _PROC = Path("/proc")
 
 RUN_DIRECTORY = "QDL_RUN_DIR"
-"""The environment variable that tells a run's processes where the run is."""
+"""The environment variable that marks the processes of a run with the run's directory."""
 
 
 def identity_of(pid: int) -> str | None:
-    """What tells this process from any other that gets the same pid, or None when it is gone.
+    """A text that distinguishes this process from any later one with the same pid; None when it has ended.
 
-    A zombie counts as gone: it does nothing any more, only its parent has not asked yet. The start time alone
-    is counted from boot, so the boot's id goes with it.
+    A zombie has ended: only its parent has not collected it yet. The start time counts from boot, so the text
+    contains the boot's id too.
     """
     if pid <= 0:
         return None
@@ -26,7 +30,7 @@ def identity_of(pid: int) -> str | None:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None if (_PROC / "self" / "stat").exists() else _identity_from_ps(pid)
-    # The second field is the program's name in parentheses and may hold spaces and parentheses itself.
+    # The second field is the program's name in parentheses, which may itself contain spaces and parentheses.
     fields = stat.rpartition(")")[2].split()
     if len(fields) < 20 or fields[0] in "ZXx":
         return None
@@ -41,7 +45,7 @@ def _boot_id() -> str:
 
 
 def _identity_from_ps(pid: int) -> str | None:
-    """Systems without /proc: the start time as `ps` prints it."""
+    """The same where there is no /proc (macOS): the start time as `ps` prints it."""
     try:
         answer = subprocess.run(
             ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
@@ -53,27 +57,27 @@ def _identity_from_ps(pid: int) -> str | None:
 
 
 def is_alive(pid: int | None, identity: str | None) -> bool:
-    """Whether `pid` is alive and still the process that `identity` was taken from."""
+    """Whether `pid` is alive and still the process with this identity."""
     return pid is not None and identity is not None and identity_of(pid) == identity
 
 
 def belongs(pid: int, leader: int, directory: Path) -> bool:
-    """Whether a process is of the run in `directory` whose program is `leader`.
+    """Whether a process belongs to the run in `directory` whose program is `leader`.
 
-    It is by its group, or by its environment: torch's launcher for several GPUs gives each worker a session
-    of its own (torch/distributed/elastic, `start_new_session`), so that no signal to the group reaches it.
+    Its process group shows that, or its environment: torch's launcher for several GPUs gives each worker a
+    session of its own (torch/distributed/elastic, `start_new_session`), so no signal to the group reaches it.
     """
     try:
         if os.getpgid(pid) == leader:
             return True
         environment = (_PROC / str(pid) / "environ").read_bytes()
-    except OSError:  # It is gone, another user's, or there is no /proc.
+    except OSError:  # It has ended, belongs to another user, or there is no /proc.
         return False
-    return _mark(directory) in environment.split(b"\0")
+    return os.fsencode(f"{RUN_DIRECTORY}={directory}") in environment.split(b"\0")
 
 
 def run_alive(leader: int, directory: Path) -> bool:
-    """Whether any process of a run still does something; without /proc, any of its group."""
+    """Whether any process of a run is alive; without /proc, any process of its group."""
     pids = _pids()
     if not pids:
         return signal_group(leader, None)
@@ -81,15 +85,15 @@ def run_alive(leader: int, directory: Path) -> bool:
 
 
 def kill_run(leader: int, directory: Path) -> None:
-    """SIGKILL to every process of a run."""
+    """Kill every process of a run."""
     signal_group(leader, signal.SIGKILL)
     kill_workers(directory)
 
 
 def kill_workers(directory: Path) -> None:
-    """SIGKILL to every process whose environment says that it is of the run in `directory`."""
+    """Kill every process whose environment carries the mark of the run in `directory`."""
     for pid in _pids():
-        # Pid 0 leads no group: what is left is the environment.
+        # No group has leader 0, so only the environment decides.
         if pid != os.getpid() and belongs(pid, 0, directory):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -99,17 +103,13 @@ def _pids() -> list[int]:
     return [int(path.name) for path in _PROC.glob("[0-9]*")]
 
 
-def _mark(directory: Path) -> bytes:
-    return os.fsencode(f"{RUN_DIRECTORY}={directory}")
-
-
 def signal_group(leader: int, number: signal.Signals | None) -> bool:
-    """Signal every process of the group that `leader` leads (None only asks); False when none is left."""
+    """Signal every process of the group that `leader` leads (None: only check); False when none is left."""
     try:
         os.killpg(leader, number or 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        # macOS says so of a group that holds only zombies.
+        # macOS raises this for a group of zombies only.
         return False
     return True

@@ -1,7 +1,4 @@
-"""What a run has to tell, read from its events as they grow.
-
-The figures of a run as a table: one row a step, for a spreadsheet or another program.
-"""
+"""Read a run's events while it writes them: its summary, its curves, and its figures as a table."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ from qdl_engine.runs.store import Run, refresh_run
 
 
 class FileTail:
-    """The end of a file that another process is still writing; each `read` gives the new whole lines."""
+    """Follows a file that another process is writing; each `read` returns the new complete lines."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,7 +39,7 @@ class FileTail:
         self._inode = 0
 
     def read(self) -> bytes:
-        """A line without its end waits for the next time."""
+        """New complete lines; a line without its end stays for the next call."""
         try:
             handle = open(self.path, "rb")  # noqa: SIM115 - the `with` below closes it
         except FileNotFoundError:
@@ -60,20 +57,20 @@ class FileTail:
 
 
 class EventTail:
-    """The events of a file that another process is still writing; each `read` gives those that are new."""
+    """Follows an events file that another process is writing; each `read` returns the new events."""
 
     def __init__(self, path: Path) -> None:
         self._tail = FileTail(path)
 
     def read(self) -> list[Event]:
-        """New events, in their order; a broken line is skipped."""
+        """New events in order; broken lines are skipped."""
         events = (from_json(line) for line in self._tail.read().split(b"\n") if line)
         return [event for event in events if event is not None]
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """Where a run stands. None is what it has not reported (yet)."""
+    """The last figures that a run reported; None for what it has not reported."""
 
     stage: str = ""
     step: int | None = None
@@ -86,23 +83,23 @@ class RunSummary:
     learning_rate: float | None = None
     grad_norm: float | None = None
     gpu_memory_bytes: int | None = None
-    """In use on the GPU: the peak since the report before."""
+    """The peak of GPU memory since the previous report."""
     gpu_use: float | None = None
-    """Share of the time in which the GPU computed, 0 to 1."""
+    """The share of time in which the GPU computed, 0 to 1."""
     memory_bytes: int | None = None
-    """Main memory that the run holds, on a CPU."""
+    """RAM that the run holds, on a CPU."""
     progress: float | None = None
     """0 to 1 within the stage."""
     done: int | None = None
     total: int | None = None
     unit: str = ""
     cost: float | None = None
-    """Money spent on the teacher."""
+    """Money that the teacher has cost."""
     failed: int | None = None
     """Prompts without an answer."""
     device: str = ""
     note: str = ""
-    """Its last note or error."""
+    """The last note or error."""
 
     def to_dict(self) -> dict[str, object]:
         return dict(vars(self))
@@ -116,17 +113,17 @@ SERIES = (
     "loss", "held_out_loss", "learning_rate", "grad_norm", "tokens_per_second",
     "gpu_memory_bytes", "memory_bytes", "gpu_use",
 )  # fmt: skip
-"""What a run reports again and again, by the names of the events and of `RunSummary`."""
+"""The figures with a curve, named as in the events and in `RunSummary`."""
 
 Points = list[tuple[int, float]]
 
 
 class RunWatch:
-    """A run under observation: `refresh` reads only what is new, so call it as often as you like.
+    """Follows a run. `refresh` reads only new events, so you can call it often.
 
     Args:
-        run: The run.
-        history: Keep every value by its step in `series`, not only the last ones in `summary`.
+        run: The run to follow.
+        history: Keep each value with its step in `series`, not only the last values in `summary`.
     """
 
     def __init__(self, run: Run, *, history: bool = True) -> None:
@@ -138,12 +135,12 @@ class RunWatch:
         self._tail = EventTail(run.events_file)
 
     def refresh(self) -> list[Event]:
-        """Take in what is new and return it; the other attributes are then up to date."""
+        """Read the run's state and its new events, update all attributes and return the events."""
         self.run = refresh_run(self.run)
         return self.read_events()
 
     def read_events(self) -> list[Event]:
-        """Take in new events, without judging the run's state again."""
+        """The same for the events only, without checking the run's processes."""
         events = self._tail.read()
         for event in events:
             self._take(event)
@@ -186,13 +183,13 @@ class RunWatch:
             unit=event.unit,
             progress=min(1.0, done / total) if done is not None and total else None,
             eta_seconds=event.eta_seconds,
-            # A figure that this stage does not report stays as the stage before reported it.
+            # Figures that this stage does not report keep their values from the previous stage.
             **_known(event, "tokens_per_second", "cost", "failed"),
         )
 
     def _take_start(self, event: Started) -> None:
         device = event.device or self.summary.device
-        # The speed and the time left of the labelling before say nothing about the training.
+        # Speed and time left belong to the labelling before, not to the training.
         self.summary = replace(
             self.summary,
             total_steps=_first(event.total_steps, self.summary.total_steps),
@@ -212,7 +209,7 @@ class RunWatch:
             self._keep(event.step, values)
 
     def _reach(self, step: int | None, **values: Any) -> None:
-        """The training is at `step`; None leaves it where it was."""
+        """Set the step of the training; None keeps it."""
         step, total = _first(step, self.summary.step), self.summary.total_steps
         self.summary = replace(
             self.summary,
@@ -226,10 +223,10 @@ class RunWatch:
         )
 
     def _take_machine(self, event: Machine) -> None:
-        """A sample of the GPUs, which other programs use while the run trains on a CPU."""
+        """A sample of the GPUs; ignored when the run trains on the CPU, because other programs use them."""
         if self.summary.device.casefold() == "cpu":
             return
-        # `gpu_memory_bytes` is of all programs on the GPU; the run's own figure is better.
+        # Here `gpu_memory_bytes` counts all programs on the GPU; the run's own figure is better.
         names = ("gpu_use",) if self._measures_memory else ("gpu_use", "gpu_memory_bytes")
         values = _known(event, *names)
         self.summary = replace(self.summary, **values)
@@ -243,7 +240,7 @@ class RunWatch:
 
 
 def _known(event: Event, *names: str) -> dict[str, Any]:
-    """The figures that the event has, by their names."""
+    """Those of the named figures that the event contains."""
     values = {name: getattr(event, name, None) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -253,14 +250,14 @@ def _first(value: int | None, otherwise: int | None) -> int | None:
 
 
 def _append(series: Points, step: int, value: float) -> None:
-    """Add a point; a step that goes back is a resume, which replaces what came after it."""
+    """Add a point. An earlier step means a resume, which replaces the points after it."""
     while series and series[-1][0] >= step:
         series.pop()
     series.append((step, value))
 
 
 def summarise(run: Run) -> RunSummary:
-    """Where a run stands, read once from the beginning. To follow one, keep a `RunWatch`."""
+    """The figures of a run, read once from its first event. To follow a run, keep a `RunWatch`."""
     watch = RunWatch(run, history=False)
     watch.read_events()
     return watch.summary
@@ -277,13 +274,13 @@ COLUMNS = (
     "step", "time", "epoch", "loss", "held_out_loss", "learning_rate", "grad_norm", "tokens_per_second",
     "eta_seconds", "gpu_memory_bytes", "gpu_use", "memory_bytes",
 )  # fmt: skip
-"""`time` in seconds since the epoch, `gpu_use` from 0 to 1, memory in bytes; what was never told is empty."""
+"""`time` in seconds since the epoch, `gpu_use` from 0 to 1, memory in bytes; unreported values are empty."""
 
 Row = dict[str, float | int | None]
 
 
 def metrics_rows(run: Run) -> list[Row]:
-    """What a run reported, by ascending step. What a resume trained again replaces what it repeats."""
+    """One row a step, ascending. Steps that a resume repeats replace the earlier ones."""
     rows: list[Row] = []
     for event in RunWatch(run, history=False).read_events():
         _take(rows, event)
@@ -303,7 +300,7 @@ def _take(rows: list[Row], event: Event) -> None:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """Comma-separated, with a head line; NaN and infinity as `nan` and `inf`."""
+    """Comma-separated values with a header line; NaN and infinity as `nan` and `inf`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -315,7 +312,7 @@ def export_metrics(run: Run) -> tuple[Path, Path]:
     """Write `metrics.csv` and `metrics.json` into the run's directory.
 
     Raises:
-        RunError: when the run has told no figures.
+        RunError: when the run has reported no figures.
     """
     rows = some_rows(run)
     table, document = run.directory / "metrics.csv", run.directory / "metrics.json"
@@ -325,7 +322,7 @@ def export_metrics(run: Run) -> tuple[Path, Path]:
 
 
 def metrics_document(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
-    """The run's record and its figures; a value that is no number is the word `nan` or `inf`."""
+    """The run's record and its figures as JSON; NaN and infinity become the words `nan` and `inf`."""
     plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
     return {"run": run.to_dict(), "metrics": plain}
 
@@ -335,12 +332,12 @@ def _plain(value: float | int | None) -> float | int | str | None:
 
 
 def some_rows(run: Run) -> list[Row]:
-    """The figures of a run that has some.
+    """As `metrics_rows`, but never empty.
 
     Raises:
-        RunError: when it has told none.
+        RunError: when the run has reported no figures.
     """
     rows = metrics_rows(run)
     if not rows:
-        raise RunError(f"Run {run.id} has no figures to export", "Only a training has them, once it reports.")
+        raise RunError(f"Run {run.id} has no figures to export", "A training has figures once it reports.")
     return rows

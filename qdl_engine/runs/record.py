@@ -1,6 +1,7 @@
-"""Where a run keeps what EasyDistill 1.0 reads and writes. Light: runs are listed and resumed without it.
+"""A run as its record, `run.json`, holds it: written whole by its one writer, read with suspicion.
 
-The record of a run, `run.json`: written whole, read with care.
+The names of EasyDistill 1.0's files in a run's directory stand here too, because a run is listed and resumed
+without importing the code that starts 1.0.
 """
 
 from __future__ import annotations
@@ -10,57 +11,41 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, TypeGuard, get_args
 
 from qdl_engine.core.errors import LabError, RunError
 from qdl_engine.core.lab import Lab, read_json, write_json_atomic
 
-NAME = "easydistill"
-"""The directory, in that of the run."""
-LAUNCH_FILE = "launch.json"
-OUTPUT = "output"
-"""Where 1.0 writes, until its checkpoint is taken into the lab."""
-SESSION = "qdl_engine.upstream.version1.session"
-
-
-def is_upstream(run_directory: Path, argv: tuple[str, ...]) -> bool:
-    """Whether a run is, or became, a training by EasyDistill 1.0."""
-    return SESSION in argv or (run_directory / NAME / LAUNCH_FILE).is_file()
-
-
-def last_weights(output: Path) -> Path | None:
-    """The newest checkpoint that 1.0 left on its way: good to begin a training with, not to resume one."""
-    numbers = {
-        int(number): path
-        for path in output.glob("checkpoint-*")
-        if (number := path.name.removeprefix("checkpoint-")).isdigit()
-        and (path / "trainer_state.json").is_file()
-    }
-    return numbers[max(numbers)] if numbers else None
-
-
 State = Literal["queued", "starting", "running", "stopping", "done", "failed", "stopped", "lost"]
 
-STATES: tuple[State, ...] = ("queued", "starting", "running", "stopping", "done", "failed", "stopped", "lost")
+STATES: tuple[State, ...] = get_args(State)
 ACTIVE_STATES = frozenset({"starting", "running", "stopping"})
+"""A process works for the run. A queued run has none yet, so it blocks nobody's output and can be deleted."""
 FINAL_STATES = frozenset({"done", "failed", "stopped", "lost"})
 
 ABOUT_FILE = "about.json"
 RESUME_FLAG = "--resume"
 STOP_GRACE_SECONDS = 120.0
-"""How long a run that is asked to stop may take to write its checkpoint before it is killed."""
+"""How long a stopping run may take to write its checkpoint before it is killed."""
+
+UPSTREAM_DIRECTORY = "easydistill"
+"""EasyDistill 1.0's part of the run's directory."""
+UPSTREAM_LAUNCH = "launch.json"
+UPSTREAM_OUTPUT = "output"
+"""Where 1.0 writes its checkpoint, until the lab takes it over."""
+UPSTREAM_SESSION = "qdl_engine.upstream.version1.session"
 
 _PATHS = ("directory", "cwd", "output_dir", "config")
 _TEXTS = ("id", "kind", "message", "hint", "name", "note")
 _OPTIONAL_TEXTS = (*_PATHS, "system", "identity", "supervisor_identity")
 _WHOLE_NUMBERS = ("pid", "supervisor_pid", "exit_code", "attempt")
 _END_OF_TIME = 253_402_300_799.0
-"""The last second of the year 9999: beyond it no calendar can show a time."""
+"""The last second of the year 9999: no calendar shows a later time."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One detached job. A value: ask the store again (`refresh_run`) to see what became of it."""
+    """One detached job at one moment; `refresh_run` reads its present state."""
 
     id: str
     directory: Path
@@ -69,11 +54,11 @@ class Run:
     state: State
     argv: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict)
-    """Only what we add to the environment; never a secret."""
+    """Only the variables that the lab adds; never a secret."""
     cwd: Path = Path(".")
     pid: int | None = None
     identity: str | None = None
-    """Tells the child from a later process with the same pid."""
+    """Distinguishes the child from a later process with the same pid."""
     supervisor_pid: int | None = None
     supervisor_identity: str | None = None
     created: float = 0.0
@@ -87,9 +72,9 @@ class Run:
     name: str = ""
     note: str = ""
     attempt: int = 0
-    """How often it was started: 2 and more after a resume."""
+    """The number of starts: 2 or more after a resume."""
     legs: tuple[tuple[float, float], ...] = ()
-    """Start and end of each earlier attempt; `started` and `ended` are those of the last."""
+    """Start and end of each earlier attempt; `started` and `ended` belong to the last."""
 
     @property
     def events_file(self) -> Path:
@@ -105,12 +90,12 @@ class Run:
 
     @property
     def stop_file(self) -> Path:
-        """Its being there is the request to stop: asking must not need a second writer of `run.json`."""
+        """This file is the request to stop: `run.json` must not get a second writer."""
         return self.directory / "stop.json"
 
     @property
     def about_file(self) -> Path:
-        """Name and note as a person changed them: while a run goes on, its record has its one writer."""
+        """Name and note as the user changed them, apart from `run.json`, which has one writer."""
         return self.directory / ABOUT_FILE
 
     @property
@@ -122,7 +107,7 @@ class Run:
         return Lab(self.directory.parent.parent)
 
     def writes_to(self, place: Path) -> bool:
-        """Whether its student goes there, by whatever way the path leads."""
+        """Whether the run writes its student to `place`, symbolic links resolved."""
         return self.output_dir is not None and self.output_dir.resolve() == place.resolve()
 
     @property
@@ -134,26 +119,30 @@ class Run:
         return self.state in FINAL_STATES
 
     @property
+    def ended_early(self) -> bool:
+        return self.final and self.state != "done"
+
+    @property
     def resumable(self) -> bool:
-        """Whether it ended early and can go on: a record that cannot be read has no command."""
-        return self.state in ("failed", "stopped", "lost") and bool(self.argv) and not self.cannot_go_on
+        """Whether it ended early and its program can resume; an unreadable record has no program."""
+        return self.ended_early and bool(self.argv) and not self.cannot_go_on
 
     @property
     def cannot_go_on(self) -> str:
-        """Why its program has no resume; empty when it has.
+        """Why its program cannot resume; empty when it can.
 
-        Preparing begins anew, and labelling goes on at the row, by its own cache.
+        Preparation starts over, and labelling resumes at its row from its own cache.
         """
         if self.kind != "train" or not self.argv or RESUME_FLAG in self.argv:
             return ""
         if is_upstream(self.directory, self.argv):
-            return "EasyDistill 1.0 has no resume"
+            return "EasyDistill 1.0 does not support resuming"
         ours = any(part.startswith("qdl_engine.") for part in self.argv)
-        return "" if ours else "its program has no resume"
+        return "" if ours else "its program does not support resuming"
 
     @property
     def writes_elsewhere(self) -> bool:
-        """Whether the lab is a copy: the run names the lab it was made in, and would write into that."""
+        """Whether the lab is a copy: the run names the original lab and would write there."""
         home = self.output_dir.parent if self.output_dir is not None else self.lab.root
         return home != self.lab.root and Lab.at(home).settings_file.is_file()
 
@@ -163,14 +152,14 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """How long it has run, or ran: all its attempts together, not the time between them."""
+        """The running time of all attempts together, without the time between them."""
         if self.started is None:
             return None
         last = (self.started, self.ended if self.ended is not None else time.time())
         return sum(max(0.0, ended - started) for started, ended in (*self.legs, last))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON, the way it stands in `run.json`."""
+        """The JSON content of `run.json`."""
         record = asdict(self)
         record["argv"] = list(self.argv)
         record["legs"] = [list(leg) for leg in self.legs]
@@ -179,18 +168,34 @@ class Run:
         return record
 
 
+def is_upstream(run_directory: Path, argv: tuple[str, ...]) -> bool:
+    """Whether EasyDistill 1.0 trains, or trained, in this run."""
+    return UPSTREAM_SESSION in argv or (run_directory / UPSTREAM_DIRECTORY / UPSTREAM_LAUNCH).is_file()
+
+
+def last_weights(output: Path) -> Path | None:
+    """The newest checkpoint that 1.0 saved while training: a new training can start from its weights only."""
+    numbers = {
+        int(number): path
+        for path in output.glob("checkpoint-*")
+        if (number := path.name.removeprefix("checkpoint-")).isdigit()
+        and (path / "trainer_state.json").is_file()
+    }
+    return numbers[max(numbers)] if numbers else None
+
+
 def number_of(run_id: str) -> str:
-    """The number of a run, which is enough to tell it by."""
+    """The number at the head of an id: `0007` of `0007-train-system1`. It identifies the run in its lab."""
     return run_id.partition("-")[0]
 
 
 def save_run(run: Run) -> None:
-    """Write the record, atomically. Only the launcher and the supervisor do so, each in its turn."""
+    """Write the record atomically. Only the launcher and then the supervisor call this."""
     write_json_atomic(run.record_file, run.to_dict())
 
 
 def clear_stop(run: Run) -> None:
-    """Take the request to stop away; whatever has its name is one, a directory too."""
+    """Withdraw the request to stop. Anything with that name counts as one, even a directory."""
     if run.stop_file.is_dir() and not run.stop_file.is_symlink():
         shutil.rmtree(run.stop_file)
     else:
@@ -198,12 +203,12 @@ def clear_stop(run: Run) -> None:
 
 
 def load_record(directory: Path) -> Run:
-    """The record as it was last written, not judged.
+    """The record as last written; `judge` compares it with the living processes.
 
-    The directory is the one it is read from, so that a lab can be moved.
+    `directory` in the result is the one given, not the recorded one, so that a lab can be moved.
 
     Raises:
-        LabError: when there is no record, or none that can be read.
+        LabError: when the record is missing or unreadable.
     """
     record = read_json(directory / "run.json")
     known = {item.name for item in fields(Run)}
@@ -221,7 +226,7 @@ def load_record(directory: Path) -> Run:
 
 
 def _about(directory: Path) -> dict[str, str]:
-    """What a person wrote about the run; nothing when nobody did, or when it cannot be read."""
+    """The name and note that the user gave the run; empty when the file is missing or unreadable."""
     try:
         about = read_json(directory / ABOUT_FILE)
     except LabError:
@@ -232,7 +237,7 @@ def _about(directory: Path) -> dict[str, str]:
 
 
 def _is_record(record: Mapping[str, Any]) -> bool:
-    """Whether a record holds what it must, each of its type: one that does not would break the whole list."""
+    """Whether every field has its type. One bad record would otherwise break the whole list of runs."""
     return (
         {"id", "kind", "state", "argv"} <= record.keys()
         and record["state"] in STATES
@@ -255,5 +260,5 @@ def _are_legs(value: object) -> bool:
 
 
 def is_time(value: object) -> TypeGuard[int | float]:
-    """Whether a value of a file is a moment that a calendar can show."""
+    """Whether a value read from a file is a time that a calendar can show."""
     return isinstance(value, int | float) and 0 <= value < _END_OF_TIME

@@ -1,6 +1,6 @@
-"""Runs on disk: `run.json` is the record, and what a reader sees is judged against the living processes.
+"""Runs on disk: create, list, read and find them.
 
-Which runs a person means: a filter over name, id, state, kind, student and note.
+`run.json` holds the record. Readers compare it with the living processes: a killed supervisor writes nothing.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ def create_run(
     name: str = "",
     note: str = "",
 ) -> Run:
-    """Write down a run that `start_run` can start. Ids count up, so that `qdl attach 7` is enough to type.
+    """Create the record of a run for `start_run`. Ids are numbered, so `qdl attach 7` suffices.
 
     Raises:
-        RunError: when `env` holds what looks like a secret: runs inherit those from the environment.
+        RunError: when `env` seems to contain a secret: a run inherits secrets from the environment instead.
     """
     secrets = sorted(key for key in env or {} if _SECRET_NAME.search(key))
     if secrets:
         raise RunError(
-            f"A run's record keeps no secrets: {', '.join(secrets)}",
-            "Set it in the environment; every run inherits that.",
+            f"A run's record must not contain secrets: {', '.join(secrets)}",
+            "Set them in the environment, which every run inherits.",
         )
     lab.runs.mkdir(parents=True, exist_ok=True)
     label = "-".join(part for part in (kind, system) if part)
@@ -91,7 +91,7 @@ def create_run(
 
 
 def _claim_directory(lab: Lab, label: str) -> Path:
-    """A directory with the next number. That of a deleted run is not given again: a student may name it."""
+    """A directory with the next number. A deleted run's number stays used: a student may name that run."""
     with store_lock(lab):
         counter = lab.runs / ".last_number"
         numbers = [
@@ -107,20 +107,20 @@ def _claim_directory(lab: Lab, label: str) -> Path:
 
 
 def refresh_run(run: Run) -> Run:
-    """The run as it is now."""
+    """The run's present state."""
     return judge(load_record(run.directory))
 
 
 def judge(run: Run) -> Run:
-    """The state a person should see: the recorded one, unless the processes tell otherwise.
+    """The run with its true state: the recorded one, corrected by what its processes do.
 
-    Nothing is written: a reader on another machine that cannot see the processes does no harm.
+    This writes nothing, so a reader on another machine, which sees no processes, does no harm.
     """
     if run.state not in ACTIVE_STATES:
         return run
     child = is_alive(run.pid, run.identity)
     if not child and not is_alive(run.supervisor_pid, run.supervisor_identity):
-        # The supervisor writes the end before it goes, perhaps since we read the record.
+        # The supervisor writes the end before it exits, perhaps after we read the record.
         latest = load_record(run.directory)
         if latest.state not in ACTIVE_STATES:
             return latest
@@ -132,7 +132,7 @@ def judge(run: Run) -> Run:
 
 
 def settle(run: Run, exit_code: int | None, *, ended: float | None = None) -> Run:
-    """The run as it ended, decided from evidence. `exit_code` None means that nobody saw it end."""
+    """The ended run, its state decided from evidence. `exit_code` None: no supervisor saw the end."""
     verdict = decide(
         exit_code=exit_code,
         started=run.started or run.created,
@@ -157,7 +157,7 @@ def _last_sign_of_life(run: Run) -> float:
 
 
 def list_runs(lab: Lab) -> list[Run]:
-    """All runs, the newest first."""
+    """All runs of the lab, newest first."""
     if not lab.runs.is_dir():
         return []
     directories = [entry for entry in lab.runs.iterdir() if (entry / "run.json").is_file()]
@@ -166,7 +166,7 @@ def list_runs(lab: Lab) -> list[Run]:
 
 
 def _read_leniently(directory: Path) -> Run:
-    """One broken record must not hide the others."""
+    """A broken record becomes a lost run, so that it does not hide the others."""
     try:
         return judge(load_record(directory))
     except LabError as error:
@@ -185,10 +185,10 @@ def _read_leniently(directory: Path) -> Run:
 
 
 def get_run(lab: Lab, id_or_prefix: str) -> Run:
-    """A run by its id, its number, its name, the beginning of its id, or `last`.
+    """Find a run by its id, its number, its name, the beginning of its id, or `last`.
 
     Raises:
-        RunError: when none fits, or more than one.
+        RunError: when no run matches, or several do.
     """
     runs = list_runs(lab)
     wanted = id_or_prefix.strip()
@@ -208,12 +208,11 @@ def get_run(lab: Lab, id_or_prefix: str) -> Run:
             return matches[0]
         if matches:
             raise RunError(
-                f"More than one run is meant by {wanted!r}",
-                "Which one? " + ", ".join(run.id for run in matches[:6]),
+                f"{wanted!r} matches several runs", f"Choose one: {', '.join(run.id for run in matches[:6])}"
             )
     if not runs:
         raise RunError(
-            f"No runs yet in the lab at {lab.root}", f"Start one: qdl --lab {lab.word} train system1"
+            f"The lab at {lab.root} has no runs yet", f"Start one: qdl --lab {lab.word} train system1"
         )
     known = ", ".join(run.id for run in runs[:6])
     raise RunError(f"No run {wanted!r} in the lab at {lab.root}", f"Runs: {known}.")
@@ -221,7 +220,7 @@ def get_run(lab: Lab, id_or_prefix: str) -> Run:
 
 @contextmanager
 def store_lock(lab: Lab) -> Iterator[None]:
-    """Serialise starting and deleting: two starters must not both find an output directory free."""
+    """Lock starting and deleting in the lab: two starters must not both find an output directory free."""
     import fcntl
 
     lab.runs.mkdir(parents=True, exist_ok=True)
@@ -234,7 +233,7 @@ def store_lock(lab: Lab) -> Iterator[None]:
 
 
 def student_of(run: Run) -> str:
-    """The student that a training starts from, as its config names it; empty while there is no config."""
+    """The student model in the run's config; empty when it has no readable config."""
     if run.config is None:
         return ""
     # A copied lab holds the config under its own root.
@@ -249,6 +248,6 @@ def student_of(run: Run) -> str:
 
 
 def fits(run: Run, wanted: str, student: str = "") -> bool:
-    """Whether every word of `wanted` stands somewhere in what is known of the run, in any case."""
+    """Whether each word of `wanted` occurs in the run's id, texts or student, in upper or lower case."""
     known = " ".join((run.id, run.name, run.state, run.kind, run.system or "", student, run.note)).casefold()
     return all(word in known for word in wanted.casefold().split())

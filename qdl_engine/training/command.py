@@ -20,7 +20,7 @@ from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.core.systems import System
 from qdl_engine.models.checkpoint import check_place
 from qdl_engine.runs.launch import start_run, wait_for
-from qdl_engine.runs.record import SESSION
+from qdl_engine.runs.record import UPSTREAM_SESSION
 from qdl_engine.runs.store import Run, create_run
 from qdl_engine.settings import LabSettings, RuntimeSettings
 from qdl_engine.settings.arguments import LabLike, as_lab
@@ -86,7 +86,7 @@ def _easydistill_command(config_path: Path, runtime: RuntimeSettings, resume: bo
     if resume:
         raise SettingsError("EasyDistill 1.0 has no resume", "Train again, or use runtime.kind = builtin.")
     place = locate(runtime)
-    argv = [sys.executable, "-P", "-m", SESSION, "--config", str(config_path)]
+    argv = [sys.executable, "-P", "-m", UPSTREAM_SESSION, "--config", str(config_path)]
     argv += ["--checkout", str(place.checkout), "--python", place.python]
     return Command(
         argv, _environment(RuntimeSettings(threads=runtime.threads), sys.executable), config_path.parent

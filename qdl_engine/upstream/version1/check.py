@@ -20,7 +20,6 @@ from typing import Any, Literal
 from qdl_engine.core.events import Event, EventSink, Failed, Finished, Metrics, Progress, from_json, no_sink
 from qdl_engine.core.words import printable
 from qdl_engine.runs.process import signal_group
-from qdl_engine.runs.record import SESSION
 from qdl_engine.settings.user import EasyDistillRecord, load_user_settings, save_user_settings
 from qdl_engine.upstream.find import (
     PINS,
@@ -236,7 +235,7 @@ def run_trial(checkout: Path, interpreter: Interpreter, *, on_event: EventSink =
     directory = Path(tempfile.mkdtemp(prefix="qdl-trial-"))
     config = _write_config(directory)
     events = directory / "events.jsonl"
-    command = [sys.executable, "-P", "-m", SESSION, "--config", str(config)]
+    command = [sys.executable, "-P", "-m", UPSTREAM_SESSION, "--config", str(config)]
     command += ["--checkout", str(checkout), "--python", interpreter.python]
     environment = {key: value for key, value in os.environ.items() if key not in _KEPT_OUT}
     with open(directory / "output.log", "wb") as log:

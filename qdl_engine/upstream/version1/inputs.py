@@ -26,7 +26,6 @@ from qdl_engine.core.errors import DataError, SettingsError
 from qdl_engine.core.lab import read_json, write_json_atomic, write_text_atomic
 from qdl_engine.core.prompts import format_completion
 from qdl_engine.data.sources import read_file
-from qdl_engine.runs.record import LAUNCH_FILE, OUTPUT
 from qdl_engine.upstream.find import Interpreter
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def write_inputs(config: TrainConfig, interpreter: Interpreter, work: Path) -> I
     dropped = counts.dropped_in_words(config.max_length)
     if not counts.kept:
         raise DataError(f"No rows to train on in {config.labeled_path}", dropped or "The file is empty.")
-    template, launch, output_dir = work / "template.jinja", work / LAUNCH_FILE, work / OUTPUT
+    template, launch, output_dir = work / "template.jinja", work / UPSTREAM_LAUNCH, work / UPSTREAM_OUTPUT
     write_text_atomic(template, config.template.source())
     write_json_atomic(launch, launch_settings(len(interpreter.gpus), deepspeed=interpreter.deepspeed))
     view = make_student_view(student, work / "student")

@@ -37,7 +37,7 @@ from qdl_engine.core.events import (
 )
 from qdl_engine.core.stop import StopRequest
 from qdl_engine.runs.reader import FileTail
-from qdl_engine.runs.record import NAME, last_weights
+from qdl_engine.runs.record import UPSTREAM_DIRECTORY, last_weights
 from qdl_engine.upstream.find import TRAIN_SCRIPT, Interpreter, commit_of, probe
 from qdl_engine.upstream.version1.inputs import Inputs, plain_path, student_directory, write_inputs
 from qdl_engine.upstream.version1.outcome import ConsoleParser, judge_training
@@ -121,7 +121,11 @@ def usable_interpreter(python: str) -> Interpreter:
 def work_directory(config: TrainConfig) -> Path:
     """The directory for 1.0's files: in the run's directory, or without a run beside the output."""
     run = os.environ.get("QDL_RUN_DIR")
-    return Path(run) / NAME if run else config.output_dir.with_name(f"{config.output_dir.name}.easydistill")
+    return (
+        Path(run) / UPSTREAM_DIRECTORY
+        if run
+        else config.output_dir.with_name(f"{config.output_dir.name}.easydistill")
+    )
 
 
 def train(

@@ -46,7 +46,7 @@ def test_asking_a_teacher_shows_speed_cost_failures_and_time_left(monkeypatch: p
         ProgressLine(screen)(asking)
         lines[columns] = screen.getvalue().removeprefix("\r\x1b[K")
         assert len(lines[columns]) < columns
-    figures = "1,234/4,500 prompts (27%) 3:07 min left 988 tokens/s cost 12.35 2 failed"
+    figures = "1,234/4,500 prompts (27%) 3 min 7 s left 988 tokens/s cost 12.35 2 failed"
     assert lines[140] == f"label {'█' * 7}{'░' * 17} {figures}"
     assert "█" in lines[100] and lines[100].endswith(figures)
     assert "cost 12.35" in lines[80] and "█" not in lines[80]
@@ -125,11 +125,11 @@ def test_the_line_fits_a_narrow_terminal_without_the_time_left(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("columns", "line"),
     [
-        (80, "system1 label 33% 42 s left | system2 train 41% 3:07 min left"),
+        (80, "system1 label 33% 42 s left | system2 train 41% 3 min 7 s left"),
         (
             160,
             "system1 label 1,234/3,700 prompts (33%) 42 s left 4,000 tokens/s | "
-            "system2 train 1,234/3,000 steps (41%) 3:07 min left loss 1.500",
+            "system2 train 1,234/3,000 steps (41%) 3 min 7 s left loss 1.500",
         ),
     ],
 )
@@ -147,4 +147,11 @@ def test_two_students_show_how_far_they_are_where_all_does_not_fit(
 
 
 def test_duration() -> None:
-    assert [duration(value) for value in (4.4, 187, 7500)] == ["4 s", "3:07 min", "2:05 h"]
+    assert [duration(value) for value in (0, 0.3, 4.4, 59.6, 187, 7500)] == [
+        "0 s",
+        "<1 s",
+        "4 s",
+        "1 min 0 s",
+        "3 min 7 s",
+        "2 h 5 min",
+    ]

@@ -78,7 +78,7 @@ def test_deleting_asks_and_says_what_goes(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("sys.stdin.readline", lambda: "n\n")
     assert qdl("delete", "1") == 1
-    assert "Its log and its figures go" in capsys.readouterr().err
+    assert "Deletes its log and its figures" in capsys.readouterr().err
     assert len(list_runs(lab)) == 1
     assert as_json(qdl, capsys, "delete", "1", "--yes")["deleted"] == training.id
     assert list_runs(lab) == []

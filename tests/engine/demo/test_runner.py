@@ -12,7 +12,8 @@ from qdl_engine.core.lab import Lab
 from qdl_engine.demo.exam import Marks
 from qdl_engine.demo.lab import create_demo_lab
 from qdl_engine.demo.runner import _Demo, run_demo
-from qdl_engine.runs import Run, list_runs, wait_for
+from qdl_engine.runs.launch import wait_for
+from qdl_engine.runs.store import Run, list_runs
 from qdl_engine.settings.toml import load_settings
 
 

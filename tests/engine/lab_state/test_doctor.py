@@ -31,7 +31,7 @@ def checks(lab: Lab) -> dict[str, Check]:
     return {check.name: check for check in examine(lab, ask_hub=False).checks}
 
 
-def test_this_machine_is_fit(tmp_path: Path) -> None:
+def test_this_machine_passes(tmp_path: Path) -> None:
     found = checks(Lab.at(tmp_path / "none"))
     assert {
         "python",
@@ -74,9 +74,7 @@ def test_offline_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "HF_HUB_OFFLINE" in next(check for check in report.checks if check.name == "hub").detail
 
 
-def test_what_the_lab_needs_of_a_hub_that_is_not_asked_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_needed_download_is_missing_while_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     lab = Lab.at(tmp_path / "lab")
@@ -91,7 +89,7 @@ def test_what_the_lab_needs_of_a_hub_that_is_not_asked_is_missing(
     report = examine(lab)
     hub = next(check for check in report.checks if check.name == "hub")
     assert hub.state == "missing" and "someone/Chains" in hub.cure and str(student) not in hub.cure
-    assert "Everything needed is here" not in report.table()
+    assert "Nothing necessary is missing" not in report.table()
     (tmp_path / "cache/someone___chains").mkdir(parents=True)
     assert next(check for check in examine(lab).checks if check.name == "hub").state == "note"
 
@@ -105,9 +103,7 @@ def test_what_the_lab_needs_of_a_hub_that_is_not_asked_is_missing(
         ('kind = "file"\nanswers = "none.jsonl"', "none.jsonl", "teacher.answers"),
     ],
 )
-def test_a_teacher_that_is_no_checkpoint_lacks_something(
-    tmp_path: Path, teacher: str, detail: str, cure: str
-) -> None:
+def test_an_incomplete_teacher_is_missing(tmp_path: Path, teacher: str, detail: str, cure: str) -> None:
     lab = Lab.at(tmp_path)
     lab.settings_file.write_text(f"[teacher]\n{teacher}\n", encoding="utf-8")
     check = checks(lab)["teacher"]
@@ -161,7 +157,7 @@ def test_the_easydistill_that_was_checked_is_shown(tmp_path: Path) -> None:
     assert checks(lab)["easydistill"].state == "missing"
 
 
-def test_broken_settings_of_the_user_are_said(tmp_path: Path) -> None:
+def test_broken_user_settings_are_reported(tmp_path: Path) -> None:
     user_settings_file().parent.mkdir(parents=True, exist_ok=True)
     user_settings_file().write_text("[easydistill]\npyton = 'x'\n", encoding="utf-8")
     check = checks(Lab.at(tmp_path))["easydistill"]

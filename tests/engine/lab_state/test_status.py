@@ -1,4 +1,4 @@
-"""Where a lab stands, and the one next step."""
+"""The state of a lab, and the next step."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_labels_are_a_step_only_where_the_recipe_asks_for_them(lab: Lab) -> None
         write_json_atomic(lab.label_report, report)
         assert lab_status(lab).systems[0].stage("labels").detail == detail
     write_json_atomic(lab.train_instructions, [{"instruction": "another"}])
-    assert lab_status(lab).systems[0].stage("labels").detail == "of other rows than the data"
+    assert lab_status(lab).systems[0].stage("labels").detail == "answers belong to other rows"
     assert next_command(lab) == ("label",)
 
 
@@ -95,7 +95,7 @@ def test_the_datas_own_answers_are_not_the_teachers(lab: Lab) -> None:
     write_json_atomic(lab.train_labeled, [])
     write_json_atomic(lab.report_file("system1"), {"digest": digest(lab.train_labeled)})
     lab.settings_file.write_text("[system1]\nlabel = true\n", encoding="utf-8")
-    assert lab_status(lab).systems[0].stage("labels").detail == "the data's own, teacher not asked"
+    assert lab_status(lab).systems[0].stage("labels").detail == "the data's own answers, none by the teacher"
 
 
 def report_of(settings: System1Settings) -> dict[str, object]:
@@ -108,7 +108,7 @@ def test_a_training_that_was_stopped_can_be_resumed(lab: Lab, state: State, offe
     run = create_run(lab, "train", system="system2", argv=["true", "qdl_engine.trainer"])
     save_run(replace(run, state=state))
     steps = [step for step in lab_status(lab).steps if step.command[0] == "resume"]
-    wanted = [("Resume the training of System 2", ("resume", run.id))] if offered else []
+    wanted = [("Resume System 2 training", ("resume", run.id))] if offered else []
     assert [(step.label, step.command) for step in steps] == wanted
     assert ("train", "system2") in [step.command for step in lab_status(lab).steps]
     newer = create_run(lab, "train", system="system2", argv=["true", "qdl_engine.trainer"])
@@ -131,7 +131,7 @@ def test_data_prepared_with_other_settings_say_which(lab: Lab) -> None:
         "Prepare System 1 data again: rows was 500, is 1,500 and 1 more",
         ("prepare", "system1"),
     )
-    assert labels[1] == ("Train System 1 on the data as it is", ("train", "system1"))
+    assert labels[1] == ("Train System 1 on the existing data", ("train", "system1"))
     assert "System 1: seed was 42, is 7" in report_text(status)
     lab.settings_file.write_text("", encoding="utf-8")
     assert str(lab_status(lab).systems[0].stage("data").changed[0]) == "rows was 500, is the default"
@@ -167,7 +167,7 @@ def test_a_copied_lab_is_not_stale_by_the_times_of_its_files(lab: Lab) -> None:
     assert status.stage("checkpoint").detail == "2.0 MB"
     assert status.stage("comparison").state == "ready"
     write_json_atomic(data, [1])
-    assert lab_status(lab).systems[0].stage("checkpoint").detail == "2.0 MB, of other data"
+    assert lab_status(lab).systems[0].stage("checkpoint").detail == "2.0 MB, trained on other data"
     write_json_atomic(lab.system1_checkpoint / RECORD_FILE, record | {"written": 2e9})
     assert lab_status(lab).systems[0].stage("comparison").detail == "none since the last training"
 
@@ -182,9 +182,9 @@ def test_the_figures_of_an_older_run_are_not_shown_as_the_students(lab: Lab) -> 
     sign(lab.system1_checkpoint, newer.id)
     assert lab_status(lab).systems[0].stage("run").detail == f"done, {newer.id}"
     delete_run(newer)
-    assert lab_status(lab).systems[0].stage("run").detail == f"done, {newer.id}, deleted since"
+    assert lab_status(lab).systems[0].stage("run").detail == f"done, {newer.id}, since deleted"
     delete_run(older)
-    assert lab_status(lab).systems[0].stage("run").detail == f"done, {newer.id}, deleted since"
+    assert lab_status(lab).systems[0].stage("run").detail == f"done, {newer.id}, since deleted"
 
 
 def test_the_config_shown_is_that_of_the_newest_training(lab: Lab) -> None:
@@ -209,12 +209,9 @@ def test_a_failed_run_is_shown_with_its_reason_and_can_be_tried_again(lab: Lab) 
 @pytest.mark.parametrize(
     ("message", "detail"),
     [
-        (
-            "Stopped on request at step 472, with a checkpoint to go on from.",
-            "stopped at step 472, with a checkpoint",
-        ),
+        ("Stopped at step 472; checkpoint saved.", "stopped at step 472, checkpoint saved"),
         ("Stopped on request.", "stopped"),
-        ("Stopped before it began.", "stopped before it began"),
+        ("Stopped before it started.", "stopped before it started"),
     ],
 )
 def test_a_run_that_was_stopped_on_request_is_no_failure(lab: Lab, message: str, detail: str) -> None:
@@ -228,7 +225,7 @@ def test_a_run_that_was_stopped_on_request_is_no_failure(lab: Lab, message: str,
     assert next_command(lab) == ("resume", run.id)
 
 
-def test_a_labelling_that_was_stopped_goes_on(lab: Lab) -> None:
+def test_a_stopped_labelling_is_the_next_step(lab: Lab) -> None:
     prepared(lab, "system1")
     lab.settings_file.write_text("[system1]\nlabel = true\n", encoding="utf-8")
     write_json_atomic(lab.train_instructions, [])
@@ -248,7 +245,7 @@ def test_a_broken_settings_file_is_a_problem_not_a_crash(lab: Lab) -> None:
     assert not lab_status(lab).problems
 
 
-def test_what_is_wrong_with_a_setting_is_said_with_its_cure_and_the_file_last(lab: Lab) -> None:
+def test_a_problem_names_the_setting_the_remedy_and_the_file(lab: Lab) -> None:
     lab.settings_file.write_text("[system1]\nrowz = 3\nepochs = -1\n[system2]\nqqqq = 1\n", encoding="utf-8")
     file = f"In {lab.settings_file}"
     assert sorted(lab_status(lab).problems) == [

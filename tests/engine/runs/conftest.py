@@ -43,7 +43,7 @@ def until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
     """Wait for `condition`, by asking again and again until a deadline that only a broken test meets."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it never came true"
+        assert time.monotonic() < deadline, "the condition never became true"
         time.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""Rename, note, delete: what a person does to the record of a run."""
+"""Rename, note and delete a run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_name_is_one_short_line(lab: Lab, name: str) -> None:
         rename_run(trained(lab), name)
 
 
-def test_words_find_a_run_by_all_that_is_known_of_it(lab: Lab) -> None:
+def test_words_find_a_run_by_every_known_text(lab: Lab) -> None:
     config = lab.configs / "kd.json"
     write_json_atomic(config, {"models": {"student": "Qwen/Qwen2.5-0.5B-Instruct"}})
     run = rename_run(trained(lab, config=config), "Small Batch")
@@ -59,7 +59,7 @@ def test_words_find_a_run_by_all_that_is_known_of_it(lab: Lab) -> None:
     assert student_of(run) == ""
 
 
-def test_what_deleting_takes_and_leaves_is_said(lab: Lab) -> None:
+def test_a_deletion_says_what_it_removes(lab: Lab) -> None:
     run = replace(trained(lab), state="stopped")
     save_run(run)
     saved = run.directory / "checkpoints" / "checkpoint-5"
@@ -70,18 +70,18 @@ def test_what_deleting_takes_and_leaves_is_said(lab: Lab) -> None:
     assert "1 checkpoint to resume from (2.0 MB)" in found.text()
 
 
-def test_the_maker_of_a_student_is_the_run_that_its_record_names(lab: Lab) -> None:
+def test_a_students_record_names_the_run_that_made_it(lab: Lab) -> None:
     older, newer = trained(lab), trained(lab)
     checkpoint(lab.system1_checkpoint)
     assert [made_student(run) for run in (older, newer)] == [False, True]
     sign(lab.system1_checkpoint, older.id)
     sign(lab.system1_checkpoint, newer.id)
-    assert trained_by(lab.system1_checkpoint) == older.id, "a record that is there stays"
+    assert trained_by(lab.system1_checkpoint) == older.id, "an existing record stays"
     assert [made_student(run) for run in (older, newer)] == [True, False]
     assert deletion(older).student == lab.system1_checkpoint.name
 
 
-def test_the_number_of_a_deleted_run_is_not_given_again(lab: Lab) -> None:
+def test_the_number_of_a_deleted_run_is_never_reused(lab: Lab) -> None:
     trained(lab)
     last = trained(lab)
     delete_run(last)

@@ -59,10 +59,10 @@ def test_a_run_to_its_end(lab: Lab, make_run: MakeRun) -> None:
     [
         ("pass", "no config.json in"),
         ("Path('student').mkdir(); Path('student/config.json').write_text('{}')", "no model*.safetensors in"),
-        ("checkpoint('student'); os.truncate('student/model.safetensors', 20)", "is no safetensors file"),
+        ("checkpoint('student'); os.truncate('student/model.safetensors', 20)", "is not a safetensors file"),
         (
             "checkpoint('student'); f='student/model.safetensors'; os.truncate(f, os.stat(f).st_size - 1)",
-            "cut short",
+            "truncated",
         ),
         ("checkpoint('student'); os.utime('student/model.safetensors', (1, 1))", "older than the run"),
     ],
@@ -78,9 +78,9 @@ def test_exit_code_0_without_a_new_checkpoint_is_a_failure(
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("print('tick\\rboom \\x1b[31m'); sys.exit(7)", "It ended with exit code 7: boom ␛[31m"),
+        ("print('tick\\rboom \\x1b[31m'); sys.exit(7)", "Exit code 7: boom ␛[31m"),
         ("event('failed', message='No data', hint='Fetch some'); sys.exit(1)", "No data"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "It was killed by SIGKILL."),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "Killed by SIGKILL."),
     ],
 )
 def test_a_failure_says_why(make_run: MakeRun, body: str, message: str) -> None:
@@ -88,7 +88,7 @@ def test_a_failure_says_why(make_run: MakeRun, body: str, message: str) -> None:
     assert (ended.state, ended.message) == ("failed", message)
 
 
-def test_a_program_that_is_not_there(lab: Lab) -> None:
+def test_a_missing_program(lab: Lab) -> None:
     run = start_run(create_run(lab, "train", argv=["/nowhere/python"]))
     assert run.state == "failed" and "Cannot start /nowhere/python" in run.message
 
@@ -105,7 +105,8 @@ checkpoint("student"); event("finished", path="student")
 STARTER = """
 import os, sys, time
 from qdl_engine.core.lab import Lab
-from qdl_engine.runs import get_run, start_run
+from qdl_engine.runs.launch import start_run
+from qdl_engine.runs.store import get_run
 start_run(get_run(Lab(__import__("pathlib").Path(sys.argv[1])), "1"))
 print("started", flush=True)
 time.sleep(600)
@@ -208,7 +209,7 @@ def test_workers_outlive_their_launcher_until_their_checkpoint_is_written(
     assert refresh_run(run).state == "stopping"
     (lab.root / "enough").touch()
     ended = wait_for(run, poll=0.02, timeout=PATIENCE)
-    assert ended.state == "stopped" and "with a checkpoint" in ended.message
+    assert ended.state == "stopped" and "checkpoint saved" in ended.message
 
 
 ELASTIC = """
@@ -229,7 +230,7 @@ def test_workers_with_sessions_of_their_own_end_with_the_run(lab: Lab, make_run:
     until(lambda: identity_of(worker) is None)
 
 
-def test_workers_that_outlived_launcher_and_supervisor_end_before_the_run_goes_on(
+def test_workers_that_outlived_launcher_and_supervisor_end_before_a_resume(
     lab: Lab,
 ) -> None:
     run = start_run(create_run(lab, "label", argv=program(ELASTIC)))
@@ -250,7 +251,7 @@ DAMAGED = ["", "{", "[]", "null", '{"deadline": "soon"}', '{"deadline": NaN}', '
 
 
 @pytest.mark.parametrize("text", [*DAMAGED, '{"deadline": 1e400}', f'{{"deadline": {10**400}}}'])
-def test_a_request_to_stop_that_cannot_be_read_counts_from_its_file(make_run: MakeRun, text: str) -> None:
+def test_the_grace_of_an_unreadable_request_counts_from_its_file(make_run: MakeRun, text: str) -> None:
     run = make_run("pass")
     assert stop_deadline(run, default=7.0) == 7.0
     run.stop_file.write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -260,9 +261,7 @@ def test_a_request_to_stop_that_cannot_be_read_counts_from_its_file(make_run: Ma
     assert stop_deadline(run, default=7.0) == 12.5
 
 
-def test_a_damaged_request_to_stop_asks_the_run_and_leaves_its_supervisor_alive(
-    lab: Lab, make_run: MakeRun
-) -> None:
+def test_a_damaged_request_stops_the_run_and_not_its_supervisor(lab: Lab, make_run: MakeRun) -> None:
     run = start_run(
         make_run(
             """
@@ -284,7 +283,7 @@ def test_a_damaged_request_to_stop_asks_the_run_and_leaves_its_supervisor_alive(
     assert str(run.stop_file) in run.supervisor_log.read_text(encoding="utf-8")
 
 
-def test_past_the_grace_of_a_damaged_request_the_run_is_ended(lab: Lab, make_run: MakeRun) -> None:
+def test_a_run_is_killed_after_the_grace_of_a_damaged_request(lab: Lab, make_run: MakeRun) -> None:
     body = "signal.signal(signal.SIGTERM, signal.SIG_IGN); Path('ready').touch(); time.sleep(600)"
     run = start_run(make_run(body))
     until((lab.root / "ready").exists)
@@ -295,9 +294,7 @@ def test_past_the_grace_of_a_damaged_request_the_run_is_ended(lab: Lab, make_run
 
 
 @pytest.mark.parametrize("kind", ["a directory", "a link to a directory", "a link to itself"])
-def test_whatever_stands_in_the_place_of_the_request_a_run_is_stopped_and_resumed(
-    lab: Lab, kind: str
-) -> None:
+def test_a_run_stops_and_resumes_whatever_replaced_the_request(lab: Lab, kind: str) -> None:
     code = "import time, pathlib; pathlib.Path('ready').touch(); time.sleep(600)"
     run = start_run(create_run(lab, "label", argv=[sys.executable, "-c", code]))
     for _ in range(2):
@@ -327,7 +324,7 @@ def test_stop_without_a_supervisor(lab: Lab, make_run: MakeRun) -> None:
     assert stop_run(run, grace=0.1).state == "stopped"
 
 
-def test_stopping_what_does_not_run(make_run: MakeRun) -> None:
+def test_a_run_that_is_not_running_cannot_stop(make_run: MakeRun) -> None:
     run = make_run("pass")
     assert stop_run(run).state == "stopped"
     with pytest.raises(RunError, match="not running: it is stopped"):
@@ -337,7 +334,7 @@ def test_stopping_what_does_not_run(make_run: MakeRun) -> None:
 def test_two_runs_on_one_output_are_refused_naming_the_holder(lab: Lab, make_run: MakeRun) -> None:
     first = start_run(make_run(COUNTING, output="student"))
     second = make_run(COUNTING, output="student")
-    with pytest.raises(LabBusyError, match=f"run {first.id} \\(process {first.pid}\\)"):
+    with pytest.raises(LabBusyError, match=f"Run {first.id} \\(process {first.pid}\\)"):
         start_run(second)
     assert refresh_run(second).state == "queued"
     with pytest.raises(RunError, match="still running"):
@@ -345,9 +342,9 @@ def test_two_runs_on_one_output_are_refused_naming_the_holder(lab: Lab, make_run
     assert start_run(make_run(COUNTING, output="another")).state == "running"
     lab.settings_file.touch()
     holder = start_run(make_run(COUNTING, output=lab.checkpoint("system1").name))
-    with pytest.raises(LabBusyError, match=f"run {holder.id} "):
+    with pytest.raises(LabBusyError, match=f"Run {holder.id} "):
         start_job(lab, ["train", "system1"])
-    assert make_run("pass").id.startswith("0005-"), "what was refused used up no number"
+    assert make_run("pass").id.startswith("0005-"), "a refusal uses up no number"
     (lab.root / "enough").touch()
     wait_for(first, poll=0.02, timeout=PATIENCE)
     assert wait_for(start_run(second), poll=0.02, timeout=PATIENCE).state == "done"
@@ -356,7 +353,8 @@ def test_two_runs_on_one_output_are_refused_naming_the_holder(lab: Lab, make_run
 def test_many_starters_at_once_and_one_gets_the_output(lab: Lab, make_run: MakeRun) -> None:
     runs = [make_run(COUNTING, output="student") for _ in range(3)]
     code = (
-        "import sys\nfrom qdl_engine.core.lab import Lab\nfrom qdl_engine.runs import get_run, start_run\n"
+        "import sys\nfrom qdl_engine.core.lab import Lab\n"
+        "from qdl_engine.runs.launch import start_run\nfrom qdl_engine.runs.store import get_run\n"
         "start_run(get_run(Lab(__import__('pathlib').Path(sys.argv[1])), sys.argv[2]))"
     )
     starters = [
@@ -367,7 +365,7 @@ def test_many_starters_at_once_and_one_gets_the_output(lab: Lab, make_run: MakeR
     assert sorted(run.state for run in list_runs(lab)) == ["queued", "queued", "running"]
 
 
-def test_resume_goes_on_in_the_same_directory(lab: Lab) -> None:
+def test_a_resume_uses_the_same_directory(lab: Lab) -> None:
     module = lab.root / "qdl_engine.py"
     module.write_text("", encoding="utf-8")
     code = (
@@ -389,7 +387,7 @@ def test_resume_goes_on_in_the_same_directory(lab: Lab) -> None:
 def test_what_cannot_resume_says_so(lab: Lab) -> None:
     run = create_run(lab, "train", argv=[sys.executable, "-c", "raise SystemExit(1)"])
     ended = wait_for(start_run(run), poll=0.02, timeout=PATIENCE)
-    with pytest.raises(RunError, match="its program has no resume"):
+    with pytest.raises(RunError, match="its program does not support resuming"):
         resume_run(ended)
 
 
@@ -404,7 +402,7 @@ def test_a_training_by_easydistill_offers_its_weights_instead_of_a_resume(
         (work / f"output/checkpoint-{step}/trainer_state.json").touch()
     (work / "output/checkpoint-11").mkdir()
     (work / "launch.json").touch()
-    with pytest.raises(RunError, match=r"EasyDistill 1\.0 has no resume") as refused:
+    with pytest.raises(RunError, match=r"EasyDistill 1\.0 does not support resuming") as refused:
         resume_run(ended)
     assert f"system1.student={work / 'output/checkpoint-10'}'" in refused.value.hint
     assert refresh_run(run).state == ended.state and not ended.resumable
@@ -430,7 +428,7 @@ def test_a_run_of_a_copied_lab_never_writes_into_the_lab_it_came_from(lab: Lab, 
     ],
 )
 @pytest.mark.parametrize("saved", [True, False])
-def test_a_student_that_is_no_directory_is_refused_before_there_is_a_run(
+def test_a_missing_student_directory_is_refused_before_a_run_exists(
     lab: Lab, system: str, student: str, reason: str, saved: bool
 ) -> None:
     student = student.format(lab=lab.root)
@@ -443,7 +441,7 @@ def test_a_student_that_is_no_directory_is_refused_before_there_is_a_run(
     assert list_runs(lab) == [] and not list(lab.configs.iterdir())
 
 
-def test_what_trains_no_student_is_started_whatever_the_student_is(lab: Lab) -> None:
+def test_a_job_that_trains_nothing_starts_with_any_student(lab: Lab) -> None:
     lab.settings_file.write_text('[system1]\nstudent = "/nope"\n', encoding="utf-8")
     run = wait_for(start_job(lab, ["label"]), poll=0.02, timeout=PATIENCE)
     assert run.state == "failed" and "Invalid student" not in run.message

@@ -1,4 +1,4 @@
-"""The GPUs as `nvidia-smi` tells of them: a program of that name stands in for the hardware."""
+"""The GPUs as `nvidia-smi` reports them. A stand-in program of that name replaces the hardware."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_figures_and_their_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (third.name, third.use, third.memory_used) == ("MIG", None, None)
 
 
-def test_the_gpus_of_the_run_are_told_from_those_of_others(
+def test_the_gpus_of_the_run_are_separated_from_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     group = os.getpgid(0)
@@ -48,14 +48,14 @@ def test_the_gpus_of_the_run_are_told_from_those_of_others(
     assert event is not None and event.gpu_use == 0.37
     pretend(tmp_path, monkeypatch, GPUS)
     event = machine_event(tmp_path, group, {})
-    assert event is not None and event.gpu_use == 0.91, "in a container the busiest is taken"
+    assert event is not None and event.gpu_use == 0.91, "in a container the busiest GPU counts"
     for visible in ("0", "GPU-aa"):
         event = machine_event(tmp_path, group, {"CUDA_VISIBLE_DEVICES": visible})
         assert event is not None and event.gpu_use == 0.37
     assert machine_event(tmp_path, group, {"CUDA_VISIBLE_DEVICES": ""}) is None
 
 
-def test_a_gpu_that_does_not_say_is_absent_and_not_zero(
+def test_a_figure_that_the_gpu_does_not_report_is_absent_and_not_zero(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(tmp_path, monkeypatch, "0, GPU-ccc, [N/A], [N/A], 81559, MIG\n")
@@ -75,7 +75,7 @@ def test_samples_come_until_the_run_ends(tmp_path: Path, monkeypatch: pytest.Mon
     assert json.loads(events.read_text(encoding="utf-8").splitlines()[0])["event"] == "machine"
 
 
-def test_without_a_gpu_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_there_are_no_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert machine_event(tmp_path, 1, {}) is None
     watch_gpus(tmp_path, tmp_path / "events.jsonl", 1, threading.Event(), every=0.0)
@@ -83,10 +83,10 @@ def test_without_a_gpu_nothing_is_told(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("runtime", ["builtin", "easydistill"])
-def test_a_run_by_either_runtime_shows_what_its_gpu_does(
+def test_both_runtimes_show_the_use_of_the_gpu(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
 ) -> None:
-    """1.0 trains in a child of the run's own program; its GPU is told from that of others by that child."""
+    """1.0 trains in a child of the run's program; that child shows which GPU is the run's."""
     pretend(tmp_path, monkeypatch, GPUS)
     run = make_run(
         f"""

@@ -16,7 +16,7 @@ from qdl_engine.runs.reader import COLUMNS, RunWatch, export_metrics, metrics_ro
 from qdl_engine.runs.store import Run, create_run
 
 
-def told(lab: Lab) -> Run:
+def reported(lab: Lab) -> Run:
     run = create_run(lab, "train", argv=["x"])
     for event in (
         Started(total_steps=30, device="GPU"),
@@ -33,7 +33,7 @@ def told(lab: Lab) -> Run:
 
 
 def test_one_row_a_step_and_a_resume_replaces_what_it_repeats(lab: Lab) -> None:
-    rows = metrics_rows(told(lab))
+    rows = metrics_rows(reported(lab))
     assert [(row["step"], row["loss"], row["held_out_loss"]) for row in rows[:2]] == [
         (10, 3.0, 3.5),
         (20, 2.1, None),
@@ -46,7 +46,7 @@ def test_one_row_a_step_and_a_resume_replaces_what_it_repeats(lab: Lab) -> None:
 
 
 def test_exported_into_the_runs_directory(lab: Lab) -> None:
-    run = told(lab)
+    run = reported(lab)
     table, document = export_metrics(run)
     assert table.read_text(encoding="utf-8") == to_csv(metrics_rows(run))
     value = json.loads(document.read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ def test_exported_into_the_runs_directory(lab: Lab) -> None:
 
 
 def test_a_watch_keeps_each_series_or_only_the_last_values(lab: Lab) -> None:
-    run = told(lab)
+    run = reported(lab)
     watch, light = RunWatch(run), RunWatch(run, history=False)
     watch.read_events()
     light.read_events()
@@ -68,7 +68,7 @@ def test_a_watch_keeps_each_series_or_only_the_last_values(lab: Lab) -> None:
     assert not any(light.series.values())
 
 
-def test_the_gpus_of_the_machine_are_no_figures_of_a_run_on_the_cpu(lab: Lab) -> None:
+def test_a_run_on_the_cpu_has_no_gpu_figures(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"])
     append_event(run.events_file, Started(total_steps=9, device="CPU"))
     append_event(run.events_file, Metrics(step=1, loss=1.0, memory_bytes=7))

@@ -22,7 +22,7 @@ from qdl_engine.runs.reader import EventTail, RunWatch, loss_history, summarise
 from qdl_engine.runs.store import create_run
 
 
-def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
+def test_an_incomplete_line_waits_for_its_end(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     tail = EventTail(path)
     assert tail.read() == []
@@ -38,13 +38,13 @@ def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
     "rubbish",
     [b"[" * 100_000, b'{"event": ' * 50_000, b'{"event": "note", "step": ' + b"9" * 5000 + b"}", b"\xff"],
 )
-def test_a_line_that_is_no_event_is_skipped(tmp_path: Path, rubbish: bytes) -> None:
+def test_a_line_without_an_event_is_skipped(tmp_path: Path, rubbish: bytes) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(rubbish + b'\n{"event": "note", "message": "a"}\n')
     assert [event.message for event in EventTail(path).read()] == ["a"]
 
 
-def test_figures_that_cannot_be_are_nothing(lab: Lab) -> None:
+def test_impossible_figures_are_dropped(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"])
     for event in (
         Metrics(step=3, total_steps=9, loss=2.0, gpu_memory_bytes=5, tokens_per_second=7.0),
@@ -59,12 +59,12 @@ def test_figures_that_cannot_be_are_nothing(lab: Lab) -> None:
     summary = watch.summary
     assert (summary.step, summary.total_steps, summary.loss) == (3, 9, 1e40)
     assert (summary.gpu_memory_bytes, summary.tokens_per_second) == (5, 7.0)
-    told = (summary.epoch, summary.eta_seconds, summary.memory_bytes, summary.gpu_use)
-    assert told == (None, None, None, None)
+    unreported = (summary.epoch, summary.eta_seconds, summary.memory_bytes, summary.gpu_use)
+    assert unreported == (None, None, None, None)
     assert watch.losses == [(3, 2.0)]
 
 
-def test_a_file_made_anew_is_read_from_its_beginning(tmp_path: Path) -> None:
+def test_a_recreated_file_is_read_from_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     tail = EventTail(path)
     append_event(path, Note("a long first message"))
@@ -112,7 +112,7 @@ def test_a_resume_replaces_the_points_it_trains_again(lab: Lab) -> None:
     assert loss_history(run) == [(10, 3.0), (20, 2.1), (30, 1.1)]
 
 
-def test_a_labelling_tells_speed_cost_and_failures_and_a_training_after_it_only_their_sum(lab: Lab) -> None:
+def test_training_keeps_the_cost_and_failures_of_the_labelling_but_not_its_speed(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"])
     asking = Progress(stage="label", done=3, total=9, tokens_per_second=5.0, cost=0.5, failed=1)
     append_event(run.events_file, asking)
@@ -123,7 +123,7 @@ def test_a_labelling_tells_speed_cost_and_failures_and_a_training_after_it_only_
     assert (summary.tokens_per_second, summary.cost, summary.failed) == (None, 0.5, 1)
 
 
-def test_finished_means_all_of_it(lab: Lab) -> None:
+def test_finished_means_all_steps(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"])
     append_event(run.events_file, Started(total_steps=40))
     append_event(run.events_file, Metrics(step=39, loss=1.0, eta_seconds=3))

@@ -1,4 +1,4 @@
-"""The record of runs, and what a reader makes of it."""
+"""The record of a run, and how readers judge it."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("size", "name"), [(0, ".last_number"), (20, "run.json"), (900, "run.json")])
-def test_a_start_without_room_on_the_disk_names_the_file_and_leaves_no_run(
-    lab: Lab, size: int, name: str
-) -> None:
+def test_a_start_on_a_full_disk_names_the_file_and_leaves_no_run(lab: Lab, size: int, name: str) -> None:
     with pytest.raises(OSError) as caught, files_of_at_most(size):
         start_job(lab, ["label"], note="x" * 500)
     assert str(caught.value.filename).endswith(name)
@@ -69,7 +67,7 @@ def test_ids_count_up_and_a_number_or_a_beginning_finds_them(lab: Lab) -> None:
     assert [run.id for run in list_runs(lab)] == ["0002-prepare-system2", "0001-prepare-system1"]
     for name in ("2", "0002", "0002-pre", "0002-prepare-system2", "last"):
         assert get_run(lab, name).id == runs[1].id
-    with pytest.raises(RunError, match="More than one run is meant by '000'"):
+    with pytest.raises(RunError, match="'000' matches several runs"):
         get_run(lab, "000")
     with pytest.raises(RunError, match="No run '9'") as caught:
         get_run(lab, "9")
@@ -129,7 +127,7 @@ def test_one_broken_record_does_not_hide_the_others(lab: Lab) -> None:
     assert states == {good.id: "queued", bad.id: "lost"}
 
 
-def test_unknown_keys_of_a_later_version_are_passed_over(lab: Lab) -> None:
+def test_unknown_keys_of_a_later_version_are_ignored(lab: Lab) -> None:
     run = create_run(lab, "train", argv=["x"])
     record = json.loads(run.record_file.read_text(encoding="utf-8"))
     run.record_file.write_text(json.dumps(record | {"later": 1}), encoding="utf-8")

@@ -222,7 +222,7 @@ async def test_enter_goes_on_with_a_training_that_was_stopped(lab: Lab) -> None:
     run = replace(finished_run(lab, state="stopped"), argv=argv)
     save_run(run)
     async with opened(lab) as (app, pilot):
-        assert "Resume the training of System 1" in screen_text(app)
+        assert "Resume System 1 training" in screen_text(app)
         await pilot.press("enter")
         await settled(app, pilot)
         assert app.run_id == run.id
@@ -231,5 +231,5 @@ async def test_enter_goes_on_with_a_training_that_was_stopped(lab: Lab) -> None:
 
 
 def test_a_stopped_run_says_where_it_stopped_in_the_narrowest_column() -> None:
-    stopped = Stage("run", "stopped", "stopped at step 472, with a checkpoint")
+    stopped = Stage("run", "stopped", "stopped at step 472, checkpoint saved")
     assert stage_text(stopped, 60) == stopped.detail and stage_text(stopped, 20) == "stopped at step 472"

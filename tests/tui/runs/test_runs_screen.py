@@ -152,7 +152,7 @@ async def test_deleting_asks_first(lab: Lab) -> None:
     finished_run(lab)
     async with opened(lab, "4", "x") as (app, pilot):
         assert "Delete run 0001-train-system1?" in screen_text(app)
-        assert "Its log and its figures go" in screen_text(app)
+        assert "Deletes its log and its figures" in screen_text(app)
         await pilot.press("n")
         await settled(app, pilot)
         assert len(list_runs(lab)) == 1
