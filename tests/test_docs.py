@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qdl_engine.cli.parser import build_parser
+from qdl_engine.cli.program import build_parser
 from qdl_engine.settings.fields import settings_table
 
 ROOT = Path(__file__).parent.parent

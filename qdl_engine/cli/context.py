@@ -1,4 +1,4 @@
-"""What every command gets: the lab, the settings, two ways out: stdout for results, stderr for talk."""
+"""What every command gets: the lab, its settings, stdout for the result and stderr for messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from qdl_engine.core.words import printable
 if TYPE_CHECKING:
     from qdl_engine.settings import LabSettings
 
-# Legal inside JSON strings, but obeyed by a terminal.
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
+# Legal inside JSON strings, but a terminal acts on them.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
@@ -26,12 +28,17 @@ class Context:
     """The options that every command shares."""
 
     lab: Lab
-    """The lab's place; `open_lab` also makes sure there is one."""
+    """Where the lab should be; `open_lab` checks that it is there."""
     overrides: tuple[str, ...]
-    """The words of `--set`, as given, so that they can be handed on to a run."""
+    """The words of `--set` as typed, so that a run can be given the same."""
     as_json: bool = False
 
     def open_lab(self) -> Lab:
+        """The lab.
+
+        Raises:
+            SettingsError: when there is none.
+        """
         return Lab.open(self.lab.root)
 
     def settings(self) -> LabSettings:
@@ -42,19 +49,19 @@ class Context:
         return apply_overrides(settings, self.overrides) if self.overrides else settings
 
     def emit(self, value: Any, text: str) -> None:
-        """The result: one JSON document, or text for a person."""
+        """Print the result: `value` as one JSON document with `--json`, else `text`."""
         shown = dump_json(value, ascii_only=not is_unicode(sys.stdout)) if self.as_json else printable(text)
         if shown:
             sys.stdout.write(shown if shown.endswith("\n") else shown + "\n")
 
     def tell(self, text: str) -> None:
-        """A word beside the result."""
+        """Print a message on stderr, apart from the result."""
         sys.stderr.write(printable(text) + "\n")
         sys.stderr.flush()
 
 
 def dump_json(value: Any, *, ascii_only: bool = False) -> str:
-    """A JSON document that is strict (no NaN) and harmless on a terminal."""
+    """Write strict JSON (no NaN) that is harmless on a terminal."""
     text = json.dumps(_plain(value), ensure_ascii=ascii_only, allow_nan=False, indent=1)
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 

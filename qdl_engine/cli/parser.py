@@ -1,4 +1,7 @@
-"""The grammar of `qdl`. Building it imports none of the engine's heavy parts."""
+"""What the commands build their grammar with: a parser that raises, groups of commands, shared options.
+
+`program.build_parser` puts the commands together.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,10 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from qdl_engine import __version__
 from qdl_engine.core.errors import SettingsError
 
-DESCRIPTION = (
-    "Distil one big Qwen teacher into two small students: System 1 answers at once, System 2 reasons first."
-)
-EPILOG = (
-    "From nothing:   qdl init; qdl train system1; qdl train system2; qdl compare\n"
-    "Without a GPU:  qdl demo\n\n"
-    "Exit codes: 0 done, 1 failed, 2 usage or settings, 130 interrupted (a run goes on)."
-)
 _DEEPEST = 2
+"""How deep commands nest: `qdl config set` is two."""
 
 
 class UsageError(SettingsError):
@@ -25,7 +20,7 @@ class UsageError(SettingsError):
 
 
 class _HelpFormatter(argparse.HelpFormatter):
-    """Keeps paragraphs as they are written where they fit, and wraps those that do not."""
+    """Keeps the lines of a paragraph that fits, and wraps one that does not."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         filled = []
@@ -47,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Group:
-    """Where a module of commands adds its own."""
+    """A set of commands that a module adds its own commands to."""
 
     def __init__(self, subparsers: argparse._SubParsersAction[Parser], depth: int = 1) -> None:
         self._subparsers = subparsers
@@ -56,13 +51,13 @@ class Group:
     def command(
         self, name: str, handler: Callable[..., int], help_text: str, description: str = ""
     ) -> Parser:
-        """A command that `handler(context, arguments)` does."""
+        """Add a command; `handler(context, arguments)` does it and returns the exit code."""
         parser = self._parser(name, help_text, description)
         parser.set_defaults(handler=handler)
         return parser
 
     def group(self, name: str, help_text: str) -> Group:
-        """A command with commands of its own."""
+        """Add a command that has commands of its own."""
         parser = self._parser(name, help_text, "")
         inner = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
         return Group(inner, self._depth + 1)
@@ -75,10 +70,10 @@ class Group:
 
 
 def add_shared_options(parser: argparse.ArgumentParser, depth: int) -> None:
-    """Options that may stand before and after the command.
+    """Add the options that may stand before or after the command.
 
-    A subcommand's parser copies what it found over what was found before, so below the top nothing has a
-    default, and each depth collects its own `--set`.
+    argparse copies the values of a subcommand's parser over those of the parser above it. Below the top,
+    therefore, these options have no default, and each depth collects its own `--set`.
     """
     top = depth == 0
     group = parser.add_argument_group("options of every command")
@@ -100,49 +95,10 @@ def add_shared_options(parser: argparse.ArgumentParser, depth: int) -> None:
         "--json",
         action="store_true",
         default=False if top else argparse.SUPPRESS,
-        help="one JSON document on stdout",
+        help="print one JSON document on stdout",
     )
 
 
 def overrides_of(given: argparse.Namespace) -> Sequence[str]:
-    """All `--set` words, in their order."""
+    """All `--set` words, outermost first."""
     return [word for depth in range(_DEEPEST + 1) for word in vars(given).get(f"overrides_{depth}") or []]
-
-
-def build_parser() -> Parser:
-    """The whole grammar."""
-    from qdl_engine.cli import (
-        comparing,
-        comparisons,
-        demo,
-        easydistill,
-        health,
-        jobs,
-        labs,
-        preflight,
-        preview,
-        run_config,
-        scoring,
-        watching,
-    )
-
-    parser = Parser(prog="qdl", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("--version", action="version", version=f"qdl {__version__}")
-    add_shared_options(parser, 0)
-    group = Group(parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser))
-    for module in (
-        labs,
-        preview,
-        preflight,
-        jobs,
-        scoring,
-        run_config,
-        watching,
-        comparing,
-        comparisons,
-        demo,
-        health,
-        easydistill,
-    ):
-        module.add_commands(group)
-    return parser

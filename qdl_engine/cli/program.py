@@ -1,4 +1,4 @@
-"""From arguments to an exit code: 0 done, 1 failed, 2 usage or settings, 130 interrupted."""
+"""The whole of `qdl`: the grammar of all commands, and the way from arguments to an exit code."""
 
 from __future__ import annotations
 
@@ -12,21 +12,41 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from qdl_engine.cli.context import Context
-from qdl_engine.cli.parser import UsageError, build_parser, overrides_of
+from qdl_engine import __version__
+from qdl_engine.cli import compare, data, easydistill, lab, run_config, runs, train
+from qdl_engine.cli.context import INTERRUPTED, Context
+from qdl_engine.cli.parser import Group, Parser, UsageError, add_shared_options, overrides_of
 from qdl_engine.cli.streams import make_streams_safe, silence_streams
 from qdl_engine.core.errors import LabError, from_system
 from qdl_engine.core.events import Failed, append_event
 from qdl_engine.core.lab import Lab
 
-INTERRUPTED = 130
+DESCRIPTION = (
+    "Distil one big Qwen teacher into two small students: System 1 answers at once, System 2 reasons first."
+)
+EPILOG = (
+    "From nothing:   qdl init; qdl train system1; qdl train system2; qdl compare\n"
+    "Without a GPU:  qdl demo\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage or settings, 130 interrupted (runs continue)."
+)
+
+
+def build_parser() -> Parser:
+    """The whole grammar; building it imports none of the engine's heavy parts."""
+    parser = Parser(prog="qdl", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"qdl {__version__}")
+    add_shared_options(parser, 0)
+    group = Group(parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser))
+    for module in (lab, data, train, run_config, runs, compare, easydistill):
+        module.add_commands(group)
+    return parser
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Parse, run, and turn whatever goes wrong into words for a person and an exit code for a script."""
+    """Run a command and return its exit code: 0 done, 1 failed, 2 usage or settings, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     make_streams_safe()
-    # Needed before parsing, so that a mistake in the arguments is reported in the form that was asked for.
+    # Made before parsing, so that an error in the arguments is reported as JSON too.
     context = Context(Lab.at("."), (), as_json="--json" in words)
     try:
         given = build_parser().parse_args(words)
@@ -37,12 +57,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _report(context, _Interrupted("Interrupted."))
     except BrokenPipeError:
-        # Whoever read our output has had enough of it: `qdl runs | head`.
+        # The reader of our output has closed it: `qdl runs | head`.
         silence_streams()
         return 0
     except OSError as error:
         return _report(context, from_system(error) or _unexpected(context.lab, error))
-    except Exception as error:  # noqa: BLE001 - the last line: no traceback reaches a person
+    except Exception as error:  # noqa: BLE001 - the last resort: nobody sees a traceback
         return _report(context, _unexpected(context.lab, error))
 
 
@@ -59,16 +79,16 @@ def _run(context: Context, given: Namespace) -> int:
 
 
 def _report(context: Context, error: LabError) -> int:
-    """Say what went wrong; inside a run also to whoever reads its events."""
+    """Print what went wrong, and inside a run write it to the run's events too."""
     events = os.environ.get("QDL_EVENTS")
     if events and os.environ.get("QDL_RUN_DIR"):
-        # A full disk must not hide the words below, which go to the log.
+        # A full disk must not hide the error below, which goes to the log.
         with suppress(OSError):
             append_event(Path(events), Failed(error.message, error.hint))
     try:
         _say(context, error)
     except OSError:
-        # Nobody can be told; the exit code still says it.
+        # Both streams are gone; only the exit code is left.
         silence_streams()
     return error.exit_code
 
@@ -84,10 +104,10 @@ def _say(context: Context, error: LabError) -> None:
         context.tell(error.hint)
 
 
-def _unexpected(lab: Lab, error: Exception) -> LabError:
-    """A fault of ours (or of a library) as an error a person can pass on."""
-    home = lab.logs if lab.settings_file.is_file() else Path(tempfile.gettempdir())
-    path = home / time.strftime(f"qdl-%Y%m%d-%H%M%S-{os.getpid()}.log")
+def _unexpected(home: Lab, error: Exception) -> LabError:
+    """A bug, ours or a library's, as an error with a log file that a person can send us."""
+    folder = home.logs if home.settings_file.is_file() else Path(tempfile.gettempdir())
+    path = folder / time.strftime(f"qdl-%Y%m%d-%H%M%S-{os.getpid()}.log")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(

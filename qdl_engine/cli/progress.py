@@ -1,4 +1,4 @@
-"""Progress on stderr: one line redrawn in place on a terminal, now and then a plain line elsewhere."""
+"""Progress on stderr: on a terminal one line that is redrawn, elsewhere a plain line from time to time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TextIO
 
+from qdl_engine.cli.streams import is_unicode
 from qdl_engine.core.events import Evaluated, Event, Finished, Metrics, Note, Progress, Started
 from qdl_engine.core.words import duration, money_text, one_line, printable
 
@@ -21,7 +22,7 @@ _BAR, _SHORTEST_BAR = 24, 6
 
 @dataclass
 class _Lane:
-    """What one student, or the only job, is doing."""
+    """What one student, or the only job, is doing now."""
 
     name: str
     stage: str = ""
@@ -48,7 +49,7 @@ class _Lane:
                 self._take_step(event.step, None)
                 self._take_loss("held out", event.held_out_loss)
             case Finished():
-                # After the last step, a stage such as saving has ended, not the training.
+                # Evaluating and saving come after the last step: show the training as complete all the same.
                 self.done, self.unit, self.eta = self.total, "steps", None
 
     def _enter(self, stage: str) -> None:
@@ -106,7 +107,7 @@ class _Lane:
         return "  ".join(part for part in parts if part)
 
     def brief(self, *, eta: bool = True) -> str:
-        """Only how far it is, for a line that it shares."""
+        """Only the stage and how far it is, for a line with several lanes."""
         fraction, remaining = self.fraction, self._remaining() if eta else None
         parts = [self.name, self.stage, "" if fraction is None else f"{fraction:.0%}"]
         parts.append("" if remaining is None else f"{duration(remaining)} left")
@@ -122,7 +123,7 @@ class _Lane:
 
 
 class ProgressLine:
-    """An event sink that draws. Use it as a context manager, so that the line is gone afterwards."""
+    """An event sink that draws. As a context manager it removes its line at the end."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
@@ -140,7 +141,7 @@ class ProgressLine:
         self.clear()
 
     def __call__(self, event: Event) -> None:
-        """Take one event; events that carry a `system` beside others of another system get a lane each."""
+        """Draw one event; each `system` that events name has a lane of its own."""
         lane = self._take(event)
         if lane is None:
             return
@@ -150,7 +151,7 @@ class ProgressLine:
             self._print_plainly(lane)
 
     def catch_up(self, events: Iterable[Event]) -> None:
-        """Take what happened before: notes are told, of the rest only where it came to is shown."""
+        """Draw past events: every note, and of the rest only the latest state."""
         for event in events:
             self._take(event)
         lanes = [lane for lane in self._lanes.values() if lane.stage]
@@ -161,7 +162,7 @@ class ProgressLine:
                 self._print_plainly(lane)
 
     def _take(self, event: Event) -> _Lane | None:
-        """The lane that an event belongs to; None for one that no lane shows."""
+        """Print a note, or update the lane of an event and return it; None for an event without a lane."""
         if isinstance(event, Note):
             self.say(event.message)
         if not isinstance(event, _DRAWN):
@@ -172,13 +173,13 @@ class ProgressLine:
         return lane
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.clear()
         self._stream.write(printable(text) + "\n")
         self._stream.flush()
 
     def clear(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the line of progress from the screen."""
         if self._drawn:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
@@ -190,7 +191,7 @@ class ProgressLine:
             return
         self._drawn_at = now
         lanes = [lane for lane in self._lanes.values() if lane.stage]
-        # What is done has nothing to tell while another goes on.
+        # A finished lane has no news while another one is working.
         lanes = [lane for lane in lanes if not lane.is_done] or lanes[-1:]
         width = shutil.get_terminal_size().columns - 1
         self._stream.write("\r\x1b[K" + one_line(self._line(lanes, width), width))
@@ -198,14 +199,14 @@ class ProgressLine:
         self._drawn = True
 
     def _line(self, lanes: list[_Lane], width: int) -> str:
-        """One lane with a bar in what room there is; several in full, in brief, or without the time left."""
+        """One lane with a bar if there is room; several in full, in brief, or without the time left."""
         line = " | ".join(" ".join(lane.text().split()) for lane in lanes)
         if len(lanes) > 1:
             brief = " | ".join(lane.brief() for lane in lanes)
             shortest = " | ".join(lane.brief(eta=False) for lane in lanes)
             return next((text for text in (line, brief) if len(text) <= width), shortest)
         if len(line) > width:
-            # A whole figure less is better than half of one.
+            # Drop whole figures rather than cut one in half.
             parts = lanes[0].text().split("  ")
             while len(parts) > 1 and len(" ".join(parts)) > width:
                 parts.pop()
@@ -215,12 +216,11 @@ class ProgressLine:
 
     def _bar(self, lane: _Lane, length: int) -> str:
         filled = round((lane.fraction or 0.0) * length)
-        unicode = (self._stream.encoding or "").lower().replace("-", "") == "utf8"
-        full, empty = ("█", "░") if unicode else ("#", "-")
+        full, empty = ("█", "░") if is_unicode(self._stream) else ("#", "-")
         return full * filled + empty * (length - filled)
 
     def _print_plainly(self, lane: _Lane) -> None:
-        """A log is not a screen: a line for each stage, each tenth of it, and each half minute."""
+        """Print a line for each stage, each tenth of it, and each half minute."""
         tenth = -1 if lane.fraction is None else int(lane.fraction * 10)
         now = time.monotonic()
         if (lane.stage, tenth) == lane.printed and now - lane.printed_at < _PLAIN_SECONDS:

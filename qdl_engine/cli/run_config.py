@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from qdl_engine.cli.context import Context
-from qdl_engine.cli.jobs import add_run_options, config_of_this_run, in_run_sink
+from qdl_engine.cli.jobs import add_run_options, config_of_this_run, follow, in_run_sink
 from qdl_engine.cli.parser import Group
 from qdl_engine.core.errors import LabBusyError, SettingsError
 from qdl_engine.core.lab import Lab
@@ -90,7 +90,6 @@ def import_config(context: Context, given: Namespace) -> int:
 
 
 def run(context: Context, given: Namespace) -> int:
-    from qdl_engine.cli.watching import follow
     from qdl_engine.config.model import check_builtin
     from qdl_engine.settings.toml import make_lab
     from qdl_engine.upstream.foreign.job import read_foreign

@@ -1,4 +1,4 @@
-"""stdout and stderr made fit for anything: closed, full, or in an encoding that lacks our characters."""
+"""stdout and stderr that are closed, full, or in an encoding without our characters."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from typing import TextIO
 
 
 def make_streams_safe() -> None:
-    """Give closed streams somewhere to go, and let no character be one that cannot be written.
+    """Open closed streams on /dev/null, and escape characters that a stream's encoding lacks.
 
-    A closed descriptor is filled first: else the next file opened would take the number of stdout, and what
-    a child prints would end up in it.
+    Closed descriptors come first: otherwise the next file that is opened would get the number of stdout, and
+    the output of a child process would end up in it.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    # Python sets them to None where the descriptor was closed at the start, whatever their type says.
+    # None, whatever the type says, where the descriptor was closed when Python started.
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - to the end
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
         elif isinstance(stream, io.TextIOWrapper) and not is_unicode(stream):
             stream.reconfigure(errors="backslashreplace")
 
 
 def is_unicode(stream: TextIO) -> bool:
+    """Whether a stream can write every character."""
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def silence_streams() -> None:
-    """Send what is still unwritten nowhere, so that leaving does not fail on it once more."""
+    """Discard unwritten output, so that the flush at exit does not fail a second time."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             sink = os.open(os.devnull, os.O_WRONLY)

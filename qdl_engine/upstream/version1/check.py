@@ -20,6 +20,7 @@ from typing import Any, Literal
 from qdl_engine.core.events import Event, EventSink, Failed, Finished, Metrics, Progress, from_json, no_sink
 from qdl_engine.core.words import printable
 from qdl_engine.runs.process import signal_group
+from qdl_engine.runs.record import UPSTREAM_SESSION
 from qdl_engine.settings.user import EasyDistillRecord, load_user_settings, save_user_settings
 from qdl_engine.upstream.find import (
     PINS,

@@ -26,6 +26,7 @@ from qdl_engine.core.errors import DataError, SettingsError
 from qdl_engine.core.lab import read_json, write_json_atomic, write_text_atomic
 from qdl_engine.core.prompts import format_completion
 from qdl_engine.data.sources import read_file
+from qdl_engine.runs.record import UPSTREAM_LAUNCH, UPSTREAM_OUTPUT
 from qdl_engine.upstream.find import Interpreter
 
 if TYPE_CHECKING:

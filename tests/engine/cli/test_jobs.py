@@ -58,7 +58,7 @@ def test_stop_and_resume(lab: Lab, qdl: Qdl, capsys: Capture) -> None:
     until((lab.root / "ready").exists)
     assert qdl("stop") == 0
     assert f"Run {run.id} is stopped" in capsys.readouterr().out
-    assert qdl("stop") == 1 and "No run is going on" in capsys.readouterr().err
+    assert qdl("stop") == 1 and "No run is active" in capsys.readouterr().err
     assert qdl("resume", "--json") == 0
     assert json.loads(capsys.readouterr().out)["state"] == "done"
     assert qdl("resume") == 1 and "No run can be resumed" in capsys.readouterr().err
@@ -74,7 +74,7 @@ def test_interrupting_attach_leaves_the_run(lab: Lab) -> None:
     assert watcher.stderr is not None
     assert "Run 0001" in watcher.stderr.readline() and "1/9 steps" in watcher.stderr.readline()
     watcher.send_signal(signal.SIGINT)
-    assert "it goes on" in watcher.stderr.read()
+    assert "is still running" in watcher.stderr.read()
     assert watcher.wait() == 130
     watcher.stderr.close()
     assert get_run(lab, run.id).state == "running"
@@ -89,17 +89,15 @@ def test_a_failing_job_says_why_to_whoever_attaches(ready: Lab, qdl: Qdl, capsys
     assert list_runs(ready)[0].argv[-3:] == ("--set", "system1.source=absent.json", "--in-run")
 
 
-def test_training_on_data_of_other_settings_says_which_and_how_to_prepare_anew(
-    ready: Lab, qdl: Qdl, capsys: Capture
-) -> None:
-    from qdl_engine.cli.jobs import ensure_data
+def test_training_on_data_of_other_settings_names_them(ready: Lab, qdl: Qdl, capsys: Capture) -> None:
+    from qdl_engine.cli.train import ensure_data
     from qdl_engine.settings.toml import apply_overrides, load_settings
 
     assert qdl("prepare", "system1") == 0
     settings = apply_overrides(load_settings(ready), ["system1.rows=3"])
     events: list[Any] = []
     ensure_data(ready, settings, "system1", events.append)
-    assert "(prepared with other settings: rows was 4, is 3)" in events[0].message
+    assert "rows was 4, is 3. " in events[0].message
     assert f"qdl --lab {ready.word} train system1 --prepare" in events[0].message
     assert json.loads(ready.report_file("system1").read_text(encoding="utf-8"))["kept"] == 4
     detached = ("train", "system1", "--detach", "--set", "system1.rows=3", "--json")
@@ -107,7 +105,7 @@ def test_training_on_data_of_other_settings_says_which_and_how_to_prepare_anew(
     assert qdl(*detached) == 0
     assert json.loads(capsys.readouterr().out)["note_on_data"] == events[0].message
     stop_run(list_runs(ready)[0], force=True)
-    ensure_data(ready, settings, "system1", events.append, anew=True)
+    ensure_data(ready, settings, "system1", events.append, again=True)
     assert json.loads(ready.report_file("system1").read_text(encoding="utf-8"))["kept"] == 3
 
 

@@ -56,7 +56,7 @@ def test_the_list_and_its_filter(
     found = as_json(qdl, capsys, "runs", "--filter", "QWEN2.5 stopped")["runs"]
     assert [(run["id"], run["student"]) for run in found] == [(training.id, "Qwen/Qwen2.5-0.5B")]
     assert qdl("runs", "--filter", "nope") == 0
-    assert "None of 2 runs has all of: nope" in capsys.readouterr().out
+    assert "None of the 2 runs has all of: nope" in capsys.readouterr().out
 
 
 def test_rename_and_note(qdl: Qdl, training: Run, capsys: Capture) -> None:
@@ -84,7 +84,7 @@ def test_deleting_asks_and_says_what_goes(
     assert list_runs(lab) == []
 
 
-def test_a_run_that_goes_on_is_not_deleted(qdl: Qdl, lab: Lab, training: Run, capsys: Capture) -> None:
+def test_an_active_run_is_not_deleted(qdl: Qdl, lab: Lab, training: Run, capsys: Capture) -> None:
     import os
 
     from qdl_engine.runs.process import identity_of

@@ -62,7 +62,7 @@ def test_a_run_says_at_its_end_what_was_kept(server: FaultServer, tmp_path: Path
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
-def test_interrupted_it_goes_on_at_the_row(
+def test_an_interrupted_labelling_resumes_at_the_row(
     server: FaultServer, tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
     lab = make_lab(tmp_path / "a lab", server, [f"question {number}" for number in range(30)])
@@ -77,7 +77,7 @@ def test_interrupted_it_goes_on_at_the_row(
     said, told = child.communicate(timeout=60)
     assert child.returncode == code and not said and "Traceback" not in told
     if sent == signal.SIGINT:
-        assert told.endswith(f"Go on: qdl --lab {lab.word} label\nInterrupted.\n")
+        assert told.endswith(f"Resume: qdl --lab {lab.word} label\nInterrupted.\n")
     assert not lab.train_labeled.exists()
     before = lab.label_cache.read_bytes().count(b"\n")
     server.before_answer = lambda _: None

@@ -69,6 +69,5 @@ def test_a_source_that_is_not_recognised_still_shows_its_columns(lab: Lab, qdl: 
 
 def test_a_source_says_how_many_of_its_rows_are_shown(ready: Lab, qdl: Qdl, capsys: Capture) -> None:
     assert qdl("preview", "system1", "--source", "--count", "2") == 0
-    assert (
-        capsys.readouterr().out.rstrip().endswith("The first 2 rows of the source; more or fewer: --count N")
-    )
+    *_, last = capsys.readouterr().out.splitlines()
+    assert "first 2 rows" in last and "--count N" in last
