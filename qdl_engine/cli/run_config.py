@@ -82,7 +82,7 @@ def import_config(context: Context, given: Namespace) -> int:
         old, new = (json.dumps(text, ensure_ascii=False) for text in (item.was, item.value))
         change = f"{old} -> {new}" if item.changes else f"{new}, as before"
         lines.append(f"{item.setting}: {change}  ({item.origin})")
-    lines += ["", *(f"dropped: {item.key}: {item.why}" for item in found.dropped), *job.notes]
+    lines += ["", *(f"dropped: {key}: {why}" for key, why in found.dropped.items()), *job.notes]
     lines += ["", f"{'Nothing is saved' if given.dry_run else 'Saved'}: {lab.settings_file}"]
     lines += [f"As it was before: {backup}"] if backup else []
     context.emit(value | found.to_dict(), "\n".join(lines))

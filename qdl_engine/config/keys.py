@@ -6,6 +6,7 @@ Configs are checked, translated, written and imported by it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -208,6 +209,15 @@ TRAINING: Final[dict[str, Key]] = {
     },
     **{name: Key(today="", instead=instead) for name, instead in _IMPOSSIBLE.items()},
 }
+
+
+def recipe_keys(training: Iterable[str]) -> dict[str, str]:
+    """The recipe's settings that a `training` section has, and the keys they stand under there.
+
+    Where a setting stands under its own key and under an older name, its own wins.
+    """
+    return {TRAINING[name].setting: name for name in sorted(training, key=RECIPE.__contains__)}
+
 
 OTHER_PROGRAMS: Final = {
     "lr": "learning_rate",

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic.fields import FieldInfo
 
 from qdl_engine.config.jobs import JobKind, check_trains, job_kind, nearest
-from qdl_engine.config.keys import OTHER_PROGRAMS, RECIPE, TRAINING
+from qdl_engine.config.keys import OTHER_PROGRAMS, RECIPE, TRAINING, recipe_keys
 from qdl_engine.config.template import PromptTemplate, read_template
 from qdl_engine.core.errors import SettingsError
 from qdl_engine.core.lab import read_json
@@ -251,7 +251,6 @@ class TrainConfig:
     student: str
     output_dir: Path
     seed: int
-    max_length: int | None
     training: dict[str, Any]
     """`training` as written, in EasyDistill's own keys."""
     extras: Extras
@@ -260,8 +259,13 @@ class TrainConfig:
     def setting(self, name: str) -> Any:
         """What this config has for a recipe's setting such as `batch_size`, or else EasyDistill 1.0's own."""
         default = next(key.default for key in RECIPE.values() if key.setting == name)
-        given = {TRAINING[key].setting: value for key, value in self.training.items()}
-        return given.get(name, default)
+        return self.training.get(recipe_keys(self.training).get(name, ""), default)
+
+    @property
+    def max_length(self) -> int | None:
+        """The most tokens of a row; None for no limit."""
+        longest: int | None = self.setting("max_length")
+        return longest
 
     @property
     def precision(self) -> str:
@@ -307,7 +311,6 @@ def check_config(raw: Any, path: Path) -> TrainConfig:
         student=config.text("models.student"),
         output_dir=Path(config.text("training.output_dir")).expanduser().absolute(),
         seed=training.get("seed", 42) if seed is None else seed,
-        max_length=training.get("max_length", training.get("max_seq_length", RECIPE["max_length"].default)),
         training=training,
         extras=extras,
         raw=raw,

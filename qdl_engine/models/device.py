@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Precision = Literal["fp32", "fp16", "bf16"]
 
@@ -127,8 +127,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(mark in str(error).lower() for mark in _FULL)
 
 
-LORA: Final[dict[str, Any]] = {"lora_rank": 16, "learning_rate": 2e-4}
-"""The recipe's settings that train a small part, which needs little memory for gradients and moments."""
+def lora_settings() -> dict[str, Any]:
+    """The recipe's settings that train a small part, which needs little memory for gradients and moments."""
+    from qdl_engine.settings.presets import LORA
+
+    return {"lora_rank": int(LORA["lora_rank"]), "learning_rate": float(LORA["learning_rate"])}
 
 
 class MemorySettings(Protocol):
@@ -156,9 +159,9 @@ def memory_cures(recipe: MemorySettings, *, on_gpu: bool) -> Iterator[tuple[dict
         for batch in ({}, *batches):
             yield batch | more, "recomputes activations, about a third slower"
     if not recipe.lora_rank:
+        more = more | lora_settings()
         for batch in ({}, *batches):
-            yield batch | more | LORA, "LoRA: only a small part needs gradients and moments"
-        more = more | LORA
+            yield batch | more, "LoRA: only a small part needs gradients and moments"
     smallest = batches[-1] if batches else {}
     length = recipe.max_length // 2
     while length >= 128:
@@ -176,7 +179,7 @@ def cure_of_a_full_memory(recipe: MemorySettings, *, on_gpu: bool) -> dict[str, 
     if on_gpu and not recipe.gradient_checkpointing:
         changes["gradient_checkpointing"] = True
     if not changes:
-        changes = {"max_length": max(16, recipe.max_length // 2)} if recipe.lora_rank else dict(LORA)
+        changes = {"max_length": max(16, recipe.max_length // 2)} if recipe.lora_rank else lora_settings()
     return changes
 
 

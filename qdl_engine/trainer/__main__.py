@@ -20,12 +20,12 @@ from qdl_engine.core.errors import LabError, from_system
 from qdl_engine.core.events import Event, EventSink, Failed, Note, Progress, append_event, no_sink
 from qdl_engine.core.stop import StopRequest
 from qdl_engine.models.device import (
-    LORA,
     Device,
     cure_of_a_full_memory,
     find_device,
     is_out_of_memory,
     keep_one_gpu,
+    lora_settings,
 )
 from qdl_engine.settings import RecipeSettings
 
@@ -110,7 +110,9 @@ def _more_room(config: TrainConfig, device: Device) -> tuple[str, dict[str, Any]
     changes = cure_of_a_full_memory(needs, on_gpu=device.is_gpu)
     hint = f"Set in [{config.extras.system or 'qdl.toml'}]: {_as_settings(changes, ', ')}."
     if not ("lora_rank" in changes or needs.lora_rank):
-        hint += f" If that is not enough: {_as_settings(LORA, ' with ')}, which trains a small part."
+        hint += (
+            f" If that is not enough: {_as_settings(lora_settings(), ' with ')}, which trains a small part."
+        )
     return hint, changes
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from qdl_engine.config.jobs import TRAIN_ONLY
-from qdl_engine.config.keys import INFERENCE, RECIPE, TRAINING
+from qdl_engine.config.keys import INFERENCE, RECIPE, TRAINING, recipe_keys
 from qdl_engine.core.errors import LabError, SettingsError
 from qdl_engine.core.lab import Lab, write_json_atomic, write_text_atomic
 from qdl_engine.core.prompts import training_template
@@ -154,13 +154,12 @@ def write_training_config(job: ForeignJob, lab: Lab, labeled: Path, path: Path) 
 
 @dataclass(frozen=True)
 class Mapped:
-    """One setting, its value, and the key of the config that it comes from."""
+    """One setting, its value, the key of the config that it comes from, and what the lab had before."""
 
     setting: str
     value: Any
     origin: str
-    was: Any = None
-    """What the lab had before."""
+    was: Any
 
     @property
     def changes(self) -> bool:
@@ -168,27 +167,20 @@ class Mapped:
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """One key that has no place in a recipe."""
-
-    key: str
-    why: str
-
-
-@dataclass
 class RecipeImport:
     """A config read as a recipe; nothing is saved."""
 
     system: System
     settings: LabSettings
-    mapped: list[Mapped] = field(default_factory=list)
-    dropped: list[Dropped] = field(default_factory=list)
+    mapped: list[Mapped]
+    dropped: dict[str, str]
+    """Keys that have no place in a recipe, and why."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "system": self.system,
             "mapped": [asdict(item) for item in self.mapped],
-            "dropped": [asdict(item) for item in self.dropped],
+            "dropped": [{"key": key, "why": why} for key, why in self.dropped.items()],
         }
 
 
@@ -215,13 +207,13 @@ def import_recipe(job: ForeignJob, settings: LabSettings, system: System | None,
             f"{job.path}: {job.job_type} lets a teacher answer, and System 2 trains on chains that are there",
             "Use --system system1, or let qdl run label and import a kd_black_box_train_only of the result.",
         )
-    mapped = [*_recipe(job, chosen), *(_teacher(job, settings) if job.kind == "label" else ())]
-    dropped = list(_dropped(job, lab.checkpoint(chosen)))
-    values = settings.model_dump()
-    for place, item in enumerate(mapped):
-        section, name = item.setting.split(".")
-        mapped[place] = replace(item, was=values[section][name])
-        values[section][name] = item.value
+    values, mapped = settings.model_dump(), []
+    teacher = _teacher(job, settings) if job.kind == "label" else ()
+    for section, settings_found in ((chosen, _recipe(job, chosen)), ("teacher", teacher)):
+        for name, value, origin in settings_found:
+            mapped.append(Mapped(f"{section}.{name}", value, origin, values[section][name]))
+            values[section][name] = value
+    dropped = dict(_dropped(job, lab.checkpoint(chosen)))
     return RecipeImport(chosen, checked_settings(values, str(job.path)), mapped, dropped)
 
 
@@ -238,88 +230,79 @@ def _system_of(job: ForeignJob) -> System:
     return "system2" if chains and all(chain.thought for chain in chains) else "system1"
 
 
+Found = Iterator[tuple[str, Any, str]]
+"""Settings, their values, and where in the config they come from."""
+
 _DEFAULT = "1.0's default"
 
 
-def _recipe(job: ForeignJob, system: System) -> Iterator[Mapped]:
+def _recipe(job: ForeignJob, system: System) -> Found:
     training, extras = job.config.training, job.config.qdl
     rows_key = f"dataset.{'labeled_path' if job.kind == 'train' else 'instruction_path'}"
     count = sum(1 for _ in read_file(job.rows))
     if not count:
         raise SettingsError(f"No rows in {job.rows}", "A recipe trains on one row at least.")
-    found: list[tuple[str, Any, str]] = [
-        ("student", job.student, "models.student"),
-        ("source", str(job.rows), rows_key),
-        ("fields", "auto", rows_key),
-        ("rows", count, f"all rows of {rows_key}"),
-        _seed(job),
-        (
-            "system_prompt",
-            _chatml(job, f"A recipe cannot hold it. Train it as it is: qdl run {job.path}"),
-            "dataset.template",
-        ),
-        *_numbers(training),
-    ]
+    prompt = _chatml(job, f"A recipe cannot hold it. Train it as it is: qdl run {job.path}")
+    yield "student", job.student, "models.student"
+    yield "source", str(job.rows), rows_key
+    yield "fields", "auto", rows_key
+    yield "rows", count, f"all rows of {rows_key}"
+    yield "system_prompt", prompt, "dataset.template"
     if system == "system1":
-        found.append(("label", job.kind == "label", "job_type"))
+        yield "label", job.kind == "label", "job_type"
+    # A recipe has one seed: all rows are taken, so it is training's that decides their order.
+    seed_key = "dataset.seed" if job.config.dataset.seed is not None else _DEFAULT
+    yield "seed", training.get("seed", job.seed), "training.seed" if "seed" in training else seed_key
+    yield from _numbers(training)
     flag = next((name for name in ("bf16", "fp16") if training.get(name)), "")
     if extras.precision is not None:
         # As in training: a config of ours says there what the recipe said, `auto` too.
-        found.append(("precision", extras.precision, "qdl.precision"))
+        yield "precision", extras.precision, "qdl.precision"
     elif flag:
-        found.append(("precision", flag, f"training.{flag}"))
+        yield "precision", flag, f"training.{flag}"
     if "held_out" in extras.model_fields_set:
-        found.append(("held_out", extras.held_out, "qdl.held_out"))
-        found.append(("eval_steps", extras.eval_steps, "qdl.eval_steps"))
+        yield "held_out", extras.held_out, "qdl.held_out"
+        yield "eval_steps", extras.eval_steps, "qdl.eval_steps"
     if "lora" in extras.model_fields_set:
-        found.append(("lora_rank", extras.lora.rank, "qdl.lora.rank"))
-        found.append(("lora_alpha", extras.lora.alpha, "qdl.lora.alpha"))
-    yield from (Mapped(f"{system}.{name}", value, origin) for name, value, origin in found)
+        yield "lora_rank", extras.lora.rank, "qdl.lora.rank"
+        yield "lora_alpha", extras.lora.alpha, "qdl.lora.alpha"
 
 
-def _seed(job: ForeignJob) -> tuple[str, Any, str]:
-    """A recipe has one seed: all rows are taken, so it is training's that decides their order."""
-    if "seed" in job.config.training:
-        return "seed", job.config.training["seed"], "training.seed"
-    return "seed", job.seed, "dataset.seed" if job.config.dataset.seed is not None else _DEFAULT
-
-
-def _numbers(training: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
+def _numbers(training: dict[str, Any]) -> Found:
     """What the table of keys has a setting for; what is silent and changes the student is 1.0's own."""
-    given = {TRAINING[name].setting: (name, value) for name, value in training.items()}
-    for name, key in RECIPE.items():
-        name, value = given.get(key.setting, (name, None))
-        origin = f"training.{name}" if value is not None else _DEFAULT
-        if value is None and not (key.setting == "max_length" and name in training):
-            value = key.default
+    given = recipe_keys(training)
+    for key in RECIPE.values():
+        name = given.get(key.setting, "")
+        value = training.get(name, key.default)
         if value is not None:
+            origin = f"training.{name}" if name else _DEFAULT
             yield key.setting, max(0, value) if key.setting == "max_steps" else value, origin
 
 
-def _teacher(job: ForeignJob, settings: LabSettings) -> Iterator[Mapped]:
+def _teacher(job: ForeignJob, settings: LabSettings) -> Found:
     teacher, _ = teacher_settings(job, settings)
-    yield Mapped("teacher.kind", teacher.kind, "job_type")
+    yield "kind", teacher.kind, "job_type"
     if job.by_server:
-        yield Mapped("teacher.url", teacher.url, "inference.base_url")
-        yield Mapped("teacher.model", teacher.model, "the model that the server offers")
+        yield "url", teacher.url, "inference.base_url"
+        yield "model", teacher.model, "the model that the server offers"
     else:
-        yield Mapped("teacher.model", teacher.model, "models.teacher")
+        yield "model", teacher.model, "models.teacher"
         # Locally 1.0 takes the likeliest token, whatever its temperature says.
-        yield Mapped("teacher.temperature", teacher.temperature, "1.0 samples with top_k = 1")
+        yield "temperature", teacher.temperature, "1.0 samples with top_k = 1"
     if job.config.inference.max_new_tokens is not None:
-        yield Mapped("teacher.max_new_tokens", teacher.max_new_tokens, "inference.max_new_tokens")
+        yield "max_new_tokens", teacher.max_new_tokens, "inference.max_new_tokens"
 
 
-def _dropped(job: ForeignJob, lab_student: Path) -> Iterator[Dropped]:
-    training, config = job.config.training, job.config
-    yield Dropped("training.output_dir", f"the lab's student is {lab_student}")
+def _dropped(job: ForeignJob, lab_student: Path) -> Iterator[tuple[str, str]]:
+    config, training = job.config, job.config.training
+    yield "training.output_dir", f"the lab's student is {lab_student}"
     if config.dataset.seed not in (None, training.get("seed", config.dataset.seed)):
-        yield Dropped("dataset.seed", "a recipe has one seed, and training.seed is taken")
+        yield "dataset.seed", "a recipe has one seed, and training.seed is taken"
     for name in training:
         key = TRAINING[name]
         if not key.setting and name not in ("bf16", "fp16", "output_dir", "seed"):
-            yield Dropped(f"training.{name}", key.no_effect or "no setting of a recipe; qdl run keeps it")
+            yield f"training.{name}", key.no_effect or "no setting of a recipe; qdl run keeps it"
     if job.kind == "label":
-        yield Dropped("dataset.labeled_path", "the lab's answers are in data/train_labeled.json")
+        yield "dataset.labeled_path", "the lab's answers are in data/train_labeled.json"
         for name in config.inference.model_dump(exclude_unset=True, exclude={"max_new_tokens", "base_url"}):
-            yield Dropped(f"inference.{name}", INFERENCE.get(name, "no setting of a recipe"))
+            yield f"inference.{name}", INFERENCE.get(name, "no setting of a recipe")

@@ -147,6 +147,23 @@ def test_precision_is_read_from_any_of_its_keys(
     assert check_config(raw, Path("x.json")).precision == precision
 
 
+@pytest.mark.parametrize(
+    ("training", "longest"),
+    [
+        ({}, 1024),
+        ({"max_length": None}, None),
+        ({"max_seq_length": 7}, 7),
+        ({"max_length": 9, "max_seq_length": 7}, 9),
+    ],
+)
+def test_the_longest_row_is_read_from_either_of_its_keys(
+    lab: Lab, training: dict[str, Any], longest: int | None
+) -> None:
+    raw = raw_config(lab) | {"training": {"output_dir": "x"} | training}
+    config = check_config(raw, Path("x.json"))
+    assert config.max_length == longest and config.setting("batch_size") == 8
+
+
 def test_only_the_labs_own_array_is_read_without_a_guess(lab: Lab) -> None:
     assert raw_config(lab)["qdl"]["data"]["prepared"] is True
     lab.train_labeled.write_text('{"instruction": "a", "output": "b"}\n')

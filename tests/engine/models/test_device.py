@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from qdl_engine.models.device import (
-    LORA,
     Device,
     choose_precision,
     cure_of_a_full_memory,
@@ -66,7 +65,7 @@ def recipe(**values: Any) -> System1Settings:
         ({}, True, {"batch_size": 2, "gradient_accumulation": 8, "gradient_checkpointing": True}),
         ({}, False, {"batch_size": 2, "gradient_accumulation": 8}),
         ({"batch_size": 5, "gradient_accumulation": 1}, False, {"batch_size": 1, "gradient_accumulation": 5}),
-        ({"batch_size": 1, "gradient_checkpointing": True}, True, LORA),
+        ({"batch_size": 1, "gradient_checkpointing": True}, True, {"lora_rank": 16, "learning_rate": 2e-4}),
         ({"batch_size": 1, "gradient_checkpointing": True, "lora_rank": 16}, True, {"max_length": 2048}),
         ({"batch_size": 1, "lora_rank": 16, "max_length": 20}, False, {"max_length": 16}),
     ],
