@@ -232,7 +232,7 @@ def _again(status: SystemStatus) -> list[Step]:
     if status.stage("data").state == "ready":
         again.append(Step(f"Prepare {name} data again", ("prepare", system)))
     if status.stage("labels").state == "ready":
-        again.append(Step(f"Generate {name} answers again", ("label",)))
+        again.append(Step(f"Generate {name} answers with the teacher again", ("label",)))
     if status.stage("checkpoint").state == "ready" and status.stage("run").state not in UNFINISHED:
         again.append(Step(f"Train {name} again", ("train", system)))
     return again
