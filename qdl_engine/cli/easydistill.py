@@ -52,7 +52,7 @@ def add_commands(group: Group) -> None:
 
 
 def check(context: Context, given: Namespace) -> int:
-    from qdl_engine.upstream.version1.check import check_easydistill
+    from qdl_engine.lab_state.easydistill_check import check_easydistill
 
     with ProgressLine() as progress:
         report = check_easydistill(Path(given.checkout), given.python, on_event=progress)

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-import qdl_engine
+from qdl_engine.compare.compare import compare_models
 from qdl_engine.compare.comparison import read_prompts, save_comparison
+from qdl_engine.config.write import write_system1_config, write_system2_config
 from qdl_engine.core.errors import LabError, RunError
 from qdl_engine.core.events import Event, EventSink, Examined, Note, no_sink
 from qdl_engine.core.lab import Lab, write_json_atomic
 from qdl_engine.core.systems import SYSTEM_NAMES, System
+from qdl_engine.data.prepare import prepare_system1_dataset, prepare_system2_dataset
 from qdl_engine.demo.exam import Marks, Paper, dump_papers, marks_of
 from qdl_engine.demo.lab import BASE_STUDENT, TEACHER, create_demo_lab
 from qdl_engine.demo.report import HONESTY, DemoReport, ModelFigures
@@ -29,6 +31,7 @@ from qdl_engine.runs.launch import python_command, start_run, stop_run, wait_for
 from qdl_engine.runs.store import Run, create_run
 from qdl_engine.settings import LabSettings
 from qdl_engine.settings.toml import load_settings
+from qdl_engine.training.command import run_easy_distill
 
 EXAM_PER_TASK: Final = 40
 REPORT_FILE: Final = "demo_report.json"
@@ -96,8 +99,8 @@ class _Demo:
     def prepare(self) -> None:
         """Prepare both data sets, through the default mappings and the RV/CD filter."""
         with self._stage("prepare"):
-            qdl_engine.prepare_system1_dataset(self.lab, self.settings.system1, on_event=self._emit)
-            qdl_engine.prepare_system2_dataset(self.lab, self.settings.system2, on_event=self._emit)
+            prepare_system1_dataset(self.lab, self.settings.system1, on_event=self._emit)
+            prepare_system2_dataset(self.lab, self.settings.system2, on_event=self._emit)
 
     def distil(self) -> dict[str, Marks]:
         """Run both lanes to their ends; the first failure stops both."""
@@ -117,7 +120,7 @@ class _Demo:
         """Let teacher and students answer the lab's sample prompts; save the comparison in the lab."""
         asked = self.settings.comparison
         with self._stage("compare"):
-            comparison = qdl_engine.compare_models(
+            comparison = compare_models(
                 read_prompts(self.lab.sample_prompts),
                 teacher_path=self.settings.teacher.model,
                 system1_path=self.lab.system1_checkpoint,
@@ -175,10 +178,10 @@ class _Demo:
 
     def _train(self, system: System) -> None:
         """Write the EasyDistill config and train from it with the built-in runtime."""
-        write = qdl_engine.write_system1_config if system == "system1" else qdl_engine.write_system2_config
+        write = write_system1_config if system == "system1" else write_system2_config
         with self._stage(f"train {system}"):
             config = write(self.lab, self.settings)
-            started = qdl_engine.run_easy_distill(
+            started = run_easy_distill(
                 config, lab=self.lab, runtime=self.settings.runtime, wait=False, name=SYSTEM_NAMES[system]
             )
             self._follow(self._own(started.run), system)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from qdl_engine.cli import main
+from qdl_engine.lab_state.easydistill_check import check_easydistill, version_of
 from qdl_engine.settings.user import load_user_settings
 from qdl_engine.upstream.find import NEEDED, probe, steps_to_get_one
-from qdl_engine.upstream.version1.check import check_easydistill, version_of
 from tests.engine.training.test_command import checkout_of_1_0
 from tests.engine.upstream.version1.upstream import CHECKOUT, PYTHON, needs_upstream
 
@@ -114,7 +114,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_documents_have_the_same_steps() -> None:
-    page = (Path(__file__).parents[4] / "docs" / "easydistill.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "easydistill.md").read_text(encoding="utf-8")
     for step in steps_to_get_one():
         assert f"\n{step}" in page
 
