@@ -12,7 +12,7 @@ from pathlib import Path
 from qdl_engine.core.events import Evaluated
 from qdl_engine.core.lab import Lab
 from qdl_engine.core.systems import SYSTEM_NAMES
-from qdl_engine.core.words import duration, money_text, printable, sentences, size_text
+from qdl_engine.core.words import clock, money_text, printable, sentences, size_text
 from qdl_engine.lab_state.stages import running_text
 from qdl_engine.runs.reader import RunSummary, RunWatch, summarise
 from qdl_engine.runs.store import Run, fits, list_runs, student_of
@@ -84,8 +84,8 @@ def number_text(value: float | None) -> str:
 
 
 def time_text(seconds: float | None) -> str:
-    """A time that may not be known yet, in at most eight cells: `2:05 min`."""
-    return "" if seconds is None or not math.isfinite(seconds) else duration(seconds)
+    """A time as `clock` writes it; empty while it is unknown."""
+    return "" if seconds is None or not math.isfinite(seconds) else clock(seconds)
 
 
 def place_in_lab(name: str, lab: Lab) -> str:

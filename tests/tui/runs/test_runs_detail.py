@@ -33,7 +33,7 @@ async def test_on_a_wide_terminal_its_figures_stand_beside_the_table(lab: Lab) -
     async with opened(lab, "4", size=(120, 30)) as (app, pilot):
         side = [line[80:].strip(" ▏") for line in screen_text(app).splitlines()]
         assert message in " ".join(side)
-        assert {"step 5/5", "loss 0.600", "time 2:05 min"} <= set(side)
+        assert {"step 5/5", "loss 0.600", "time 2:05"} <= set(side)
         await pilot.resize_terminal(119, 30)
         await settled(app, pilot)
         assert "step 5/5" not in screen_text(app)

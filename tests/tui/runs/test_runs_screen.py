@@ -103,7 +103,7 @@ async def test_a_narrow_terminal_has_fewer_columns_and_cuts_none(lab: Lab) -> No
     async with opened(lab, "4", size=(60, 20)) as (app, pilot):
         heads, row = screen_text(app).splitlines()[1:3]
         assert heads.split() == ["Id", "State", "Progress", "Loss", "Time"]
-        assert row.split() == ["0001-train-system1", "done", "100%", "0.600", "2:05", "min"]
+        assert row.split() == ["0001-train-system1", "done", "100%", "0.600", "2:05"]
         assert "small · train System 1" in screen_text(app)
         await pilot.resize_terminal(70, 20)
         await settled(app, pilot)
@@ -117,7 +117,7 @@ async def test_what_a_run_does_is_said_shorter_where_it_would_be_cut(lab: Lab) -
     finished_run(lab)
     async with opened(lab, "4") as (app, pilot):
         row = screen_text(app).splitlines()[2]
-        assert row.split() == ["0001-train-system1", "train", "done", "100%", "0.600", "2:05", "min"]
+        assert row.split() == ["0001-train-system1", "train", "done", "100%", "0.600", "2:05"]
         await pilot.resize_terminal(84, 24)
         await settled(app, pilot)
         assert "0001-train-system1    train System 1 done" in screen_text(app)
@@ -167,9 +167,9 @@ async def test_deleting_asks_first(lab: Lab) -> None:
 def test_numbers_and_durations_are_short() -> None:
     assert [time_text(value) for value in (7, 125, 3723, 370800, float("inf"), None)] == [
         "7 s",
-        "2:05 min",
-        "1:02 h",
-        "103:00 h",
+        "2:05",
+        "1:02:03",
+        "4 d 7 h",
         "",
         "",
     ]

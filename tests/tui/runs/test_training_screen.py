@@ -248,7 +248,7 @@ def test_the_first_line_fits_whatever_the_name_is(lab: Lab) -> None:
     for width in (60, 78, 118):
         title, rest = head(run, summary, "12 of 40", width)
         assert len(title) + len(rest) <= width
-        assert title.startswith(run.id) and rest.endswith("50%  ETA 1:02 h  12 of 40")
+        assert title.startswith(run.id) and rest.endswith("50%  ETA 1:02:03  12 of 40")
 
 
 async def test_where_the_bar_has_no_room_its_share_stands_alone_on_one_line(lab: Lab) -> None:
@@ -256,9 +256,9 @@ async def test_where_the_bar_has_no_room_its_share_stands_alone_on_one_line(lab:
     summary = RunSummary(progress=0.17, eta_seconds=389.0)
     room = 60 - 2 - len("▶ running  ") - 2
     title, rest = head(run, summary, "1 of 6", room)
-    assert (title, rest) == (run.id, "17%  ETA 6:29 min  1 of 6")
-    assert head(run, summary, "1 of 6", room + 8)[1] == "━───── 17%  ETA 6:29 min  1 of 6"
-    assert head(run, summary, "1 of 6", 78)[1].endswith(" 17%  ETA 6:29 min  run 1 of 6")
+    assert (title, rest) == (run.id, "17%  ETA 6:29  1 of 6")
+    assert head(run, summary, "1 of 6", room + 4)[1] == "━───── 17%  ETA 6:29  1 of 6"
+    assert head(run, summary, "1 of 6", 78)[1].endswith(" 17%  ETA 6:29  run 1 of 6")
 
 
 async def test_without_runs_it_says_where_to_start_one(lab: Lab) -> None:
