@@ -1,6 +1,6 @@
 """Every setting of `qdl.toml`: default, bounds, unit and help.
 
-The form, the flags, the checks and the table in the README are made from these models and nothing else.
+The form, `--set`, the checks and docs/settings.md are made from these models and nothing else.
 """
 
 from __future__ import annotations
