@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from qdl_engine.models.shape import ModelShape
+from qdl_engine.trainer.selection import MOST_DIRECT_LOGITS
 
 Precision = Literal["fp32", "fp16", "bf16"]
 
-MOST_DIRECT_LOGITS = 2**25
-"""On a CPU the trainer makes all logits of a pass at once up to this many; see `trainer/loop.py`."""
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768
 """The tile of TRL's fused output layer, which makes the logits otherwise."""
 _TILE_COPIES = 8

@@ -1,6 +1,6 @@
-"""What a form, a flag, an error or the README shows of one setting, read from the models and nowhere else.
+"""What a form, `--set`, an error or docs/settings.md shows of one setting, read from the models and nowhere else.
 
-`python -m qdl_engine.settings.fields` prints the README's table of settings.
+`python -m qdl_engine.settings.fields` prints docs/settings.md.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from qdl_engine.core.events import CheckpointSaved, Evaluated, EventSink, Metric
 from qdl_engine.core.stop import StopRequest
 from qdl_engine.trainer.checkpoint import writing_to
 from qdl_engine.trainer.rows import IGNORED, EpochSampler, lab_order, upstream_order
-from qdl_engine.trainer.selection import few_steps, warmup_steps
+from qdl_engine.trainer.selection import MOST_DIRECT_LOGITS, few_steps, warmup_steps
 
 
 class ProgressCallback(TrainerCallback):  # type: ignore[misc]
@@ -151,10 +151,6 @@ def _as_line(metrics: dict[str, Any]) -> str:
     )
 
 
-_MOST_LOGITS = 2**25
-"""Logits of one batch that may lie in memory at once on a CPU: 128 MiB in fp32, and as much for gradients."""
-
-
 class LabTrainer(SFTTrainer):  # type: ignore[misc]
     """Trains rows that are tokenised already.
 
@@ -189,7 +185,7 @@ class LabTrainer(SFTTrainer):  # type: ignore[misc]
         inputs.pop("row_index", None)
         answer_tokens = int(inputs["labels"].ne(IGNORED).sum()) if self.args.device.type == "cpu" else 0
         vocabulary = self.model.config.vocab_size
-        if self._direct and not return_outputs and answer_tokens * vocabulary <= _MOST_LOGITS:
+        if self._direct and not return_outputs and answer_tokens * vocabulary <= MOST_DIRECT_LOGITS:
             base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
             loss = answer_loss(base, inputs, num_items_in_batch)
         else:

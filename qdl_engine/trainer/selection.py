@@ -16,6 +16,9 @@ from qdl_engine.data.json_rows import SourceRow, read_json_array
 from qdl_engine.data.sampling import row_id
 from qdl_engine.data.sources import read_file
 
+MOST_DIRECT_LOGITS = 2**25
+"""Logits of one batch that a CPU may hold at once: 128 MiB in fp32, and as much for their gradients."""
+
 
 @dataclass
 class RowCounts:
