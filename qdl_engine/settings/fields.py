@@ -1,4 +1,4 @@
-"""What a form, `--set`, an error or docs/settings.md shows of one setting, read from the models and nowhere else.
+"""What a form, `--set`, an error or docs/settings.md shows of one setting, read from the models alone.
 
 `python -m qdl_engine.settings.fields` prints docs/settings.md.
 """
