@@ -28,11 +28,11 @@ Run an EasyDistill 1.x config here, in a run that outlives this terminal. Ctrl-C
 
 kd_black_box_train_only trains; kd_black_box_api and _local label first; cot_* and instruction_* make data;
 cot_eval_api scores chains. Relative paths are taken from the config's own folder, or else from the current
-directory. The run is kept in the lab of --lab, or in the one that the config lies in, or else in a small lab
-beside the config, NAME-lab, which is made when it is not there.
+directory. The run belongs to the lab of --lab, or to the lab around the config; without either, qdl makes a
+small lab beside the config, NAME-lab.
 
-Training is done by the built-in runtime; --runtime easydistill lets the EasyDistill 1.0 that `qdl easydistill
-check` remembers do it, without a resume. The lab asks the teachers in either case."""
+The built-in runtime trains. With --runtime easydistill the EasyDistill 1.0 that `qdl easydistill check`
+remembers trains instead, and cannot resume. The lab asks the teachers in either case."""
 
 
 def add_commands(group: Group) -> None:

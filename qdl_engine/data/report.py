@@ -126,7 +126,7 @@ STEPS: dict[str, str] = {
     "broken": "not a JSON object, not text, or holds chat control tokens",
     "multi-turn": "a conversation of more than one turn",
     "empty": "instruction or answer is missing or blank",
-    "no reasoning": "System 2 needs reasoning; there is none, or it never ends",
+    "no reasoning": "System 2 needs reasoning: the row has none, or it never ends",
     "found wrong": "a check found the answer wrong",
     "no level": "no level to filter by, and the bounds are narrower than 0 to 9",
     "outside RV": "Reasoning Verbosity outside rv_min..rv_max",

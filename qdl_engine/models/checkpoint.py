@@ -75,7 +75,7 @@ def check_place(name: str, role: Role, root: Path) -> None:
         raise invalid_model(name, role, _A_FILE)
     if _can_only_be_a_path(name):
         where = "" if _expanded(name).is_absolute() else f" in {root}"
-        raise invalid_model(name, role, f"there is no such directory{where}")
+        raise invalid_model(name, role, f"the directory does not exist{where}")
     if not _can_be_a_hub_id(name):
         raise invalid_model(name, role, _NEITHER)
 

@@ -113,7 +113,7 @@ def _find(name: str) -> tuple[str, bool]:
     except ModelError as error:
         if error.message.startswith("Invalid"):
             raise
-        raise invalid_model(name, "student", "there is no such directory") from error
+        raise invalid_model(name, "student", "the directory does not exist") from error
     return place, Path(place).is_dir() or not hub_reachable()
 
 

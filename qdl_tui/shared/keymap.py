@@ -176,7 +176,7 @@ def _entry_problem(name: str, keys: str, known: Mapping[str, Row]) -> str:
     """What is wrong with one entry by itself; empty when nothing is."""
     if name not in known:
         near = difflib.get_close_matches(name, known, 1, 0.5)
-        return f"no such action{f'; the nearest is {near[0]}' if near else ''}. qdl-tui --keys lists them"
+        return f"unknown action{f'; the nearest is {near[0]}' if near else ''}. qdl-tui --keys lists them"
     if not normalised(keys):
         return 'not a key; write one such as "f5", or several as "f5,ctrl+t"'
     for key in normalised(keys).split(","):

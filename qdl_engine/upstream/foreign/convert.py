@@ -204,7 +204,7 @@ def import_recipe(job: ForeignJob, settings: LabSettings, system: System | None,
     chosen = system or _system_of(job)
     if chosen == "system2" and job.kind == "label":
         raise SettingsError(
-            f"{job.path}: {job.job_type} lets a teacher answer, and System 2 trains on chains that are there",
+            f"{job.path}: {job.job_type} lets a teacher answer, but System 2 trains on existing chains",
             "Use --system system1, or let qdl run label and import a kd_black_box_train_only of the result.",
         )
     values, mapped = settings.model_dump(), []

@@ -143,7 +143,7 @@ def _find_rows(config: EasyDistillConfig, name: str, places: list[Path]) -> tupl
         if (place / given).is_file():
             return (place / given).absolute(), places[0] if given.is_absolute() else place.absolute()
     hint = "" if given.is_absolute() else f"{_looked(places)} The config's own folder goes first."
-    raise DataError(f"{name} of {config.path.name} is not there: {given}", hint)
+    raise DataError(f"{name} of {config.path.name} does not exist: {given}", hint)
 
 
 def _find_template(config: EasyDistillConfig, places: list[Path]) -> tuple[PromptTemplate, Path | None]:
@@ -159,9 +159,9 @@ def _find_template(config: EasyDistillConfig, places: list[Path]) -> tuple[Promp
             return template, found.absolute()
     elif given.name != STOCK_NAME:
         raise SettingsError(
-            f"dataset.template of {config.path.name} is not there: {given}",
+            f"dataset.template of {config.path.name} does not exist: {given}",
             f"{_looked(places)} It is the Jinja file of the chat template. Copy yours there, or write "
-            f'"{STOCK_NAME}", EasyDistill\'s stock one, which need not be there: ours stands in for it.',
+            f'"{STOCK_NAME}", EasyDistill\'s stock template: qdl has its own copy of it.',
         )
     return parse_template(training_template(STOCK_SYSTEM_PROMPT)), None
 

@@ -255,11 +255,11 @@ def test_a_student_without_a_tokenizer_is_named(lab: Lab, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("student", "reason"),
     [
-        ("./nope", "There is no such directory in {lab}."),
-        ("some/where/nope", "There is no such directory in {lab}."),
-        ("nope/", "There is no such directory in {lab}."),
-        ("/nope", "There is no such directory."),
-        ("~/no/such/student", "There is no such directory."),
+        ("./nope", "The directory does not exist in {lab}."),
+        ("some/where/nope", "The directory does not exist in {lab}."),
+        ("nope/", "The directory does not exist in {lab}."),
+        ("/nope", "The directory does not exist."),
+        ("~/no/such/student", "The directory does not exist."),
         ("./qdl.toml", "A file, not a checkpoint directory."),
         ("no such", "Neither a directory nor a hub id."),
         ("n" * 5000, "Neither a directory nor a hub id."),

@@ -25,5 +25,5 @@ def test_what_works_with_a_network_is_the_default_itself_or_all_of_them(name: st
 
 
 def test_a_home_of_nobody_is_a_path_to_nowhere(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no such directory"):
+    with pytest.raises(ModelError, match="directory does not exist"):
         check_place("~nobody-here/student", "student", tmp_path)

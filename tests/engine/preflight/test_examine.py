@@ -194,7 +194,7 @@ def test_what_cannot_be_examined_is_said_with_a_way_out(
     with pytest.raises(ModelError, match="Invalid student model: nobody/nothing"):
         changed = settings.system1.model_copy(update={"student": "nobody/nothing"})
         examine(lab, settings.model_copy(update={"system1": changed}), "system1", device="T4", ask_hub=False)
-    with pytest.raises(ModelError, match=r"Invalid student model: /nope\nThere is no such directory\."):
+    with pytest.raises(ModelError, match=r"Invalid student model: /nope\nThe directory does not exist\."):
         changed = settings.system1.model_copy(update={"student": "/nope"})
         examine(lab, settings.model_copy(update={"system1": changed}), "system1", device="T4", ask_hub=False)
     (tmp_path / "half").mkdir()

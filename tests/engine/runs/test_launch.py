@@ -422,8 +422,8 @@ def test_a_run_of_a_copied_lab_never_writes_into_the_lab_it_came_from(lab: Lab, 
 @pytest.mark.parametrize(
     ("system", "student", "reason"),
     [
-        ("system1", "/nope", "There is no such directory."),
-        ("system2", "./nope", "There is no such directory in "),
+        ("system1", "/nope", "The directory does not exist."),
+        ("system2", "./nope", "The directory does not exist in "),
         ("system1", "{lab}/qdl.toml", "A file, not a checkpoint directory."),
     ],
 )

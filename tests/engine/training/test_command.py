@@ -145,6 +145,6 @@ def test_a_config_whose_student_is_a_path_to_nowhere_starts_nothing(tmp_path: Pa
     lab.create_directories()
     lab.train_labeled.write_text('[{"instruction": "a", "output": "b"}]')
     config = write_system1_config(lab, {"student": student})
-    with pytest.raises(ModelError, match=f"Invalid student model: {student}\nThere is no such directory"):
+    with pytest.raises(ModelError, match=f"Invalid student model: {student}\nThe directory does not exist"):
         run_easy_distill(config, lab=lab)
     assert not list(lab.runs.iterdir())

@@ -58,7 +58,7 @@ def test_an_unknown_id_names_the_nearest() -> None:
     keymap = resolved(app__themes="f2")
     assert keymap.keys == {}
     assert keymap.problems[0].startswith(
-        "FILE: [keymap] app.themes: no such action; the nearest is app.theme"
+        "FILE: [keymap] app.themes: unknown action; the nearest is app.theme"
     )
 
 

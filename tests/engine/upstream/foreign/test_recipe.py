@@ -120,7 +120,7 @@ def test_a_server_comes_along_and_its_key_does_not(lab: Lab, capsys: Capture) ->
     ("job_type", "words", "says"),
     [
         ("cot_generation_api", (), "makes data"),
-        ("kd_black_box_local", ("--system", "system2"), "chains that are there"),
+        ("kd_black_box_local", ("--system", "system2"), "trains on existing chains"),
         ("kd_white_box", (), "white-box"),
     ],
 )
