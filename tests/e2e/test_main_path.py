@@ -74,7 +74,7 @@ class Keyboard:
         self.terminal.wait_until(lambda shown: command in first_step(shown), seconds)
         self.terminal.press(ENTER)
         self.terminal.wait_until(
-            lambda shown: all(text in shown for text in ("✓ fits", "Train System", "tokens")), 60
+            lambda shown: all(text in shown for text in ("✓ Fits", "Train System", "tokens")), 60
         )
         self.terminal.press(ENTER)
         self.terminal.wait_until(
