@@ -67,6 +67,7 @@ class Answer:
 
     @property
     def failed(self) -> bool:
+        """Whether the model gave no answer."""
         return self.stopped == "failed"
 
     @property
@@ -107,6 +108,7 @@ class ComparedModel:
 
     @property
     def tokens_per_second(self) -> float:
+        """Over all its answers; 0 without any."""
         seconds = sum(answer.seconds for answer in self.given)
         return sum(answer.tokens for answer in self.given) / seconds if seconds else 0.0
 
@@ -117,10 +119,12 @@ class ComparedModel:
 
     @property
     def mean_tokens(self) -> float:
+        """Tokens of an answer, on average."""
         return sum(answer.tokens for answer in self.given) / max(1, len(self.given))
 
     @property
     def mean_seconds(self) -> float:
+        """Seconds of an answer, on average, loading not counted."""
         return sum(answer.seconds for answer in self.given) / max(1, len(self.given))
 
 

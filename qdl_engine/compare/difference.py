@@ -29,6 +29,7 @@ class Difference:
 
     @property
     def same(self) -> bool:
+        """Whether both answers have the same words."""
         return not (self.one or self.other or self.cut)
 
 

@@ -21,6 +21,7 @@ class Kind:
     accepted: str
 
     def or_null(self) -> Kind:
+        """The same kind, with null as a value too."""
         return Kind(self.type | None, self.accepted)
 
 

@@ -122,6 +122,7 @@ class EasyDistillConfig(ConfigSection):
 
     @property
     def path(self) -> Path:
+        """The file that the config was read from."""
         return self._path
 
     def text(self, name: str) -> str:

@@ -28,6 +28,7 @@ class PromptTemplate:
     one of EasyDistill 1.0, or does not end with the end token."""
 
     def prompt(self, instruction: str) -> str:
+        """The prompt of one instruction, as the student is trained on it."""
         return f"{self.prefix}{instruction}{self.suffix}"
 
     @property

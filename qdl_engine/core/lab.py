@@ -50,6 +50,7 @@ class Lab:
 
     @property
     def settings_file(self) -> Path:
+        """`qdl.toml`."""
         return self.root / SETTINGS_FILE
 
     @property
@@ -59,18 +60,22 @@ class Lab:
 
     @property
     def data(self) -> Path:
+        """Prepared rows, answers and reports."""
         return self.root / "data"
 
     @property
     def configs(self) -> Path:
+        """EasyDistill configs and the templates they name."""
         return self.root / "configs"
 
     @property
     def runs(self) -> Path:
+        """One directory for each run."""
         return self.root / "runs"
 
     @property
     def comparisons(self) -> Path:
+        """Saved comparisons, votes and exports."""
         return self.root / "comparisons"
 
     @property
@@ -90,18 +95,22 @@ class Lab:
 
     @property
     def train_instructions(self) -> Path:
+        """Prepared System 1 rows; what the teacher labels."""
         return self.data / "train_instructions.json"
 
     @property
     def train_labeled(self) -> Path:
+        """System 1 rows with the answers to train on."""
         return self.data / "train_labeled.json"
 
     @property
     def omnithought_cot(self) -> Path:
+        """Prepared System 2 rows: instruction, reasoning and answer."""
         return self.data / "omnithought_cot.json"
 
     @property
     def label_cache(self) -> Path:
+        """The teacher's answers, one a line, in the order they came."""
         return self.data / "labels.jsonl"
 
     @property
@@ -111,6 +120,7 @@ class Lab:
 
     @property
     def score_report(self) -> Path:
+        """What the last scoring did."""
         return self.data / "score_report.json"
 
     @property
@@ -120,27 +130,34 @@ class Lab:
 
     @property
     def label_report(self) -> Path:
+        """What the last labelling did."""
         return self.data / "label_report.json"
 
     @property
     def sample_prompts(self) -> Path:
+        """The prompts that `qdl compare` asks."""
         return self.root / "sample_prompts.txt"
 
     @property
     def system1_checkpoint(self) -> Path:
+        """The System 1 student."""
         return self.root / "distilled-qwen2.5-0.5b"
 
     @property
     def system2_checkpoint(self) -> Path:
+        """The System 2 student."""
         return self.root / "distilled-qwen2.5-1.5b-cot"
 
     def checkpoint(self, system: str) -> Path:
+        """The student of `system1` or `system2`."""
         return self.system1_checkpoint if system == "system1" else self.system2_checkpoint
 
     def training_data(self, system: str) -> Path:
+        """The file that a system trains on."""
         return self.train_labeled if system == "system1" else self.omnithought_cot
 
     def report_file(self, system: str) -> Path:
+        """The report of a system's last preparation."""
         return self.data / f"{system}_report.json"
 
     def token_counts_file(self, system: str) -> Path:
@@ -153,13 +170,16 @@ class Lab:
         return self.data / "system1_labels.json"
 
     def template_file(self, system: str) -> Path:
+        """The prompt template that a system's configs name."""
         return self.configs / f"{system}_template.jinja"
 
     def config_file(self, system: str, config_id: str) -> Path:
+        """The config with this id."""
         kind = "black_box" if system == "system1" else "cot"
         return self.configs / f"kd_{kind}_{config_id}.json"
 
     def create_directories(self) -> None:
+        """Make every directory of the lab that does not exist yet."""
         for directory in (self.data, self.configs, self.runs, self.comparisons):
             directory.mkdir(parents=True, exist_ok=True)
 

@@ -51,6 +51,7 @@ class SourceRow:
 
     @property
     def place(self) -> RowPlace:
+        """Where the row stands, for reports."""
         return RowPlace(self.line, self.row)
 
 
@@ -156,6 +157,7 @@ class JsonReader:
             self._fill(_CHUNK)
 
     def skip(self, expected: str) -> None:
+        """Move past `expected`, which must be the next character that is not white space."""
         if self.next_character() != expected:
             raise self.error(f"expected {expected!r}")
         self._start += 1
@@ -180,6 +182,7 @@ class JsonReader:
             size *= 2
 
     def error(self, problem: str) -> DataError:
+        """A `DataError` that names the file and the place in it."""
         return DataError(
             f"Not valid JSON: {self.path}, line {self.line}: {problem}",
             "Repair it there, or write JSON Lines: there a broken line costs one row only.",

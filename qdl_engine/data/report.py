@@ -158,6 +158,7 @@ class Tally:
     examples: dict[str, list[Example]] = field(default_factory=lambda: {name: [] for name in STEPS})
 
     def drop(self, step: str, place: RowPlace, detail: str) -> None:
+        """Count one row that a step dropped, and keep the first few as examples."""
         self.counts[step] += 1
         if len(self.examples[step]) < EXAMPLES_KEPT:
             # Cut first: a row may have 40 million characters.
@@ -206,6 +207,7 @@ class TokenLengths:
 
     @classmethod
     def of(cls, lengths: Sequence[int], buckets: int = 12) -> TokenLengths:
+        """The distribution of these lengths, in tokens."""
         if not lengths:
             return cls(0, 0, 0, 0, 0, [])
         ordered = array("Q", sorted(lengths))

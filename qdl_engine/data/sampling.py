@@ -49,6 +49,7 @@ class FilteredRow:
 
     @property
     def id(self) -> str:
+        """A hash of instruction and output: equal rows have equal ids."""
         return row_id(self.instruction, self.output)
 
     @property

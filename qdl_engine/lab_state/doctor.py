@@ -73,6 +73,7 @@ class DoctorReport:
         return {"healthy": self.healthy, "checks": [asdict(check) for check in self.checks]}
 
     def table(self) -> str:
+        """The report for a person, one check a line."""
         signs = {"ok": "ok", "note": "note", "missing": "MISSING"}
         lines = []
         for check in self.checks:

@@ -65,6 +65,7 @@ class CheckReport:
 
     @property
     def works(self) -> bool:
+        """Whether a training with it can start."""
         return not self.problem
 
     def to_dict(self) -> dict[str, Any]:

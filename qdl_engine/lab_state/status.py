@@ -67,6 +67,7 @@ class SystemStatus:
     stages: tuple[Stage, ...]
 
     def stage(self, name: str) -> Stage:
+        """One stage by its name."""
         return next(stage for stage in self.stages if stage.name == name)
 
 
@@ -84,6 +85,7 @@ class LabStatus:
 
     @property
     def next_step(self) -> Step | None:
+        """The step that Enter does; None when nothing is left."""
         return self.steps[0] if self.steps else None
 
     def to_dict(self) -> dict[str, Any]:

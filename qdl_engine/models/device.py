@@ -37,6 +37,7 @@ class Device:
 
     @property
     def is_gpu(self) -> bool:
+        """Whether it is a CUDA device; Apple GPUs do not count."""
         return self.kind == "cuda"
 
 

@@ -65,6 +65,7 @@ class LoadedModel:
 
     @cached_property
     def parameters(self) -> int:
+        """The number of parameters, as transformers counts them."""
         return int(self.model.num_parameters())
 
 

@@ -59,10 +59,12 @@ class ModelShape:
 
     @property
     def query_width(self) -> int:
+        """Width of all query heads together."""
         return self.heads * self.head_dim
 
     @property
     def kv_width(self) -> int:
+        """Width of all key heads together; the value heads have the same."""
         return self.kv_heads * self.head_dim
 
     @property
@@ -78,6 +80,7 @@ class ModelShape:
 
     @property
     def parameters(self) -> int:
+        """Parameters of the whole model; tied embeddings count once."""
         biases = self.query_width + 2 * self.kv_width if self.attention_bias else 0
         norms = self.layers * (2 * self.hidden + biases) + self.hidden
         return self.linear + norms + self.embedding * (1 if self.tied else 2)

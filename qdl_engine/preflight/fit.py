@@ -94,6 +94,7 @@ class Disk:
 
     @property
     def needed(self) -> int:
+        """Bytes that the training writes at most at one time."""
         return self.checkpoints + self.student
 
     @property

@@ -41,6 +41,7 @@ class Hardware:
 
     @property
     def is_gpu(self) -> bool:
+        """Whether it is a CUDA device."""
         return self.kind == "cuda"
 
 

@@ -96,10 +96,12 @@ class Memory:
 
     @property
     def total(self) -> int:
+        """Bytes of all parts at the fullest moment."""
         return sum(part.bytes for part in self.parts)
 
     @property
     def largest(self) -> Part:
+        """The part that takes most."""
         return max(self.parts, key=lambda part: part.bytes)
 
 

@@ -55,6 +55,7 @@ class RowLengths:
     note: str = ""
 
     def total(self, place: int) -> int:
+        """Tokens of the row at `place`, prompt included."""
         return self.prompts[place] + self.answers[place]
 
 
@@ -333,6 +334,7 @@ class RowTokens:
 
     @property
     def total(self) -> int:
+        """Tokens of the row, prompt included."""
         return self.prompt + self.trained
 
     def text(self, max_length: int) -> str:

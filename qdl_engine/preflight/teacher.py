@@ -49,6 +49,7 @@ class Labelling:
 
     @property
     def fits(self) -> bool:
+        """Whether teacher and batch fit into the memory that is free."""
         return self.memory.total <= self.capacity
 
     def to_dict(self) -> dict[str, Any]:

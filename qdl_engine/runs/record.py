@@ -78,14 +78,17 @@ class Run:
 
     @property
     def events_file(self) -> Path:
+        """One event a line; see `core.events`."""
         return self.directory / "events.jsonl"
 
     @property
     def log_file(self) -> Path:
+        """All that the job printed."""
         return self.directory / "output.log"
 
     @property
     def record_file(self) -> Path:
+        """This record as JSON."""
         return self.directory / "run.json"
 
     @property
@@ -100,10 +103,12 @@ class Run:
 
     @property
     def supervisor_log(self) -> Path:
+        """What the supervisor printed, for bug reports."""
         return self.directory / "supervisor.log"
 
     @property
     def lab(self) -> Lab:
+        """The lab that the run belongs to."""
         return Lab(self.directory.parent.parent)
 
     def writes_to(self, place: Path) -> bool:
@@ -112,14 +117,17 @@ class Run:
 
     @property
     def active(self) -> bool:
+        """Whether a process works for the run."""
         return self.state in ACTIVE_STATES
 
     @property
     def final(self) -> bool:
+        """Whether the state cannot change any more, except by a resume."""
         return self.state in FINAL_STATES
 
     @property
     def ended_early(self) -> bool:
+        """Whether the run ended without reaching its goal."""
         return self.final and self.state != "done"
 
     @property
@@ -148,6 +156,7 @@ class Run:
 
     @property
     def title(self) -> str:
+        """The name that the user gave it, else its kind and system."""
         return self.name or " ".join(part for part in (self.kind, self.system) if part)
 
     @property

@@ -36,10 +36,12 @@ class FieldInfo:
 
     @property
     def section(self) -> str:
+        """The table in `qdl.toml`."""
         return self.key.partition(".")[0]
 
     @property
     def name(self) -> str:
+        """The key within its table."""
         return self.key.partition(".")[2]
 
 

@@ -108,6 +108,7 @@ def _check_order(config: TrainConfig) -> None:
 
 
 def wants_cpu(config: TrainConfig) -> bool:
+    """Whether the config asks for the CPU."""
     return bool(config.training.get("use_cpu") or config.training.get("no_cuda"))
 
 

@@ -43,6 +43,7 @@ class TokenRow:
 
     @property
     def trained_tokens(self) -> int:
+        """Tokens that the loss covers: the answer and its end token."""
         return len(self.input_ids) - self.prompt_length
 
 
@@ -125,6 +126,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate before each epoch: the order differs from epoch to epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:

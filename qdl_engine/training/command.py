@@ -157,22 +157,27 @@ class RunResult:
 
     @property
     def run_id(self) -> str:
+        """The id of the run."""
         return self.run.id
 
     @property
     def state(self) -> str:
+        """The run's final state."""
         return self.run.state
 
     @property
     def exit_code(self) -> int | None:
+        """The process's exit code; None when it was lost."""
         return self.run.exit_code
 
     @property
     def message(self) -> str:
+        """How it ended, in a sentence."""
         return self.run.message
 
     @property
     def hint(self) -> str:
+        """What to do about it; empty after success."""
         return self.run.hint
 
 

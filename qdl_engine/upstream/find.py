@@ -182,6 +182,7 @@ class Interpreter:
 
     @property
     def usable(self) -> bool:
+        """Whether it can train: nothing is missing."""
         return not self.missing and not self.problem
 
     def install_command(self) -> str:

@@ -163,6 +163,7 @@ class Mapped:
 
     @property
     def changes(self) -> bool:
+        """Whether the value differs from the lab's own."""
         return bool(self.value != self.was)
 
 

@@ -56,14 +56,17 @@ class ForeignJob:
 
     @property
     def path(self) -> Path:
+        """The config file."""
         return self.config.path
 
     @property
     def job_type(self) -> str:
+        """EasyDistill's name of the job."""
         return self.config.job_type
 
     @property
     def trains(self) -> bool:
+        """Whether the job ends with a student."""
         return self.kind in ("train", "label")
 
     @property
@@ -73,6 +76,7 @@ class ForeignJob:
 
     @property
     def seed(self) -> int:
+        """The seed that the config names, or the default one."""
         for seed in (self.config.dataset.seed, self.config.inference.seed):
             if seed is not None:
                 return seed
