@@ -30,6 +30,7 @@ _CLOCK_SLACK = 1.0
 @dataclass(frozen=True)
 class Verdict:
     """How a run ended, by what it left on disk."""
+
     state: Literal["done", "failed", "stopped", "lost"]
     message: str = ""
     hint: str = ""
