@@ -26,8 +26,9 @@ from qdl_engine.core.words import one_line, printable
 from qdl_tui.data.rows import RowView
 from qdl_tui.shared.base import BaseScreen
 from qdl_tui.shared.dialogs import ChooseScreen
-from qdl_tui.shared.draft import SAVE_KEYS, DraftSaver, draft_of, value_text
+from qdl_tui.shared.draft import value_text
 from qdl_tui.shared.lists import NavList, middle_cut
+from qdl_tui.shared.saving import SAVE_KEYS, DraftSaver, draft_of
 
 if TYPE_CHECKING:
     from qdl_engine.core.systems import System

@@ -21,8 +21,8 @@ from qdl_engine.core.words import printable
 from qdl_tui.data.rows import Place, PreparedRows, Row, RowView, Stamp
 from qdl_tui.shared.base import BaseScreen
 from qdl_tui.shared.dialogs import LineInput
-from qdl_tui.shared.draft import draft_of
 from qdl_tui.shared.host import ask_engine
+from qdl_tui.shared.saving import draft_of
 
 if TYPE_CHECKING:
     from qdl_engine.core.systems import System

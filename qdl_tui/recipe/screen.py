@@ -22,8 +22,9 @@ from qdl_tui.recipe.form import SettingsForm
 from qdl_tui.runs.feed import training_now
 from qdl_tui.shared.base import BaseScreen
 from qdl_tui.shared.dialogs import ChooseScreen, ConfirmScreen
-from qdl_tui.shared.draft import SAVE_KEYS, Draft, DraftSaver, FileStamp, counted, draft_of, file_stamp
+from qdl_tui.shared.draft import Draft, FileStamp, counted, file_stamp
 from qdl_tui.shared.held_keys import DIALOG
+from qdl_tui.shared.saving import SAVE_KEYS, DraftSaver, draft_of
 
 if TYPE_CHECKING:
     from qdl_engine.core.systems import System
