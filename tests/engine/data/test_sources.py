@@ -37,7 +37,7 @@ LINES = b'{"a": 1}\n{broken\n{"a": 2}\n'
         (b'\xef\xbb\xbf{"a": 1}\n\n{"a": \n{"a": "\xff"}\n3', [(1, {"a": 1}), (3, None), (4, None), (5, 3)]),
         (b'[\n {"a": "x\\ny"},\n\n {"a":\n 2}, 3\n]\n', [(2, {"a": "x\ny"}), (4, {"a": 2}), (5, 3)]),
         (b" [ ] ", []),
-        (gzip.compress(LINES), [(1, {"a": 1}), (2, None), (3, {"a": 2})]),
+        (gzip.compress(LINES, mtime=0), [(1, {"a": 1}), (2, None), (3, {"a": 2})]),
         (gzip.compress(b'[{"a": 1}, 2]', mtime=0), [(1, {"a": 1}), (1, 2)]),
     ],
 )  # fmt: skip
@@ -128,7 +128,7 @@ def test_zstandard_is_read_and_counts_as_heavy(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     zstd = write(tmp_path / "a.jsonl.zst", pa.compress(LINES, codec="zstd", asbytes=True))
     assert values(zstd) == [{"a": 1}, None, {"a": 2}]
-    packed = write(tmp_path / "a.jsonl.gz", gzip.compress(LINES))
+    packed = write(tmp_path / "a.jsonl.gz", gzip.compress(LINES, mtime=0))
     assert is_heavy(zstd) and is_heavy(tmp_path) and not is_heavy(packed)
 
 
@@ -206,7 +206,7 @@ WRAPPED = '{"version": 1,\n "data": [\n  {"instruction": "a"},\n  {"instruction"
 def test_one_object_where_rows_are_wanted_is_told_from_broken_rows(
     tmp_path: Path, text: str, words: str, hint: str
 ) -> None:
-    for path in (write(tmp_path / "a.json", text), write(tmp_path / "a b.gz", gzip.compress(text.encode()))):
+    for path in (write(tmp_path / "a.json", text), write(tmp_path / "a b.gz", gzip.compress(text.encode(), mtime=0))):
         with pytest.raises(DataError) as refused:
             read_file(path)
         assert refused.value.message.startswith(f"Cannot read {path}: ") and words in refused.value.message
