@@ -206,7 +206,8 @@ WRAPPED = '{"version": 1,\n "data": [\n  {"instruction": "a"},\n  {"instruction"
 def test_one_object_where_rows_are_wanted_is_told_from_broken_rows(
     tmp_path: Path, text: str, words: str, hint: str
 ) -> None:
-    for path in (write(tmp_path / "a.json", text), write(tmp_path / "a b.gz", gzip.compress(text.encode(), mtime=0))):
+    packed = gzip.compress(text.encode(), mtime=0)
+    for path in (write(tmp_path / "a.json", text), write(tmp_path / "a b.gz", packed)):
         with pytest.raises(DataError) as refused:
             read_file(path)
         assert refused.value.message.startswith(f"Cannot read {path}: ") and words in refused.value.message
