@@ -16,7 +16,6 @@ from pathlib import Path
 
 from qdl_engine.core.errors import LabError, RunError
 from qdl_engine.core.lab import Lab, read_json, write_text_atomic
-from qdl_engine.runs.evidence import decide
 from qdl_engine.runs.process import is_alive
 from qdl_engine.runs.record import ACTIVE_STATES, FINAL_STATES, STATES, Run, State, load_record, save_run
 
@@ -133,6 +132,9 @@ def judge(run: Run) -> Run:
 
 def settle(run: Run, exit_code: int | None, *, ended: float | None = None) -> Run:
     """The ended run, its state decided from evidence. `exit_code` None: no supervisor saw the end."""
+    # Here: the classes of events cost the app's first paint 10 ms, and it settles no run before.
+    from qdl_engine.runs.evidence import decide
+
     verdict = decide(
         exit_code=exit_code,
         started=run.started or run.created,
